@@ -1,0 +1,31 @@
+/* stdout: whole lines, checked. */
+#ifndef COMMON_OUT_H
+#define COMMON_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "tasker/err.h"
+#include "tasker/json.h"
+
+/* Adds one line (the newline is added). It is written out when out_flush is called or 64 KiB are
+ * held, always up to the end of a line. After a failed write nothing more is written. */
+void out_line(const char *data, size_t len);
+
+/* As out_line for a JSON value (borrowed). */
+void out_json(struct json_object *value);
+
+/* As out_line with printf; the format holds no newline at its end. */
+void out_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes out what is held. Call it whenever no more input is at hand, and before anything is told
+ * to a peer that depends on it. Returns 0, or -1 (told once on stderr) if stdout has failed. */
+int out_flush(void);
+
+/* Whether a write has failed (a full disk, a reader that went away). */
+bool out_failed(void);
+
+/* Flushes and closes stdout. Returns the status to end with: status, or TSK_IO if that is worse. */
+enum tsk_exit out_close(enum tsk_exit status);
+
+#endif

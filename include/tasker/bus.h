@@ -1,0 +1,87 @@
+/* The sockets: XPUB and XSUB behind one opaque type (PROTOCOL section 1). All options are set
+ * before bind and connect. A bus belongs to one thread. */
+#ifndef TASKER_BUS_H
+#define TASKER_BUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "tasker/conf.h"
+#include "tasker/err.h"
+
+struct tsk_bus;
+
+enum tsk_channel { TSK_STEPS, TSK_RESULTS };
+enum tsk_side {
+    TSK_SENDER,  /* the side that messages come from: publisher, worker's results; an XPUB */
+    TSK_RECEIVER /* the side that subscribes: worker, collector; an XSUB */
+};
+
+/* Opens one side of a channel, and binds or connects it to the configured endpoints as
+ * batch_bind or result_bind say. A tcp port of "*" binds a free one (see tsk_bus_endpoint).
+ * Returns it, or NULL with kind TSK_TEMPFAIL and code EADDRINUSE if another process holds the port
+ * (named in the text where the system can tell), TSK_UNAVAILABLE for other failures to bind, and
+ * TSK_CONFIG if zeromq.enabled is false. */
+struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel channel,
+                             enum tsk_side side, struct tsk_err *err);
+
+/* As tsk_bus_open with endpoints (a list by commas) in place of the configured ones. */
+struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel channel,
+                                enum tsk_side side, bool bind, const char *endpoints,
+                                struct tsk_err *err);
+
+/* Closes it, after sending for at most zeromq.linger. NULL is fine. */
+void tsk_bus_close(struct tsk_bus *bus);
+
+/* Whether this side binds (rather than connects). */
+bool tsk_bus_binds(const struct tsk_bus *bus);
+
+/* Connects to one more endpoint; one that it already has is left as it is. */
+int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err);
+
+/* The endpoint as bound, with the true port; or the first one connected. Borrowed. */
+const char *tsk_bus_endpoint(const struct tsk_bus *bus);
+
+/* The descriptor to poll for reading. It is edge-triggered: after each wait, and before each one,
+ * call tsk_bus_recv until it returns 0. */
+int tsk_bus_fd(const struct tsk_bus *bus);
+
+/* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. PROTOCOL topics end
+ * with a space ("steps "). */
+void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix);
+void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix);
+
+/* Sends "TOPIC BODY" as one frame, never blocking: down from a sender, upstream from a receiver.
+ * Returns 1 if libzmq took it, 0 if a steps sender must try later (its peer's queue is full), or
+ * -1. On the results channel a message to a slow reader is dropped (PROTOCOL section 3). */
+int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_t len,
+                 struct tsk_err *err);
+
+enum tsk_frame_kind {
+    TSK_FRAME_MESSAGE,
+    TSK_FRAME_JOIN, /* TSK_SENDER: a peer subscribed to topic */
+    TSK_FRAME_LEAVE /* TSK_SENDER: a peer ended its subscription to topic, or went away */
+};
+
+#define TSK_TOPIC_SIZE 256
+
+/* One thing received; it is good until the next call of tsk_bus_recv. */
+struct tsk_frame {
+    enum tsk_frame_kind kind;
+    char topic[TSK_TOPIC_SIZE]; /* MESSAGE: without the space. JOIN, LEAVE: the prefix, with a
+                                 * space at its end if the peer gave one. "" where there is none or
+                                 * it is too long. */
+    const char *body;           /* MESSAGE: what follows the topic; a NUL follows it */
+    size_t len;                 /* bytes of body */
+    const char *raw;            /* MESSAGE: topic and body as they came, on one line of memory */
+    size_t raw_len;
+};
+
+/* Receives one thing, never blocking. Returns 1, or 0 if nothing is there, or -1. */
+int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err);
+
+/* Whether name is one that the wire allows as batch_id, worker_id and collector_id: 1 to 128
+ * characters of [A-Za-z0-9._:-]. */
+bool tsk_name_valid(const char *name);
+
+#endif

@@ -1,0 +1,34 @@
+/* Time and identity: two clocks, RFC 3339 text, durations, UUIDs. */
+#ifndef TASKER_CLOCK_H
+#define TASKER_CLOCK_H
+
+#include <stdint.h>
+
+/* The monotonic clock, for deadlines and durations. */
+int64_t tsk_now_ms(void);
+int64_t tsk_now_us(void);
+
+/* The calendar, in milliseconds since 1970 UTC. */
+int64_t tsk_wall_ms(void);
+
+#define TSK_TIME_SIZE 32
+
+/* Writes wall_ms as "2026-01-24T12:00:00.123Z" into out. */
+void tsk_time_format(int64_t wall_ms, char out[TSK_TIME_SIZE]);
+
+/* Reads RFC 3339 (fraction optional; Z or +hh:mm). Returns 0 and the milliseconds, or -1. */
+int tsk_time_parse(const char *text, int64_t *wall_ms);
+
+#define TSK_UUID_SIZE 37
+
+/* Writes a new UUIDv7 (time-ordered, RFC 9562) into out. */
+void tsk_uuid(char out[TSK_UUID_SIZE]);
+
+/* Milliseconds left until deadline (a tsk_now_ms value), at least 0; -1 for a deadline of -1,
+ * which means "never". Fits poll(2). */
+int tsk_left_ms(int64_t deadline);
+
+/* The earlier of two deadlines, where -1 is never. */
+int64_t tsk_earlier(int64_t a, int64_t b);
+
+#endif

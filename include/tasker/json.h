@@ -1,0 +1,59 @@
+/* Strict JSON on json-c: one whole value a text, UTF-8 checked, depth limited, and integers that
+ * do not fit 64 bits refused (json-c itself would change them in silence). */
+#ifndef TASKER_JSON_H
+#define TASKER_JSON_H
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/err.h"
+
+#define TSK_JSON_DEPTH 64
+
+/* A parser that is used again and again; not for two threads at once. */
+struct tsk_json;
+
+struct tsk_json *tsk_json_new(void);
+void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
+
+/* Parses text, which must be one JSON value and nothing more. Returns 0 and the value (which may
+ * be NULL: JSON null), owned by the caller (json_object_put); or -1 with kind TSK_DATA. */
+int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
+                   struct tsk_err *err);
+
+/* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
+struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
+                                    struct tsk_err *err);
+
+/* A member by name. Returns a borrowed value, or NULL where it is absent or null. */
+struct json_object *tsk_json_get(struct json_object *object, const char *key);
+
+/* A string member. Returns borrowed text, or NULL where it is absent, no string, or holds a NUL. */
+const char *tsk_json_str(struct json_object *object, const char *key);
+
+/* An integer member. Returns 1 and the value; 0 where it is absent or null; -1 if it is no
+ * integer (doubles without a fraction count as integers: 3.0 is 3). */
+int tsk_json_int(struct json_object *object, const char *key, int64_t *out);
+
+/* A boolean member. Returns 1 and the value, 0 where absent or null, -1 where it is no boolean. */
+int tsk_json_bool(struct json_object *object, const char *key, bool *out);
+
+/* Set a member; the object owns what it is given. A NULL text or value becomes JSON null. */
+void tsk_json_put(struct json_object *object, const char *key, struct json_object *value);
+void tsk_json_put_str(struct json_object *object, const char *key, const char *text);
+void tsk_json_put_int(struct json_object *object, const char *key, int64_t value);
+void tsk_json_put_bool(struct json_object *object, const char *key, bool value);
+void tsk_json_put_time(struct json_object *object, const char *key, int64_t wall_ms);
+
+/* Set a member to another reference of a value that somebody else keeps; NULL becomes {}. */
+void tsk_json_put_shared(struct json_object *object, const char *key, struct json_object *value);
+
+/* Returns a new string value of any bytes: what is not UTF-8 is replaced by U+FFFD. */
+struct json_object *tsk_json_lossy(const char *data, size_t len);
+
+/* Returns the text on one line, owned by the object and good until it is changed or freed. */
+const char *tsk_json_text(struct json_object *value, size_t *len);
+
+#endif

@@ -1,0 +1,79 @@
+/* The messages of PROTOCOL: batches checked, results brought into one shape, errors made. */
+#ifndef TASKER_MESSAGE_H
+#define TASKER_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/err.h"
+#include "tasker/json.h"
+
+#define TSK_PROTOCOL_VERSION "2.0"
+#define TSK_ID_SIZE 129 /* a batch_id, worker_id or collector_id, with its NUL */
+
+/* A step of a batch: checked, defaults filled in. Texts and objects are borrowed from json. */
+struct tsk_step {
+    int64_t step_id, task_id;
+    const char *step_name, *handler_class;
+    int64_t sequence, total_steps; /* place in its batch, from 1, and the batch's size */
+    int64_t attempt;               /* from 1 */
+    int64_t retry_limit;
+    int64_t timeout_ms;       /* 0: none named */
+    struct json_object *json; /* the step as it came */
+};
+
+struct tsk_batch {
+    char batch_id[TSK_ID_SIZE]; /* "" if it named none (allowed only to publish) */
+    struct tsk_step *steps;
+    size_t count;
+    struct json_object *json; /* as it came; owned */
+};
+
+/* Checks one step object (borrowed) that stands at place (from 1) of total. Returns 0, or -1 with
+ * kind TSK_DATA and a text like "step_id is missing". */
+int tsk_step_read(struct tsk_step *step, struct json_object *json, int64_t place, int64_t total,
+                  struct tsk_err *err);
+
+/* Checks a batch; takes json, also on failure. A missing batch_id is an error if need_id. Returns
+ * 0, or -1 with kind TSK_DATA and a text like "step 2: handler_class is missing". */
+int tsk_batch_read(struct tsk_batch *batch, struct json_object *json, bool need_id,
+                   struct tsk_err *err);
+void tsk_batch_fini(struct tsk_batch *batch);
+
+/* What a JSON line or a message is. */
+enum tsk_type {
+    TSK_TYPE_OTHER, /* none of the below, or no message_type at all */
+    TSK_TYPE_BATCH,
+    TSK_TYPE_STEP,
+    TSK_TYPE_PUBLISHED,
+    TSK_TYPE_PARTIAL,
+    TSK_TYPE_COMPLETION,
+    TSK_TYPE_ERROR,
+    TSK_TYPE_WORKER,
+    TSK_TYPE_RECONCILED,
+};
+
+/* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
+enum tsk_type tsk_type_of(struct json_object *message);
+
+/* The name on the wire ("partial_result"), static; NULL for TSK_TYPE_OTHER. Also the topic. */
+const char *tsk_type_name(enum tsk_type type);
+
+/* Brings a message of the results channel into the shape of PROTOCOL section 3, calling emit for
+ * each message that it stands for (the older topic "results" is several). message is borrowed by
+ * both; emit keeps a reference if it wants one. changed tells whether it differs from what came
+ * (else the raw bytes may be passed on as they are). Returns 0 or the first non-zero value of
+ * emit; or -1 with kind TSK_DATA if it is no result. */
+typedef int tsk_result_fn(void *ctx, enum tsk_type type, struct json_object *message, bool changed);
+int tsk_result_normalise(const char *topic, struct json_object *message, tsk_result_fn *emit,
+                         void *ctx, struct tsk_err *err);
+
+/* Returns a new error object of PROTOCOL section 3 (owned by the caller). retryable as given. */
+struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
+                                     bool retryable);
+
+/* Returns a new batch_error message (owned by the caller); takes error. */
+struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error);
+
+#endif

@@ -1,0 +1,69 @@
+/* What the operating system is asked beyond POSIX, in one place: os_linux.c has the best way,
+ * os_posix.c a fallback that works anywhere (make OS=posix builds it on Linux too). */
+#ifndef TASKER_OS_H
+#define TASKER_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "tasker/err.h"
+
+/* Waiting for many descriptors. A regular file counts as always ready. */
+struct tsk_poller;
+enum { TSK_READ = 1, TSK_WRITE = 2 };
+struct tsk_event {
+    void *tag;  /* what was registered */
+    int events; /* TSK_READ (also at end of file and error), TSK_WRITE */
+};
+struct tsk_poller *tsk_poller_new(void);
+void tsk_poller_free(struct tsk_poller *poller); /* NULL is fine */
+
+/* Registers fd for events (0 takes it off; do so before closing it) with tag. */
+void tsk_poller_set(struct tsk_poller *poller, int fd, int events, void *tag);
+
+/* Waits at most timeout ms (-1: for ever). Returns how many events were written, 0 after the time
+ * or a signal. */
+size_t tsk_poller_wait(struct tsk_poller *poller, int timeout, struct tsk_event *events,
+                       size_t max);
+
+/* A new program to start. All fields are borrowed. */
+struct tsk_spawn {
+    char *const *argv; /* argv[0] is the path; without a slash it is looked up in PATH */
+    char *const *envp;
+    const char *dir; /* working directory, or NULL */
+    int fds[4];      /* become 0 to 3 */
+};
+
+/* Starts it in a process group of its own, signals reset, all other descriptors closed, and (where
+ * the system can) to be killed when the caller's process dies. Returns the pid, or -1 with errno
+ * as fork or exec left it. */
+pid_t tsk_os_spawn(const struct tsk_spawn *spawn);
+
+/* Returns a descriptor from which data can be read, from its start, without anybody writing; or -1
+ * with errno. */
+int tsk_os_memory_file(const void *data, size_t len);
+
+/* Makes orphans below this process its children, so that they can be found and ended. Returns
+ * false where the system cannot. */
+bool tsk_os_adopt_orphans(void);
+
+/* Ends (SIGKILL) all children of this process but spare (0: none). Returns how many were seen. */
+int tsk_os_kill_children(pid_t spare);
+
+/* Ends (SIGKILL) every process whose environment holds the text mark ("NAME=value"). Returns how
+ * many were seen; 0 where the system cannot tell. */
+int tsk_os_kill_marked(const char *mark);
+
+/* Waits, without blocking, for any child. As wait4(-1, status, WNOHANG, usage). */
+pid_t tsk_os_reap(int *status, struct rusage *usage);
+
+/* Sets the name that ps shows for this process (15 characters). */
+void tsk_os_set_name(const char *name);
+
+/* Tells who listens on a local TCP port as "NAME (pid N)" in out. Returns false if unknown. */
+bool tsk_os_port_holder(int port, char *out, size_t size);
+
+#endif

@@ -1,0 +1,17 @@
+/* All of libtasker, by subject. */
+#ifndef TASKER_TASKER_H
+#define TASKER_TASKER_H
+
+#include "tasker/buf.h"
+#include "tasker/bus.h"
+#include "tasker/clock.h"
+#include "tasker/conf.h"
+#include "tasker/err.h"
+#include "tasker/exit.h"
+#include "tasker/json.h"
+#include "tasker/line.h"
+#include "tasker/map.h"
+#include "tasker/message.h"
+#include "tasker/os.h"
+
+#endif
