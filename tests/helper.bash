@@ -1,0 +1,253 @@
+# What every bats file loads:
+#
+#     load helper
+#     @test "..." { ... }
+#
+# setup and teardown are here; a file that needs its own calls test_begin first in setup, and
+# test_end last in teardown. A test starts in its own empty folder ($BATS_TEST_TMPDIR), with HOME
+# and the XDG folders in it, no TASKER_* variable, stdin from /dev/null, and the built programs
+# ($TASKER_BIN, default build/bin) first in PATH. $ROOT is the source tree.
+#
+#     p=$(port)                     a free port that no other test has
+#     endpoints                     sets TASKER_ZEROMQ_BATCH_ENDPOINT, …_RESULT_ENDPOINT to such ports
+#     wait_until 5 CMD ARG...       polls until CMD succeeds; fails after 5 s
+#     wait_line FILE REGEX [S]      polls until a line of FILE matches (S: 10)
+#     spawn NAME CMD ARG... [<FILE] runs CMD in the background; its stdout and stderr go to NAME.out
+#                                   and NAME.err, its pid to ${PIDS[NAME]}
+#     running NAME                  whether it still runs
+#     signal NAME SIG               sends it a signal
+#     finish NAME [S]               waits (S: 20 s) until it has ended; sets $status
+#     has TEXT WHERE                fails, showing WHERE ("$output", or a file's name), if it lacks TEXT
+#     run_case_table PROGRAM        runs the table of bad input that is on its stdin (see there)
+#
+# Nothing here waits for a fixed time. What a test started is ended by pid, and a test that leaves
+# anything running fails: all its processes have its mark in their environment.
+
+ROOT=$(cd "${BATS_TEST_DIRNAME:?}" && while [ ! -e Makefile ]; do cd ..; done && pwd)
+declare -gA PIDS=()
+
+setup() { test_begin; }
+teardown() { test_end; }
+
+test_begin() {
+    local name
+    for name in ${!TASKER_@}; do
+        case $name in TASKER_BIN | TASKER_BUILD) ;; *) unset "$name" ;; esac
+    done
+    unset APP_ENV RAILS_ENV RACK_ENV
+    cd "$BATS_TEST_TMPDIR" || return 1
+    mkdir -p home/.config home/.cache home/.local/share tmp
+    export HOME=$PWD/home XDG_CONFIG_HOME=$PWD/home/.config XDG_CACHE_HOME=$PWD/home/.cache
+    export XDG_DATA_HOME=$PWD/home/.local/share TMPDIR=$PWD/tmp LC_ALL=C.UTF-8
+    TASKER_BIN=$(cd "$ROOT" && cd "${TASKER_BIN:-build/bin}" && pwd) || return 1
+    export TASKER_BIN PATH=$TASKER_BIN:$PATH
+    export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
+    # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
+    mkfifo .nap && exec {NAP}<>.nap </dev/null
+}
+
+test_end() {
+    local name failed=0
+    for name in "${!PIDS[@]}"; do end_by_pid "$name"; done
+    check_nothing_left || failed=1
+    release_ports
+    [ -n "${BATS_TEST_COMPLETED:-}" ] || show_logs
+    return $failed
+}
+
+# ---- waiting
+
+now_ms() { local t=${EPOCHREALTIME/[.,]/}; REPLY=${t%???}; }
+
+nap() { read -r -t 0.02 -u "$NAP" || true; }
+
+wait_until() {
+    local seconds=$1 end
+    shift
+    now_ms
+    end=$((REPLY + seconds * 1000))
+    until "$@"; do
+        now_ms
+        if [ "$REPLY" -ge "$end" ]; then
+            echo "not within $seconds s: $*" >&2
+            return 1
+        fi
+        nap
+    done
+}
+
+file_has_line() { [ -e "$1" ] && grep -Eqs -e "$2" -- "$1"; }
+
+wait_line() {
+    wait_until "${3:-10}" file_has_line "$1" "$2" && return
+    echo "$1 is:" >&2
+    head -c 4000 -- "$1" >&2
+    return 1
+}
+
+# ---- processes
+
+spawn() {
+    local name=$1
+    shift
+    "$@" <&0 >"$name.out" 2>"$name.err" 3>&- 4>&- {NAP}>&- &
+    PIDS[$name]=$!
+}
+
+running() { kill -0 "${PIDS[$1]}" 2>/dev/null; }
+stopped() { ! running "$1"; }
+signal() { kill -s "$2" "${PIDS[$1]}"; }
+
+finish() {
+    wait_until "${2:-20}" stopped "$1" || return 1
+    status=0
+    wait "${PIDS[$1]}" || status=$?
+    unset "PIDS[$1]"
+}
+
+end_by_pid() {
+    local pid=${PIDS[$1]}
+    kill -s TERM "$pid" 2>/dev/null || true
+    kill -s CONT "$pid" 2>/dev/null || true
+    wait_until 4 stopped "$1" 2>/dev/null || kill -s KILL "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+    unset "PIDS[$1]"
+}
+
+# Prints the pids of all processes that this test started, directly or not.
+marked() {
+    env -u TASKER_TEST_MARK grep -lsazx -e "TASKER_TEST_MARK=$TASKER_TEST_MARK" /proc/[0-9]*/environ |
+        cut -d/ -f3
+}
+
+nothing_marked() { [ -z "$(marked)" ]; }
+
+check_nothing_left() {
+    local pid
+    wait_until 3 nothing_marked 2>/dev/null && return
+    for pid in $(marked); do
+        echo "left running: $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")" >&2
+        kill -s KILL "$pid" 2>/dev/null || true
+    done
+    return 1
+}
+
+show_logs() {
+    local file
+    for file in *.err *.out; do
+        [ -s "$file" ] || continue
+        echo "--- $file"
+        tail -n 15 -- "$file" | cut -c 1-500
+    done
+}
+
+# ---- ports: below those that the kernel gives out by itself, each held by a folder while in use
+
+PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-ports.$UID}
+
+port() {
+    local p try lock owner
+    mkdir -p "$PORT_LOCKS"
+    for ((try = 0; try < 2000; try++)); do
+        p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+        lock=$PORT_LOCKS/$p
+        if ! mkdir "$lock" 2>/dev/null; then
+            owner=$(cat "$lock/pid" 2>/dev/null) || continue
+            kill -0 "$owner" 2>/dev/null && continue
+            # Its owner died: whoever moves the folder away may try to have it.
+            mv -T "$lock" "$lock.old.$BASHPID" 2>/dev/null || continue
+            rm -rf "$lock.old.$BASHPID"
+            mkdir "$lock" 2>/dev/null || continue
+        fi
+        echo $$ >"$lock/pid"
+        if (exec 9<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
+            rm -rf "$lock"
+            continue
+        fi
+        echo "$p" >>"$BATS_TEST_TMPDIR/.ports"
+        echo "$p"
+        return
+    done
+    echo "no free port" >&2
+    return 1
+}
+
+release_ports() {
+    local p
+    [ -e "$BATS_TEST_TMPDIR/.ports" ] || return 0
+    while read -r p; do rm -rf "${PORT_LOCKS:?}/$p"; done <"$BATS_TEST_TMPDIR/.ports"
+}
+
+endpoints() {
+    export TASKER_ZEROMQ_BATCH_ENDPOINT TASKER_ZEROMQ_RESULT_ENDPOINT
+    TASKER_ZEROMQ_BATCH_ENDPOINT=tcp://127.0.0.1:$(port)
+    TASKER_ZEROMQ_RESULT_ENDPOINT=tcp://127.0.0.1:$(port)
+}
+
+# ---- checks
+
+has() {
+    local text=$2
+    if [ -f "$2" ]; then text=$(cat -- "$2"); fi
+    [[ $text == *"$1"* ]] && return
+    printf 'lacks: %s\nis:    %s\n' "$1" "${text:0:4000}" >&2
+    return 1
+}
+
+# Runs a table of cases, one a line: name | arguments | input | status | text
+#   arguments  are read by the shell, so quotes, variables and redirections (>/dev/full) work
+#   input      - for none, @FILE for a file, anything else is text for printf, so \n and \0 work
+#   text       must be on stderr; each line there must begin with "PROGRAM: " (empty: no check)
+# All cases are run, each in the test's folder and for at most 20 s; those that went wrong are
+# printed. An empty line and one that begins with # are passed over.
+run_case_table() {
+    local program=$1 line name args input want text rest cases=0 bad=0
+    while IFS= read -r line; do
+        case $line in '' | '#'*) continue ;; esac
+        rest=$line
+        name=$(field "$rest" 1) args=$(field "$rest" 2) input=$(field "$rest" 3)
+        want=$(field "$rest" 4) text=$(field "$rest" 5)
+        cases=$((cases + 1))
+        run_case "$program" "$args" "$input" || true
+        if ! case_ok "$program" "$want" "$text"; then
+            bad=$((bad + 1))
+            printf 'case "%s": %s %s\n  status %s, wanted %s; stderr (wanted: %s):\n' \
+                "$name" "$program" "$args" "$case_status" "$want" "$text"
+            head -c 1500 .case.err | sed 's/^/    /'
+        fi
+    done
+    echo "$cases cases, $bad bad"
+    [ "$bad" -eq 0 ] && [ "$cases" -gt 0 ]
+}
+
+field() {
+    local line=$1 n=$2 value=
+    while [ "$n" -gt 0 ]; do
+        value=${line%% | *}
+        if [[ $line == *" | "* ]]; then line=${line#* | }; else line=; fi
+        n=$((n - 1))
+    done
+    value=${value#"${value%%[! ]*}"}
+    value=${value%"${value##*[! ]}"}
+    printf '%s' "${value% |}"
+}
+
+run_case() {
+    local program=$1 args=$2 input=$3 from=.case.in
+    case $input in
+    - | '') : >"$from" ;;
+    @*) from=${input#@} ;;
+    *)
+        # shellcheck disable=SC2059
+        printf "$input" >"$from"
+        ;;
+    esac
+    case_status=0
+    (eval "exec timeout -k 2 20 $program $args") <"$from" >.case.out 2>.case.err 3>&- || case_status=$?
+}
+
+case_ok() {
+    [ "$case_status" = "$2" ] || return 1
+    [ -z "$3" ] || grep -qF -e "$3" .case.err || return 1
+    ! grep -av -e "^$1: " .case.err >/dev/null
+}
