@@ -89,7 +89,8 @@ int tsk_time_parse(const char *text, int64_t *wall_ms)
     int64_t fraction = read_fraction(&text), offset;
     if (read_zone(text, &offset) < 0)
         return -1;
-    int64_t seconds = days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t seconds =
+        days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
     *wall_ms = seconds * 1000 + fraction - offset;
     return 0;
 }

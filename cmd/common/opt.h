@@ -10,6 +10,7 @@
 
 enum opt_kind {
     OPT_FLAG,     /* bool at offset becomes true */
+    OPT_COUNT,    /* int64_t, how often it was given */
     OPT_INT,      /* int64_t, within least and most */
     OPT_SIZE,     /* int64_t, bytes */
     OPT_DURATION, /* int64_t, milliseconds */
@@ -25,9 +26,9 @@ struct opt_list {
 };
 
 struct opt {
-    char letter;         /* 0: none */
-    const char *name;    /* without -- */
-    const char *arg;     /* its name in --help (upper case), or NULL */
+    char letter;      /* 0: none */
+    const char *name; /* without -- */
+    const char *arg;  /* its name in --help (upper case), or NULL */
     enum opt_kind kind;
     size_t offset;       /* into the program's struct of options; OPT_KEY: enum tsk_conf_key */
     const char *help;    /* one line, no full stop */

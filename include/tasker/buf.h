@@ -23,7 +23,10 @@ struct tsk_buf {
     size_t cap;
 };
 
-#define TSK_BUF_INIT {NULL, 0, 0}
+#define TSK_BUF_INIT                                                                               \
+    {                                                                                              \
+        NULL, 0, 0                                                                                 \
+    }
 
 void tsk_buf_fini(struct tsk_buf *buf);
 void tsk_buf_reset(struct tsk_buf *buf); /* length 0, keeps the memory */

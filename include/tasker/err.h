@@ -10,7 +10,10 @@ struct tsk_err {
     char text[1024];    /* one line, no newline; cut at a whole character */
 };
 
-#define TSK_ERR_INIT {TSK_OK, 0, ""}
+#define TSK_ERR_INIT                                                                               \
+    {                                                                                              \
+        TSK_OK, 0, ""                                                                              \
+    }
 
 /* Fills err (which may be NULL) and returns -1, so that "return tsk_err_set(…)" reads well. */
 int tsk_err_set(struct tsk_err *err, enum tsk_exit kind, const char *fmt, ...)

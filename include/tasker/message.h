@@ -30,13 +30,16 @@ struct tsk_batch {
     struct json_object *json; /* as it came; owned */
 };
 
-/* Checks one step object (borrowed) that stands at place (from 1) of total. Returns 0, or -1 with
- * kind TSK_DATA and a text like "step_id is missing". */
+/* Checks one step object (borrowed) that stands at place (from 1) of total. Missing metadata is
+ * never an error: sequence is then place, total_steps total, attempt 1 (also where it is 0),
+ * retry_limit 3, timeout_ms that of handler_config.timeout_seconds or else 0. What is null counts
+ * as missing. Returns 0, or -1 with kind TSK_DATA and a text like "step_id is missing". */
 int tsk_step_read(struct tsk_step *step, struct json_object *json, int64_t place, int64_t total,
                   struct tsk_err *err);
 
-/* Checks a batch; takes json, also on failure. A missing batch_id is an error if need_id. Returns
- * 0, or -1 with kind TSK_DATA and a text like "step 2: handler_class is missing". */
+/* Checks a batch; takes json, also on failure (batch is then empty and needs no fini). A missing
+ * batch_id is an error if need_id. Returns 0, or -1 with kind TSK_DATA and a text like
+ * "step 2: handler_class is missing". Takes n log n time for n steps. */
 int tsk_batch_read(struct tsk_batch *batch, struct json_object *json, bool need_id,
                    struct tsk_err *err);
 void tsk_batch_fini(struct tsk_batch *batch);
@@ -57,14 +60,26 @@ enum tsk_type {
 /* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
 enum tsk_type tsk_type_of(struct json_object *message);
 
+/* As tsk_type_of for the name itself, which may also be a topic. */
+enum tsk_type tsk_type_find(const char *name);
+
 /* The name on the wire ("partial_result"), static; NULL for TSK_TYPE_OTHER. Also the topic. */
 const char *tsk_type_name(enum tsk_type type);
 
 /* Brings a message of the results channel into the shape of PROTOCOL section 3, calling emit for
  * each message that it stands for (the older topic "results" is several). message is borrowed by
- * both; emit keeps a reference if it wants one. changed tells whether it differs from what came
- * (else the raw bytes may be passed on as they are). Returns 0 or the first non-zero value of
- * emit; or -1 with kind TSK_DATA if it is no result. */
+ * both, and may be changed in place; emit keeps a reference if it wants one. changed tells whether
+ * it differs from what came (else the raw bytes may be passed on as they are). Returns 0 or the
+ * first non-zero value of emit; or -1 with kind TSK_DATA if it is no result (emit was not called).
+ *
+ * What emit gets is sure to have message_type in snake_case, a valid batch_id (a batch_error may
+ * have none; a worker_status has none), in a partial result a positive step_id and a status that is
+ * in_progress, completed or failed, in a completion step_summaries (where there are any) of objects
+ * with the same two as step_id and final_status; an error that is an object with error_type and
+ * type alike (where one was given); and integers, at least 0, in the fields that are integers.
+ * What the peer did not tell stays untold: attempt, sequence, worker_id, execution_time_ms and all
+ * else may be absent or null, which mean the same, and no attempt 1 is made up where a receipt may
+ * know better. An attempt or sequence of 0, which no peer can mean, becomes null. */
 typedef int tsk_result_fn(void *ctx, enum tsk_type type, struct json_object *message, bool changed);
 int tsk_result_normalise(const char *topic, struct json_object *message, tsk_result_fn *emit,
                          void *ctx, struct tsk_err *err);

@@ -1,0 +1,154 @@
+/* Messages for people. One line each, written with one write(2), so that lines of several
+ * processes do not mix; the state here is the front end's own and the only one it keeps. */
+#include "common/diag.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/json.h"
+
+#define REDRAW_MS 200
+
+static struct {
+    const char *program;
+    enum diag_level level;
+    bool json;
+    bool drawn; /* a progress line is on the screen */
+    int64_t drawn_at;
+} state = {"tasker", DIAG_WARNING, false, false, 0};
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+
+void diag_name(const char *program)
+{
+    state.program = program;
+}
+
+void diag_format(enum diag_level level, bool json)
+{
+    state.level = level;
+    state.json = json;
+}
+
+const char *diag_program(void)
+{
+    return state.program;
+}
+
+/* Writes all of text to stderr; if that fails there is nobody left to tell. */
+static void put(const char *text, size_t len)
+{
+    while (len) {
+        ssize_t n = write(STDERR_FILENO, text, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return;
+        text += n;
+        len -= (size_t)n;
+    }
+}
+
+void diag_progress_end(void)
+{
+    if (state.drawn)
+        put("\r\033[K", 4);
+    state.drawn = false;
+}
+
+void diag_progress(const char *fmt, ...)
+{
+    int64_t now = tsk_now_ms();
+    if (state.level < DIAG_WARNING || state.json || now - state.drawn_at < REDRAW_MS ||
+        !isatty(STDERR_FILENO))
+        return;
+    char text[256];
+    va_list args;
+    va_start(args, fmt);
+    int n = snprintf(text, sizeof text, "\r\033[K%s: ", state.program);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, args);
+    va_end(args);
+    put(text, strlen(text));
+    state.drawn = true;
+    state.drawn_at = now;
+}
+
+/* Adds text with what a terminal would act on made visible. */
+static void add_plain(struct tsk_buf *line, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20 || c == 0x7F || (c == 0xC2 && ((unsigned char)text[1] & 0xE0) == 0x80))
+            tsk_buf_printf(line, "\\x%02x", c);
+        else
+            tsk_buf_char(line, *text);
+    }
+}
+
+static void tell_json(enum diag_level level, const char *text)
+{
+    struct json_object *line = json_object_new_object();
+    tsk_json_put_time(line, "time", tsk_wall_ms());
+    tsk_json_put_str(line, "program", state.program);
+    tsk_json_put_str(line, "level", level_names[level]);
+    tsk_json_put(line, "message", tsk_json_lossy(text, strlen(text)));
+    struct tsk_buf out = TSK_BUF_INIT;
+    tsk_buf_str(&out, tsk_json_text(line, NULL));
+    tsk_buf_char(&out, '\n');
+    put(out.data, out.len);
+    tsk_buf_fini(&out);
+    json_object_put(line);
+}
+
+static void tell(enum diag_level level, const char *label, const char *text)
+{
+    diag_progress_end();
+    if (state.json) {
+        tell_json(level, text);
+        return;
+    }
+    struct tsk_buf line = TSK_BUF_INIT;
+    tsk_buf_printf(&line, "%s: %s", state.program, label);
+    add_plain(&line, text);
+    tsk_buf_char(&line, '\n');
+    put(line.data, line.len);
+    tsk_buf_fini(&line);
+}
+
+void diag(enum diag_level level, const char *fmt, ...)
+{
+    static const char *const labels[] = {"error: ", "warning: ", "info: ", "debug: "};
+    int saved = errno;
+    if (level <= state.level) {
+        struct tsk_buf text = TSK_BUF_INIT;
+        va_list args;
+        va_start(args, fmt);
+        tsk_buf_vprintf(&text, fmt, args);
+        va_end(args);
+        tell(level, labels[level], text.data ? text.data : "");
+        tsk_buf_fini(&text);
+    }
+    errno = saved;
+}
+
+void diag_input(const char *file, int64_t number, const char *reason)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (number)
+        tsk_buf_printf(&text, "%s:%lld: %s", file, (long long)number, reason);
+    else
+        tsk_buf_printf(&text, "%s: %s", file, reason);
+    tell(DIAG_ERROR, "", text.data);
+    tsk_buf_fini(&text);
+}
+
+enum tsk_exit diag_err(const struct tsk_err *err)
+{
+    diag_error("%s", err->text);
+    return err->kind;
+}
