@@ -1,0 +1,98 @@
+/* What a message is, and the messages that tasker makes itself.
+ *
+ * The types are one table; the name in it is both the value of message_type and the topic. Peers
+ * whose enums are written in CamelCase are understood by turning their word into snake_case and
+ * looking again, so no name is in the table twice. */
+#include "tasker/message.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "tasker/clock.h"
+
+static const struct {
+    enum tsk_type type;
+    const char *name;
+} types[] = {
+    {TSK_TYPE_PARTIAL, "partial_result"},
+    {TSK_TYPE_COMPLETION, "batch_completion"},
+    {TSK_TYPE_PUBLISHED, "batch_published"},
+    {TSK_TYPE_BATCH, "batch"},
+    {TSK_TYPE_STEP, "step"},
+    {TSK_TYPE_ERROR, "batch_error"},
+    {TSK_TYPE_WORKER, "worker_status"},
+    {TSK_TYPE_RECONCILED, "batch_reconciled"},
+};
+
+enum { TYPE_COUNT = sizeof types / sizeof *types, WORD_SIZE = 40 };
+
+static enum tsk_type find(const char *name)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        if (strcmp(types[i].name, name) == 0)
+            return types[i].type;
+    }
+    return TSK_TYPE_OTHER;
+}
+
+/* "PartialResult" to "partial_result"; false if it does not fit, which no known word does. */
+static bool snake_case(const char *word, char out[WORD_SIZE])
+{
+    size_t n = 0;
+    for (const char *p = word; *p; p++) {
+        if (n + 3 > WORD_SIZE)
+            return false;
+        if (isupper((unsigned char)*p) && p != word)
+            out[n++] = '_';
+        out[n++] = (char)tolower((unsigned char)*p);
+    }
+    out[n] = '\0';
+    return true;
+}
+
+enum tsk_type tsk_type_find(const char *name)
+{
+    char word[WORD_SIZE];
+    enum tsk_type type = find(name);
+    if (type == TSK_TYPE_OTHER && isupper((unsigned char)*name) && snake_case(name, word))
+        type = find(word);
+    return type;
+}
+
+enum tsk_type tsk_type_of(struct json_object *message)
+{
+    const char *name = tsk_json_str(message, "message_type");
+    return name ? tsk_type_find(name) : TSK_TYPE_OTHER;
+}
+
+const char *tsk_type_name(enum tsk_type type)
+{
+    for (size_t i = 0; i < TYPE_COUNT; i++) {
+        if (types[i].type == type)
+            return types[i].name;
+    }
+    return NULL;
+}
+
+struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
+                                     bool retryable)
+{
+    struct json_object *error = json_object_new_object();
+    tsk_json_put_str(error, "message", message);
+    tsk_json_put_str(error, "error_type", type);
+    tsk_json_put_str(error, "type", type); /* the same, for consumers that read this name */
+    tsk_json_put_str(error, "error_category", category);
+    tsk_json_put_bool(error, "retryable", retryable);
+    tsk_json_put(error, "backtrace", json_object_new_array());
+    return error;
+}
+
+struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error)
+{
+    struct json_object *message = json_object_new_object();
+    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_ERROR));
+    tsk_json_put_str(message, "batch_id", batch_id);
+    tsk_json_put(message, "error", error);
+    tsk_json_put_time(message, "timestamp", tsk_wall_ms());
+    return message;
+}
