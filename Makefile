@@ -1,10 +1,12 @@
 # tasker. The programs are whatever cmd/tasker-*.c there is; none is named here.
 #
 #   make          builds build/bin/          make check    installs what is missing, builds, tests
-#   make demo     the same, and shows it     make bench    measures, both sides in one run
+#   make demo     the same, and shows it     make bench    measures, all sides in one run
 #   make install  PREFIX=/usr/local DESTDIR= (and uninstall)
 #   make deps     installs what is missing   make clean
-#   SAN=1 sanitizers, WERROR=1 warnings are errors, OS=posix without what only Linux has
+#   make check-san, check-valgrind: the tests under the sanitizers, or under valgrind
+#   SAN=1 sanitizers, WERROR=1 warnings are errors, OS=posix without what only Linux has,
+#   BUILD=FOLDER where to build; T="NAME ..." which tests to run (tests/run has more)
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -21,7 +23,7 @@ override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Ws
 override CPPFLAGS += -Iinclude -Icmd -DTASKER_VERSION='"$(VERSION)"' \
   $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 override LDFLAGS += -Wl,--as-needed $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined)
-LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
 LIB_C := $(filter-out lib/os_%.c,$(wildcard lib/*.c)) lib/os_$(OS).c
 COMMON_C := $(wildcard cmd/common/*.c)
@@ -29,40 +31,163 @@ PROGRAMS := $(basename $(notdir $(wildcard cmd/tasker-*.c)))
 UNITS := $(basename $(notdir $(wildcard tests/unit/*.c)))
 BENCHES := $(basename $(notdir $(wildcard tests/bench/*.c)))
 ALL_C := $(LIB_C) $(wildcard cmd/*.c cmd/*/*.c tests/unit/*.c tests/bench/*.c)
+HEADERS := $(wildcard include/tasker/*.h)
 LIB := $(BUILD)/libtasker.a
 BINS := $(PROGRAMS:%=$(BUILD)/bin/%)
+UNIT_BINS := $(UNITS:%=$(BUILD)/tests/unit/%)
+BENCH_BINS := $(BENCHES:%=$(BUILD)/tests/bench/%)
 
-all: need-packages $(LIB) $(BINS)
+all: need-packages
+	@$(MAKE) --no-print-directory build
 
-$(LIB): $(LIB_C:%.c=$(BUILD)/%.o)
-	@rm -f $@
-	$(AR) rcs $@ $^
+# The rest is made by a second make, for which the packages that the first has installed are there.
+build: $(LIB) $(BINS)
 
-$(BUILD)/%.o: %.c
+need-packages:
+	@pkg-config --exists $(PKGS) 2>/dev/null || { \
+	  echo 'make: some libraries are missing; "make deps" installs them' >&2; exit 1; }
+
+# ---- objects, the library, programs
+
+# An object is made again when the flags are others, all else when there are other files.
+$(BUILD)/flags $(BUILD)/files: FORCE
+	@mkdir -p $(@D)
+	@echo "$$STAMP" | cmp -s - $@ || echo "$$STAMP" >$@
+$(BUILD)/flags: export STAMP = $(CC) $(CPPFLAGS) $(CFLAGS)
+$(BUILD)/files: export STAMP = $(sort $(ALL_C)) $(LDFLAGS) $(LDLIBS)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/files
+	@rm -f $@
+	$(AR) rcs $@ $(filter %.o,$^)
+
+define link
+@mkdir -p $(@D)
+$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+endef
 
 # A program is its own file, those of the folder that has its name, the front end, the library.
 .SECONDEXPANSION:
 $(BUILD)/bin/tasker-%: $(BUILD)/cmd/tasker-%.o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$*/*.c)) \
-    $(COMMON_C:%.c=$(BUILD)/%.o) $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+    $(COMMON_C:%.c=$(BUILD)/%.o) $(LIB) $(BUILD)/files
+	$(link)
 
 $(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(link)
 
 $(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(link)
 
 -include $(ALL_C:%.c=$(BUILD)/%.d)
+
+# ---- the two commands, and other ways to test
+
+# -j where the caller named none
+AGAIN = $(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell getconf _NPROCESSORS_ONLN))
+
+deps:
+	@.ci/deps build demo check
+
+demo:
+	@.ci/deps build demo
+	@$(AGAIN) build
+	@TASKER_BIN=$(abspath $(BUILD))/bin config/demo/run
+
+check:
+	@.ci/deps build demo check
+	@$(AGAIN) build units headers
+	@TASKER_BUILD=$(abspath $(BUILD)) tests/run $(T)
+
+check-san:
+	@$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san check
+
+# Programs as small scripts that put valgrind before the true ones; a test of the pipeline runs them.
+VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible \
+  --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99
+check-valgrind:
+	@.ci/deps build demo check valgrind
+	@$(AGAIN) build units
+	@mkdir -p $(BUILD)/valgrind
+	@for p in $(PROGRAMS); do \
+	  printf '#!/bin/sh\nexec $(VALGRIND) "%s" "$$@"\n' "$(abspath $(BUILD))/bin/$$p" \
+	    >$(BUILD)/valgrind/$$p && chmod +x $(BUILD)/valgrind/$$p || exit 1; done
+	@TASKER_BUILD=$(abspath $(BUILD)) TASKER_BIN=$(abspath $(BUILD))/valgrind \
+	  UNIT_WRAPPER='$(VALGRIND)' tests/run $(or $(T),$(UNITS) pipeline)
+
+units: $(UNIT_BINS)
+
+# Each header must compile alone.
+headers: $(HEADERS:%=$(BUILD)/%.ok) $(patsubst %,$(BUILD)/%.ok,$(wildcard cmd/*/*.h))
+
+$(BUILD)/%.h.ok: %.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	@printf '#include "%s"\n#include "%s"\n' "$<" "$<" | \
+	  $(CC) $(CPPFLAGS) -I. $(CFLAGS) -Werror -fsyntax-only -x c - && touch $@
+
+bench: need-packages
+	@$(AGAIN) build benches
+	@if [ -e tests/bench/run ]; then TASKER_BUILD=$(abspath $(BUILD)) tests/bench/run $(T); \
+	else echo 'make: there is no tests/bench/run' >&2; exit 1; fi
+
+benches: $(BENCH_BINS)
 
 clean:
 	rm -rf build
 
-.PHONY: all clean need-packages
+# ---- install
+
+BINDIR = $(DESTDIR)$(PREFIX)/bin
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
+INCDIR = $(DESTDIR)$(PREFIX)/include/tasker
+MANDIR = $(DESTDIR)$(PREFIX)/share/man
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+PAGES1 := $(wildcard cmd/*.1)
+PAGES7 := $(wildcard cmd/*.7)
+
+define PC
+prefix=$(PREFIX)
+libdir=$${prefix}/lib
+includedir=$${prefix}/include
+
+Name: tasker
+Description: Workflow steps in batches over ZeroMQ
+Version: $(VERSION)
+Requires: $(PKGS)
+Libs: -L$${libdir} -ltasker
+Cflags: -I$${includedir}
+endef
+export PC
+
+# bash and fish look for a completion by the name of the command, so each program has a link.
+install: all
+	install -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man7 \
+	  $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	install -m 755 $(BINS) $(BINDIR)
+	install -m 644 $(LIB) $(LIBDIR)
+	echo "$$PC" >$(LIBDIR)/pkgconfig/tasker.pc
+	install -m 644 $(HEADERS) $(INCDIR)
+	$(if $(PAGES1),install -m 644 $(PAGES1) $(MANDIR)/man1)
+	$(if $(PAGES7),install -m 644 $(PAGES7) $(MANDIR)/man7)
+	install -m 644 completions/tasker.bash $(BASHDIR)/tasker
+	install -m 644 completions/tasker.fish $(FISHDIR)/tasker.fish
+	install -m 644 completions/_tasker $(ZSHDIR)/_tasker
+	for p in $(PROGRAMS); do \
+	  ln -sf tasker $(BASHDIR)/$$p && ln -sf tasker.fish $(FISHDIR)/$$p.fish || exit 1; done
+
+uninstall:
+	rm -f $(PROGRAMS:%=$(BINDIR)/%) $(LIBDIR)/libtasker.a $(LIBDIR)/pkgconfig/tasker.pc
+	rm -f $(PAGES1:cmd/%=$(MANDIR)/man1/%) $(PAGES7:cmd/%=$(MANDIR)/man7/%)
+	rm -f $(BASHDIR)/tasker $(PROGRAMS:%=$(BASHDIR)/%) $(ZSHDIR)/_tasker
+	rm -f $(FISHDIR)/tasker.fish $(PROGRAMS:%=$(FISHDIR)/%.fish)
+	rm -rf $(INCDIR)
+
+.PHONY: all build need-packages deps demo check check-san check-valgrind units headers bench benches \
+  clean install uninstall FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
-
-need-packages:
-	@pkg-config --exists $(PKGS) || { echo 'make: some libraries are missing; "make deps" installs them' >&2; exit 1; }
+FORCE:
