@@ -6,7 +6,7 @@
 #   make deps     installs what is missing   make clean
 #   make check-san, check-valgrind: the tests under the sanitizers, or under valgrind
 #   SAN=1 sanitizers, WERROR=1 warnings are errors, OS=posix without what only Linux has,
-#   BUILD=FOLDER where to build; T="NAME ..." which tests to run (tests/run has more)
+#   V=1 shows the commands, BUILD=FOLDER where to build; T="NAME ..." which tests to run (tests/run has more)
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -25,7 +25,8 @@ override CPPFLAGS += -Iinclude -Icmd -DTASKER_VERSION='"$(VERSION)"' \
 override LDFLAGS += -Wl,--as-needed $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined)
 override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
-LIB_C := $(filter-out lib/os_%.c,$(wildcard lib/*.c)) lib/os_$(OS).c
+LIB_C := $(filter-out lib/os_linux% lib/os_posix%,$(wildcard lib/*.c)) \
+  $(wildcard lib/os_$(OS).c lib/os_$(OS)_*.c)
 COMMON_C := $(wildcard cmd/common/*.c)
 PROGRAMS := $(basename $(notdir $(wildcard cmd/tasker-*.c)))
 UNITS := $(basename $(notdir $(wildcard tests/unit/*.c)))
@@ -49,6 +50,8 @@ need-packages:
 
 # ---- objects, the library, programs
 
+say = $(if $(V),,@echo '  $(1)';)
+
 # An object is made again when the flags are others, all else when there are other files.
 $(BUILD)/flags $(BUILD)/files: FORCE
 	@mkdir -p $(@D)
@@ -58,15 +61,15 @@ $(BUILD)/files: export STAMP = $(sort $(ALL_C)) $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/files
 	@rm -f $@
-	$(AR) rcs $@ $(filter %.o,$^)
+	$(call say,AR $@)$(AR) rcs $@ $(filter %.o,$^)
 
 define link
 @mkdir -p $(@D)
-$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+$(call say,LD $@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 endef
 
 # A program is its own file, those of the folder that has its name, the front end, the library.
