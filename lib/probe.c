@@ -1,0 +1,189 @@
+/* A look at an endpoint: a real libzmq socket connects and its monitor tells what came of it.
+ *
+ * Only a handshake by the library that the programs use proves that they could talk there. The
+ * context is made for one attempt, so a slow peer of one look cannot reach into the next. Where
+ * the attempt fails, a plain socket finds out why (probe_explain.c); where all is well the peer
+ * sees one ordinary connection and nothing else, so a health check does not fill its log. */
+#include "tasker/probe.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "tasker/clock.h"
+
+#include "probe_parts.h"
+
+#define MONITOR "inproc://monitor"
+
+struct look {
+    void *ctx, *sock, *monitor;
+    int64_t start_us, deadline; /* deadline in ms of tsk_now_ms */
+};
+
+static void look_close(struct look *look)
+{
+    if (look->sock)
+        zmq_socket_monitor(look->sock, NULL, 0);
+    if (look->monitor)
+        zmq_close(look->monitor);
+    if (look->sock)
+        zmq_close(look->sock);
+    if (look->ctx)
+        while (zmq_ctx_term(look->ctx) && errno == EINTR)
+            ;
+}
+
+/* No second try by libzmq itself: each look is one connection. */
+static int look_options(struct look *look)
+{
+    int off = 0, never = -1, on = 1, left = tsk_left_ms(look->deadline);
+    if (left < 1)
+        left = 1;
+    return zmq_setsockopt(look->sock, ZMQ_LINGER, &off, sizeof off) ||
+           zmq_setsockopt(look->sock, ZMQ_RECONNECT_IVL, &never, sizeof never) ||
+           zmq_setsockopt(look->sock, ZMQ_IPV6, &on, sizeof on) ||
+           zmq_setsockopt(look->sock, ZMQ_CONNECT_TIMEOUT, &left, sizeof left) ||
+           zmq_setsockopt(look->monitor, ZMQ_LINGER, &off, sizeof off);
+}
+
+static int look_open(struct look *look, const char *address, enum tsk_side side,
+                     struct tsk_err *err)
+{
+    look->ctx = zmq_ctx_new();
+    look->sock =
+        look->ctx ? zmq_socket(look->ctx, side == TSK_RECEIVER ? ZMQ_XSUB : ZMQ_XPUB) : NULL;
+    look->monitor = look->sock ? zmq_socket(look->ctx, ZMQ_PAIR) : NULL;
+    if (!look->monitor || look_options(look) ||
+        zmq_socket_monitor(look->sock, MONITOR, ZMQ_EVENT_ALL) ||
+        zmq_connect(look->monitor, MONITOR))
+        return tsk_err_set(err, TSK_IO, "cannot open a socket: %s", zmq_strerror(errno));
+    look->start_us = tsk_now_us();
+    if (zmq_connect(look->sock, address))
+        return tsk_err_set(err, TSK_USAGE, "%s: %s", address, zmq_strerror(errno));
+    return 0;
+}
+
+/* Waits for the next event. Returns its number, or 0 when the time is over. */
+static int next_event(struct look *look)
+{
+    zmq_pollitem_t item = {.socket = look->monitor, .events = ZMQ_POLLIN};
+    for (;;) {
+        int rc = zmq_poll(&item, 1, tsk_left_ms(look->deadline));
+        if (rc == 0 || (rc < 0 && errno != EINTR))
+            return 0;
+        unsigned char event[6];
+        char address[300];
+        uint16_t number;
+        if (zmq_recv(look->monitor, event, sizeof event, ZMQ_DONTWAIT) != sizeof event)
+            continue;
+        zmq_recv(look->monitor, address, sizeof address, ZMQ_DONTWAIT);
+        memcpy(&number, event, sizeof number);
+        return number;
+    }
+}
+
+/* Follows the events of one connection to its end. Sets the times. Returns whether a handshake
+ * was made. */
+static bool follow(struct look *look, struct tsk_probe *probe)
+{
+    for (;;) {
+        switch (next_event(look)) {
+        case ZMQ_EVENT_CONNECTED:
+            probe->connect_us = tsk_now_us() - look->start_us;
+            break;
+        case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+            probe->handshake_us = tsk_now_us() - look->start_us;
+            return true;
+        case ZMQ_EVENT_CONNECT_DELAYED: /* under way */
+            break;
+        case 0: /* out of time; all others end the connection */
+        default:
+            return false;
+        }
+    }
+}
+
+/* One connection to probe->address. Returns 1 for a handshake, 0 for none, -1 with err. */
+static int attempt(struct tsk_probe *probe, enum tsk_side side, int64_t deadline,
+                   struct tsk_err *err)
+{
+    struct look look = {.deadline = deadline};
+    probe->side = side;
+    probe->connect_us = probe->handshake_us = -1;
+    int rc = look_open(&look, probe->address, side, err);
+    if (rc == 0 && follow(&look, probe)) {
+        probe->state = TSK_PROBE_OK;
+        probe->reason[0] = probe->peer_type[0] = '\0';
+        rc = 1;
+    }
+    look_close(&look);
+    return rc;
+}
+
+/* The role that has a socket of this type for its peer. Returns 0 and it, or -1. */
+static int side_for(const char *peer_type, enum tsk_side *side)
+{
+    if (strcmp(peer_type, "PUB") == 0 || strcmp(peer_type, "XPUB") == 0)
+        *side = TSK_RECEIVER;
+    else if (strcmp(peer_type, "SUB") == 0 || strcmp(peer_type, "XSUB") == 0)
+        *side = TSK_SENDER;
+    else
+        return -1;
+    return 0;
+}
+
+/* Tries one address: as asked, then, told by the peer's type, as it needs. Returns 0 or -1. */
+static int try_address(struct tsk_probe *probe, enum tsk_side side, int64_t timeout_ms,
+                       int64_t deadline, struct tsk_err *err)
+{
+    int rc = attempt(probe, side, deadline, err);
+    if (rc)
+        return rc > 0 ? 0 : -1;
+    if (tsk_left_ms(deadline) == 0 && probe->connect_us < 0) {
+        probe->state = TSK_PROBE_TIMEOUT;
+        snprintf(probe->reason, sizeof probe->reason, "no connection within %lld ms",
+                 (long long)timeout_ms);
+        return 0;
+    }
+    if (tsk_probe_explain(probe, err))
+        return -1;
+    if (probe->state != TSK_PROBE_HANDSHAKE || side_for(probe->peer_type, &side))
+        return 0;
+    /* The peer is of a kind to talk to: the other role is the right one, or it came up just now. */
+    int64_t more = tsk_now_ms() + PROBE_WHY_MS;
+    return attempt(probe, side, deadline > more ? deadline : more, err) < 0 ? -1 : 0;
+}
+
+int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout_ms,
+                       struct tsk_probe *probe, struct tsk_err *err)
+{
+    struct tsk_probe_target target;
+    memset(probe, 0, sizeof *probe);
+    probe->connect_us = probe->handshake_us = -1;
+    if (tsk_probe_resolve(endpoint, &target, err))
+        return -1;
+    int64_t deadline = tsk_now_ms() + timeout_ms;
+    probe->state = TSK_PROBE_NO_HOST;
+    strcpy(probe->reason, target.reason);
+    for (size_t i = 0; i < target.count; i++) {
+        struct tsk_probe one = {.state = TSK_PROBE_REFUSED};
+        strcpy(one.address, target.addresses[i]);
+        if (try_address(&one, side, timeout_ms, deadline, err))
+            return -1;
+        /* Of several addresses that fail, the one that at least took a connection tells most. */
+        if (i == 0 || one.state == TSK_PROBE_OK || one.connect_us >= 0)
+            *probe = one;
+        if (probe->state == TSK_PROBE_OK)
+            break;
+    }
+    return 0;
+}
+
+const char *tsk_probe_state_name(enum tsk_probe_state state)
+{
+    static const char *const names[TSK_PROBE_STATES] = {
+        "ok", "no_host", "refused", "timeout", "silent", "closed", "foreign", "handshake"};
+    return (unsigned)state < TSK_PROBE_STATES ? names[state] : "unknown";
+}
