@@ -1,0 +1,231 @@
+/* The layers of the configuration in their order: the file, what it has for the environment, the
+ * variables. (The flags come after, one by one, from the program.)
+ *
+ * A TASKER_SECTION_KEY variable that no key has is an error, since a mistyped name would otherwise
+ * be a setting that does nothing. All other TASKER_ variables belong to somebody else: to the
+ * choice of file and environment, or to the handlers, in which programs of tasker may be run. */
+#include "tasker/conf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tasker/buf.h"
+
+#include "conf_private.h"
+
+extern char **environ; /* POSIX names it but leaves its declaration to the program */
+
+static const char *const environments[] = {"development", "test", "production", "staging"};
+
+/* Begins like a key of the section worker, but is the mark by which a worker finds its children. */
+static const char exempt[] = "TASKER_WORKER_MARK";
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+enum { NAME_SIZE = 64 }; /* "section.key" and "TASKER_SECTION_KEY" of all keys fit */
+
+bool tsk_conf_is_environment(const char *name)
+{
+    for (size_t i = 0; i < COUNT(environments); i++) {
+        if (strcmp(environments[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* An unset variable and an empty one are the same. */
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* Names "section.key" of which only the key was written, or a wrong section with it. */
+static const char *same_key(const char *word, char out[NAME_SIZE])
+{
+    const char *dot = strchr(word, '.');
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        const struct tsk_conf_spec *spec = tsk_conf_spec((enum tsk_conf_key)i);
+        if (strcmp(spec->key, dot ? dot + 1 : word) == 0) {
+            snprintf(out, NAME_SIZE, "%s.%s", spec->section, spec->key);
+            return out;
+        }
+    }
+    return NULL;
+}
+
+/* The section, environment or "section.key" nearest to word. */
+static const char *nearest_name(const char *word, char out[NAME_SIZE])
+{
+    char full[TSK_CONF_COUNT][NAME_SIZE];
+    const char *names[2 * TSK_CONF_COUNT + COUNT(environments)];
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT(environments); i++)
+        names[count++] = environments[i];
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        const struct tsk_conf_spec *spec = tsk_conf_spec((enum tsk_conf_key)i);
+        snprintf(full[i], NAME_SIZE, "%s.%s", spec->section, spec->key);
+        names[count++] = full[i];
+        names[count++] = spec->section;
+    }
+    const char *found = tsk_nearest(word, names, count);
+    if (found)
+        snprintf(out, NAME_SIZE, "%s", found);
+    return found ? out : same_key(word, out);
+}
+
+int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err)
+{
+    char quoted[TSK_QUOTE_SIZE], near[NAME_SIZE];
+    const char *found = nearest_name(name, near);
+    return tsk_err_set(err, kind, "%s %s%s%s%s", what, tsk_quote(name, quoted),
+                       found ? " (did you mean \"" : "", found ? found : "", found ? "\"?)" : "");
+}
+
+static int choose_environment(struct tsk_conf *conf, const char *name, struct tsk_err *err)
+{
+    static const char *const names[] = {"TASKER_ENV", "APP_ENV", "RAILS_ENV", "RACK_ENV"};
+    const char *from = NULL;
+    for (size_t i = 0; !name && i < COUNT(names); i++) {
+        name = variable(names[i]);
+        from = names[i];
+    }
+    if (!name)
+        name = environments[0];
+    else if (!tsk_conf_is_environment(name)) {
+        char quoted[TSK_QUOTE_SIZE];
+        return tsk_err_set(err, TSK_CONFIG, "%s%s%s is not an environment (can be: %s)",
+                           from ? "$" : "", from ? from : "", from ? ": " : "",
+                           tsk_quote(name, quoted));
+    }
+    tsk_conf_note_environment(conf, name);
+    return 0;
+}
+
+static void variable_name(const struct tsk_conf_spec *spec, char out[NAME_SIZE])
+{
+    snprintf(out, NAME_SIZE, "TASKER_%s_%s", spec->section, spec->key);
+    for (char *c = out; *c; c++)
+        *c = (char)toupper((unsigned char)*c);
+}
+
+/* Whether name begins with TASKER_SECTION_ for some section. */
+static bool has_section(const char *name)
+{
+    char known[NAME_SIZE];
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        const struct tsk_conf_spec *spec = tsk_conf_spec((enum tsk_conf_key)i);
+        variable_name(spec, known);
+        if (strncmp(name, known, strlen("TASKER_") + strlen(spec->section) + 1) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int unknown_variable(const char *name, struct tsk_err *err)
+{
+    char known[TSK_CONF_COUNT][NAME_SIZE], quoted[TSK_QUOTE_SIZE];
+    const char *names[TSK_CONF_COUNT];
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        variable_name(tsk_conf_spec((enum tsk_conf_key)i), known[i]);
+        names[i] = known[i];
+    }
+    const char *near = tsk_nearest(name, names, TSK_CONF_COUNT);
+    return tsk_err_set(err, TSK_CONFIG, "unknown environment variable %s%s%s%s",
+                       tsk_quote(name, quoted), near ? " (did you mean \"" : "", near ? near : "",
+                       near ? "\"?)" : "");
+}
+
+static int set_from_variables(struct tsk_conf *conf, struct tsk_err *err)
+{
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        char name[NAME_SIZE], origin[NAME_SIZE + 1];
+        variable_name(tsk_conf_spec((enum tsk_conf_key)i), name);
+        const char *value = variable(name);
+        snprintf(origin, sizeof origin, "$%s", name);
+        if (value && tsk_conf_set(conf, (enum tsk_conf_key)i, value, origin, err) < 0) {
+            if (err)
+                err->kind = TSK_CONFIG;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static bool known_variable(const char *name)
+{
+    char known[NAME_SIZE];
+    for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
+        variable_name(tsk_conf_spec((enum tsk_conf_key)i), known);
+        if (strcmp(name, known) == 0)
+            return true;
+    }
+    return strcmp(name, exempt) == 0;
+}
+
+static int check_variables(struct tsk_err *err)
+{
+    int result = 0;
+    for (char **entry = environ; entry && *entry && result == 0; entry++) {
+        if (strncmp(*entry, "TASKER_", 7) != 0)
+            continue;
+        char *name = tsk_strdup(*entry);
+        name[strcspn(name, "=")] = '\0';
+        if (has_section(name) && !known_variable(name))
+            result = unknown_variable(name, err);
+        free(name);
+    }
+    return result;
+}
+
+/* Reads the file at DIR/REST if it is there: 1 if so, 0 if not, or -1. */
+static int try_file(struct tsk_conf *conf, const char *dir, const char *rest, struct tsk_err *err)
+{
+    struct tsk_err local = TSK_ERR_INIT;
+    struct tsk_buf path = TSK_BUF_INIT;
+    tsk_buf_printf(&path, "%s%s", dir, rest);
+    int result = tsk_conf_read(conf, path.data, tsk_conf_environment(conf), &local) == 0 ? 1 : -1;
+    tsk_buf_fini(&path);
+    if (result < 0 && (local.code == ENOENT || local.code == ENOTDIR))
+        return 0;
+    if (result < 0 && err)
+        *err = local;
+    return result;
+}
+
+static int find_file(struct tsk_conf *conf, struct tsk_err *err)
+{
+    const char *xdg = variable("XDG_CONFIG_HOME");
+    const char *home = variable("HOME");
+    int found = try_file(conf, "", "config/tasker.yaml", err);
+    if (found == 0 && xdg && *xdg == '/') /* a relative one is to be ignored, the XDG rules say */
+        found = try_file(conf, xdg, "/tasker/tasker.yaml", err);
+    else if (found == 0 && home)
+        found = try_file(conf, home, "/.config/tasker/tasker.yaml", err);
+    if (found == 0)
+        found = try_file(conf, "", "/etc/tasker/tasker.yaml", err);
+    return found < 0 ? -1 : 0;
+}
+
+static int load_file(struct tsk_conf *conf, const char *path, struct tsk_err *err)
+{
+    if (path)
+        return tsk_conf_read(conf, path, tsk_conf_environment(conf), err);
+    path = variable("TASKER_CONFIG");
+    if (!path)
+        return find_file(conf, err);
+    if (tsk_conf_read(conf, path, tsk_conf_environment(conf), err) == 0)
+        return 0;
+    return err && err->code ? tsk_err_prefix(err, "$TASKER_CONFIG: ") : -1;
+}
+
+int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environment,
+                  struct tsk_err *err)
+{
+    if (choose_environment(conf, environment, err) < 0 || load_file(conf, path, err) < 0)
+        return -1;
+    return check_variables(err) < 0 ? -1 : set_from_variables(conf, err);
+}

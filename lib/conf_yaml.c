@@ -1,0 +1,201 @@
+/* A YAML file into a document of libyaml, with limits.
+ *
+ * The file is parsed twice: first event by event, which finds a wrong byte, wrong syntax, a second
+ * document, and nesting or anchors beyond all reason, before anything is built; libyaml takes time
+ * that grows with the square of the depth and of the number of anchors. Aliases cost nothing: the
+ * document only refers to the node that they name. */
+#include "yaml_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tasker/buf.h"
+
+#include "conf_private.h"
+
+enum { MAX_DEPTH = 32, MAX_ANCHORS = 1000 };
+
+static int read_all(int fd, const char *path, struct tsk_buf *buf, struct tsk_err *err)
+{
+    tsk_buf_str(buf, "");
+    for (;;) {
+        ssize_t got = read(fd, tsk_buf_reserve(buf, 65536), 65536);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return tsk_err_sys(err, TSK_CONFIG, "%s", path);
+        if (got == 0)
+            return 0;
+        buf->len += (size_t)got;
+        if (buf->len > TSK_YAML_MAX_BYTES)
+            return tsk_err_set(err, TSK_CONFIG, "%s: larger than 1 MiB", path);
+    }
+}
+
+static int read_file(const char *path, struct tsk_buf *buf, struct tsk_err *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return tsk_err_sys(err, TSK_CONFIG, "%s", *path ? path : "\"\"");
+    int result = read_all(fd, path, buf, err);
+    close(fd);
+    return result;
+}
+
+/* For wrong bytes libyaml tells an offset, for the rest a mark. */
+static int syntax_error(const char *path, const struct tsk_buf *buf, const yaml_parser_t *parser,
+                        struct tsk_err *err)
+{
+    const char *problem = parser->problem ? parser->problem : "not YAML";
+    if (parser->error != YAML_READER_ERROR)
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML at column %zu: %s", path,
+                           parser->problem_mark.line + 1, parser->problem_mark.column + 1, problem);
+    size_t line = 1;
+    for (size_t i = 0; i < parser->problem_offset && i < buf->len; i++)
+        line += buf->data[i] == '\n';
+    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML: %s", path, line, problem);
+}
+
+struct limits {
+    size_t depth, anchors, documents;
+};
+
+/* Counts event. Returns what is beyond its limit, or NULL. */
+static const char *beyond(struct limits *limits, const yaml_event_t *event)
+{
+    const yaml_char_t *anchor = NULL;
+    if (event->type == YAML_SCALAR_EVENT)
+        anchor = event->data.scalar.anchor;
+    else if (event->type == YAML_SEQUENCE_START_EVENT)
+        anchor = event->data.sequence_start.anchor;
+    else if (event->type == YAML_MAPPING_START_EVENT)
+        anchor = event->data.mapping_start.anchor;
+    limits->anchors += anchor ? 1 : 0;
+
+    if (event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT)
+        limits->depth++;
+    else if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
+        limits->depth--;
+    else if (event->type == YAML_DOCUMENT_START_EVENT)
+        limits->documents++;
+
+    if (limits->documents > 1)
+        return "a second document begins: only one is read";
+    if (limits->anchors > MAX_ANCHORS)
+        return "too many anchors";
+    return limits->depth > MAX_DEPTH ? "nested too deeply" : NULL;
+}
+
+static int check_events(yaml_parser_t *parser, const char *path, const struct tsk_buf *buf,
+                        struct tsk_err *err)
+{
+    struct limits limits = {0, 0, 0};
+    for (bool more = true; more;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(parser, &event))
+            return syntax_error(path, buf, parser, err);
+        const char *wrong = beyond(&limits, &event);
+        size_t line = event.start_mark.line + 1;
+        more = event.type != YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+        if (wrong)
+            return tsk_err_set(err, TSK_CONFIG, "%s:%zu: %s", path, line, wrong);
+    }
+    return 0;
+}
+
+/* One pass over the bytes: builds the document, or checks alone if that is NULL. */
+static int parse(const char *path, const struct tsk_buf *buf, yaml_document_t *document,
+                 struct tsk_err *err)
+{
+    yaml_parser_t parser;
+    int result = 0;
+    if (!yaml_parser_initialize(&parser))
+        return tsk_err_set(err, TSK_BUG, "%s: out of memory", path);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)buf->data, buf->len);
+    if (!document)
+        result = check_events(&parser, path, buf, err);
+    else if (!yaml_parser_load(&parser, document))
+        result = syntax_error(path, buf, &parser, err);
+    yaml_parser_delete(&parser);
+    return result;
+}
+
+int tsk_yaml_load(const char *path, yaml_document_t *document, struct tsk_err *err)
+{
+    struct tsk_buf buf = TSK_BUF_INIT;
+    int result = read_file(path, &buf, err);
+    if (result == 0)
+        result = parse(path, &buf, NULL, err);
+    if (result == 0)
+        result = parse(path, &buf, document, err);
+    tsk_buf_fini(&buf);
+    return result;
+}
+
+const char *tsk_yaml_text(const yaml_node_t *node)
+{
+    if (node->type != YAML_SCALAR_NODE)
+        return NULL;
+    const char *text = (const char *)node->data.scalar.value;
+    return strlen(text) == node->data.scalar.length ? text : NULL;
+}
+
+bool tsk_yaml_null(const yaml_node_t *node)
+{
+    const char *text = tsk_yaml_text(node);
+    if (!text || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE)
+        return false;
+    return !*text || strcmp(text, "~") == 0 || strcmp(text, "null") == 0;
+}
+
+size_t tsk_yaml_line(const yaml_node_t *node)
+{
+    return node->start_mark.line + 1;
+}
+
+const char *tsk_yaml_kind(const yaml_node_t *node)
+{
+    if (node->type == YAML_SEQUENCE_NODE)
+        return "a list";
+    if (node->type == YAML_MAPPING_NODE)
+        return "a mapping";
+    return tsk_yaml_text(node) ? "text" : "text with a NUL byte";
+}
+
+/* The line of an earlier key of the same text in map, or 0. */
+static size_t earlier_line(yaml_document_t *document, const yaml_node_t *map,
+                           const yaml_node_pair_t *pair, const char *key)
+{
+    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
+        const yaml_node_t *node = yaml_document_get_node(document, p->key);
+        const char *other = tsk_yaml_text(node);
+        if (other && strcmp(other, key) == 0)
+            return tsk_yaml_line(node);
+    }
+    return 0;
+}
+
+int tsk_yaml_each(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
+                  void *ctx, struct tsk_err *err)
+{
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
+         pair++) {
+        yaml_node_t *node = yaml_document_get_node(document, pair->key);
+        size_t line = tsk_yaml_line(node);
+        const char *key = tsk_yaml_text(node);
+        if (!key)
+            return tsk_err_set(err, TSK_CONFIG, "%s:%zu: a key has to be text, not %s", path, line,
+                               tsk_yaml_kind(node));
+        size_t first = earlier_line(document, map, pair, key);
+        char quoted[TSK_QUOTE_SIZE];
+        if (first)
+            return tsk_err_set(err, TSK_CONFIG, "%s:%zu: duplicate key %s (first on line %zu)",
+                               path, line, tsk_quote(key, quoted), first);
+        if (fn(ctx, key, line, yaml_document_get_node(document, pair->value), err) < 0)
+            return -1;
+    }
+    return 0;
+}
