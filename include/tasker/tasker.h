@@ -13,5 +13,6 @@
 #include "tasker/map.h"
 #include "tasker/message.h"
 #include "tasker/os.h"
+#include "tasker/retry.h"
 
 #endif

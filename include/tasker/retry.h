@@ -1,0 +1,32 @@
+/* When a failed step is run again: the one formula of DESIGN, in one place. */
+#ifndef TASKER_RETRY_H
+#define TASKER_RETRY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct tsk_retry {
+    int64_t base_ms; /* back-off after the first attempt */
+    int64_t cap_ms;  /* longest back-off, before jitter; also the most that a handler can ask */
+    int jitter;      /* percent, 0 to 100, by which a back-off is made longer or shorter */
+};
+
+/* The built-in defaults: 1 s, 60 s, 10 %. */
+#define TSK_RETRY_INIT                                                                             \
+    {                                                                                              \
+        1000, 60000, 10                                                                            \
+    }
+
+/* Returns the milliseconds to wait after attempt (from 1; less counts as 1) of step_id:
+ * min(base · 2^(attempt-1), cap), more or less by up to jitter percent. The jitter is a hash of
+ * step_id and attempt, so the same question always has the same answer. retry_after_ms is what the
+ * handler named, in place of the formula (capped, no jitter); negative: it named none. Never
+ * negative, whatever is given. */
+int64_t tsk_retry_delay(const struct tsk_retry *retry, int64_t step_id, int64_t attempt,
+                        int64_t retry_after_ms);
+
+/* Whether a step whose attempt (from 1) failed in a retryable way may be run once more. A limit is
+ * the number of attempts in all; one of 0 still means one. */
+bool tsk_retry_left(int64_t attempt, int64_t retry_limit);
+
+#endif
