@@ -1,0 +1,29 @@
+/* Private to lib/os_*.c: what the ways to start a program have in common. */
+#ifndef TASKER_OS_COMMON_H
+#define TASKER_OS_COMMON_H
+
+#include <signal.h>
+#include <stddef.h>
+
+#include "tasker/os.h"
+
+/* Writes into path what execve is to be given for spawn->argv[0] (looked up in PATH if it has no
+ * slash), as seen from spawn->dir. Returns 0, or -1 with ENOENT, EACCES or ENAMETOOLONG. */
+int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size);
+
+/* Blocks all signals of this thread, so that no handler can run in a child before it has reset
+ * them. old is what to set again in the parent. */
+void tsk_os_signals_block(sigset_t *old);
+void tsk_os_signals_restore(const sigset_t *old);
+
+/* In the child, between fork and exec: only what may be called in a signal handler.
+ * tsk_os_become does it all, and returns, with errno, only if something failed. *keep (if keep is
+ * not NULL) is a close-on-exec descriptor that stays open, renumbered. close_from closes all
+ * descriptors from low on. */
+void tsk_os_become(const struct tsk_spawn *spawn, const char *path, int *keep,
+                   void (*close_from)(int low));
+
+/* A portable close_from. */
+void tsk_os_close_from(int low);
+
+#endif
