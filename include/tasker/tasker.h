@@ -8,11 +8,13 @@
 #include "tasker/conf.h"
 #include "tasker/err.h"
 #include "tasker/exit.h"
+#include "tasker/handlers.h"
 #include "tasker/json.h"
 #include "tasker/line.h"
 #include "tasker/map.h"
 #include "tasker/message.h"
 #include "tasker/os.h"
+#include "tasker/outbox.h"
 #include "tasker/retry.h"
 
 #endif
