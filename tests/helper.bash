@@ -17,6 +17,7 @@
 #     running NAME                  whether it still runs
 #     signal NAME SIG               sends it a signal
 #     finish NAME [S]               waits (S: 20 s) until it has ended; sets $status
+#     finish_with STATUS NAME [S]   the same, and fails if it ended with another status
 #     has TEXT WHERE                fails, showing WHERE ("$output", or a file's name), if it lacks TEXT
 #     run_case_table PROGRAM        runs the table of bad input that is on its stdin (see there)
 #
@@ -105,6 +106,13 @@ finish() {
     unset "PIDS[$1]"
 }
 
+finish_with() {
+    finish "$2" "${3:-20}" || return 1
+    [ "$status" -eq "$1" ] && return
+    echo "$2 ended with status $status, wanted $1" >&2
+    return 1
+}
+
 end_by_pid() {
     local pid=${PIDS[$1]}
     kill -s TERM "$pid" 2>/dev/null || true
@@ -116,8 +124,11 @@ end_by_pid() {
 
 # Prints the pids of all processes that this test started, directly or not.
 marked() {
-    env -u TASKER_TEST_MARK grep -lsazx -e "TASKER_TEST_MARK=$TASKER_TEST_MARK" /proc/[0-9]*/environ |
-        cut -d/ -f3
+    local mark=$TASKER_TEST_MARK
+    (
+        unset TASKER_TEST_MARK # those that look must not be found
+        grep -lsazx -e "TASKER_TEST_MARK=$mark" /proc/[0-9]*/environ | cut -d/ -f3
+    )
 }
 
 nothing_marked() { [ -z "$(marked)" ]; }
@@ -126,7 +137,7 @@ check_nothing_left() {
     local pid
     wait_until 3 nothing_marked 2>/dev/null && return
     for pid in $(marked); do
-        echo "left running: $pid $(tr '\0' ' ' <"/proc/$pid/cmdline")" >&2
+        echo "left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")" >&2
         kill -s KILL "$pid" 2>/dev/null || true
     done
     return 1

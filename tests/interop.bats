@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# Each program against a peer in the opposite role that speaks only the base of the protocol, with
+# plain PUB and SUB sockets and somebody else's ZeroMQ binding. None of the peers was written for
+# what this project adds, so nothing of that may be needed, and nothing may disturb.
+load helper
+
+PY=/usr/bin/python3
+
+setup() {
+    test_begin
+    endpoints
+    steps=$TASKER_ZEROMQ_BATCH_ENDPOINT results=$TASKER_ZEROMQ_RESULT_ENDPOINT
+    export TASKER_WORKER_HANDLERS=$PWD/handlers.yaml
+    cat >handlers.yaml <<'END'
+handlers:
+  "Test::*": {command: [/bin/sh, -c, 'echo run >>"$HOME/runs"; grep -q \"fail\" && exit 65; echo "{\"ok\":true}"']}
+END
+    batch b1 '{"order_id":1}' '{"order_id":2}' >batches
+}
+
+# Prints a batch whose steps have these contexts, in the fewest fields that the base has.
+batch() {
+    local id=$1 n=0 context steps=
+    shift
+    for context; do
+        n=$((n + 1))
+        steps+=${steps:+,}'{"step_id":'$((1000 + n))',"task_id":5,"step_name":"s'$n'","handler_class":"Test::S","task_context":'$context'}'
+    done
+    echo '{"batch_id":"'"$id"'","protocol_version":"2.0","steps":['"$steps"']}'
+}
+
+# Whether somebody is connected to the local endpoint $1.
+connected() {
+    local hex
+    hex=$(printf '0100007F:%04X' "${1##*:}")
+    awk -v at="$hex" '$2 == at && $4 == "01" {found = 1} END {exit !found}' /proc/net/tcp
+}
+
+field_of() { jq -r "$2" "$1"; }
+
+@test "interop: the peers understand each other" {
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
+    spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
+    wait_until 10 connected "$results"
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" <batches
+    finish_with 0 publisher
+    finish_with 0 collector
+    finish_with 0 worker
+    [ "$(wc -l <collector.out)" -eq 3 ]
+}
+
+@test "interop: a plain publisher drives tasker-work, which runs a batch sent again once" {
+    spawn work tasker-work
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" <batches
+    finish_with 0 publisher
+    [ "$(field_of publisher.out 'select(.status=="completed")|.step_id' | sort -u | xargs)" = "1001 1002" ]
+    [ "$(field_of publisher.out 'select(.message_type=="batch_completion")|.completed_steps')" = 2 ]
+    [ "$(wc -l <home/runs)" -eq 2 ]
+}
+
+@test "interop: a plain publisher that sends two frames drives tasker-work" {
+    spawn work tasker-work
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" --two-frames <batches
+    finish_with 0 publisher
+    [ "$(wc -l <home/runs)" -eq 2 ]
+}
+
+@test "interop: a plain publisher hears why a step failed" {
+    batch b2 '{"fail":"no"}' '{}' >batches
+    spawn work tasker-work
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" <batches
+    finish_with 0 publisher
+    [ "$(field_of publisher.out 'select(.status=="failed")|[.step_id,.error.error_type==.error.type,.error.retryable]|@csv')" = 1001,true,false ]
+    [ "$(field_of publisher.out 'select(.message_type=="batch_completion")|[.completed_steps,.failed_steps]|@csv')" = 1,1 ]
+}
+
+@test "interop: tasker-publish, tasker-collect and tasker-reconcile with a plain worker" {
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
+    mkfifo receipts
+    exec 8<>receipts
+    spawn collect tasker-collect --timeout 20s <receipts 8>&-
+    wait_until 10 connected "$results"
+    tasker-publish batches >&8 8>&-
+    exec 8>&-
+    finish_with 0 collect
+    finish_with 0 worker
+    [ "$(field_of collect.out 'select(.message_type=="batch_published")|.delivery')" = unconfirmed ]
+    run -0 tasker-reconcile collect.out
+    [ "$(jq -r 'select(.message_type=="batch_reconciled")|.verdict' <<<"$output")" = consistent ]
+}
+
+@test "interop: a plain worker's failed step, in its own shape, is understood" {
+    batch b3 '{}' '{"fail":"card declined"}' >batches
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
+    spawn collect tasker-collect --count 3 --timeout 20s
+    wait_until 10 connected "$results"
+    run -0 tasker-publish batches
+    finish_with 0 collect
+    [ "$(field_of collect.out 'select(.step_id==1002)|[.status,.error.error_type,.error.message]|@csv')" = '"failed","RuntimeError","card declined"' ]
+    { echo "$output"; cat collect.out; } >all
+    run -1 tasker-reconcile all
+}
+
+@test "interop: a plain collector hears all that tasker-work does" {
+    batch b4 '{}' '{}' '{"fail":"x"}' >batches
+    spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
+    spawn work tasker-work
+    wait_until 10 connected "$results"
+    run -0 tasker-publish batches
+    finish_with 0 collector
+    [ "$(field_of collector.out 'select(.status=="completed")|.step_id' | sort | xargs)" = "1001 1002" ]
+    [ "$(field_of collector.out 'select(.status=="failed")|.step_id')" = 1003 ]
+    [ "$(field_of collector.out 'select(.message_type=="batch_completion")|[.completed_steps,.failed_steps]|@csv')" = 2,1 ]
+}
+
+@test "interop: a plain collector sees nothing twice while a confirming one asks for replays" {
+    spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
+    spawn work tasker-work
+    wait_until 10 connected "$results"
+    tasker-publish batches >receipts
+    run -0 tasker-collect --timeout 20s receipts
+    finish_with 0 collector
+    [ -z "$(jq -r '[.message_type,.step_id,.sequence]|@csv' collector.out | sort | uniq -d)" ]
+}
+
+@test "interop: with a registered worker there a plain one is given nothing" {
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "tcp://127.0.0.1:$(port)"
+    spawn work tasker-work
+    tasker-publish --workers 1 batches >receipts
+    [ "$(field_of receipts .delivery)" = confirmed ]
+    run -0 tasker-collect --timeout 20s receipts
+    [ ! -s worker.out ] && running worker
+}
