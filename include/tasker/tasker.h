@@ -16,5 +16,6 @@
 #include "tasker/os.h"
 #include "tasker/outbox.h"
 #include "tasker/retry.h"
+#include "tasker/stream.h"
 
 #endif

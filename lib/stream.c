@@ -1,0 +1,307 @@
+/* The receiving half of the reliable stream.
+ *
+ * Of each source just a few numbers are kept: the offset that is due next, the newest one known to
+ * exist, the last one confirmed, and when it was heard and asked. A source is behind while newest
+ * is not below due. The first gap is asked about at once; while a replay flows nothing more is
+ * asked; when it stops short, it is asked for again. A source that is silent is not asked for ever:
+ * it is reported once, and asked again as soon as it is heard. One that is heard and still does not
+ * replay cannot: after GIVE_UP requests the gap is counted as lost and passed over, so that one
+ * broken peer cannot hold back its later results for good. */
+#include "tasker/stream.h"
+
+#include <stdlib.h>
+
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/map.h"
+
+enum {
+    GIVE_UP = 12,     /* requests without progress, to a source that speaks worker_status */
+    GIVE_UP_PLAIN = 5 /* and to one that was never heard to: it may not know of replays at all */
+};
+
+struct source {
+    int64_t due;       /* the next offset to deliver */
+    int64_t newest;    /* the highest one known to exist */
+    int64_t lowest;    /* the lowest one heard while the start is not known */
+    int64_t confirmed; /* the last one confirmed */
+    int64_t held;      /* nothing from here on may be confirmed */
+    int64_t heard_at;
+    int64_t moved_at; /* the last request or delivery */
+    int asks;         /* requests since the last delivery */
+    bool asked;       /* since it was last up to date */
+    bool known;       /* due is certain: something was delivered, or a status told the oldest */
+    bool guessed;     /* it is not, and is the lowest offset heard so far */
+    bool status;      /* it sends worker_status */
+    bool again;       /* confirm again: it still holds what was confirmed */
+    bool told;        /* its silence was reported */
+};
+
+struct tsk_stream {
+    struct tsk_map *sources;
+    size_t limit;
+    struct tsk_stream_stats stats;
+};
+
+struct tsk_stream *tsk_stream_new(size_t limit)
+{
+    struct tsk_stream *stream = tsk_alloc(sizeof *stream);
+    stream->sources = tsk_map_new(free);
+    stream->limit = limit ? limit : 1;
+    return stream;
+}
+
+void tsk_stream_free(struct tsk_stream *stream)
+{
+    if (!stream)
+        return;
+    tsk_map_free(stream->sources);
+    free(stream);
+}
+
+static bool source_behind(const struct source *s)
+{
+    return s->newest >= s->due;
+}
+
+static int64_t source_owed(const struct source *s)
+{
+    return source_behind(s) ? s->newest - s->due + 1 : 0;
+}
+
+/* Hostile offsets may be near 2^53 each: the totals stop at the top and do not overflow. */
+static void total_add(int64_t *total, int64_t n)
+{
+    *total = *total > INT64_MAX - n ? INT64_MAX : *total + n;
+}
+
+static void forget_one(struct tsk_stream *stream)
+{
+    struct tsk_map_entry *e = tsk_map_first(stream->sources), *oldest = e;
+    for (; e; e = tsk_map_next(e)) {
+        const struct source *s = tsk_map_value(e), *o = tsk_map_value(oldest);
+        if (s->heard_at < o->heard_at)
+            oldest = e;
+    }
+    stream->stats.forgotten++;
+    total_add(&stream->stats.owed, source_owed(tsk_map_value(oldest)));
+    tsk_map_remove(stream->sources, tsk_map_key(oldest));
+}
+
+static struct source *source_heard(struct tsk_stream *stream, const char *name, int64_t now)
+{
+    struct source *s = tsk_map_get(stream->sources, name);
+    if (!s) {
+        if (tsk_map_count(stream->sources) >= stream->limit)
+            forget_one(stream);
+        s = tsk_alloc(sizeof *s);
+        s->due = 1;
+        s->held = INT64_MAX;
+        tsk_map_put(stream->sources, name, s);
+    }
+    s->heard_at = now;
+    s->told = false;
+    return s;
+}
+
+/* Whether the source has shown that it will not fill the gap before what it sends now. */
+static bool source_hopeless(const struct source *s)
+{
+    return s->asks > (s->status ? GIVE_UP : GIVE_UP_PLAIN);
+}
+
+/* Begins with a source at offset: what was before it is none of this receiver's. */
+static void source_begin(struct source *s, int64_t offset)
+{
+    s->due = offset;
+    s->confirmed = offset - 1;
+    s->asks = 0;
+}
+
+/* Goes on at offset; returns how many messages are given up by that. */
+static int64_t source_skip(struct tsk_stream *stream, struct source *s, int64_t offset)
+{
+    int64_t lost = offset - s->due;
+    s->due = offset;
+    s->asks = 0;
+    total_add(&stream->stats.lost, lost);
+    return lost;
+}
+
+static void source_deliver(struct source *s, int64_t now)
+{
+    s->due++;
+    s->known = true;
+    s->asks = 0;
+    s->moved_at = now;
+    if (s->newest < s->due - 1)
+        s->newest = s->due - 1;
+    if (!source_behind(s))
+        s->asked = false;
+}
+
+/* A message beyond a gap that is not going to be filled. Where no status ever told what the source
+ * holds, it is first asked for the lowest that it sent; after that the gap is passed over. */
+static int64_t source_give_up(struct tsk_stream *stream, struct source *s, int64_t offset)
+{
+    if (s->known || s->guessed)
+        return source_skip(stream, s, offset);
+    s->guessed = true;
+    source_begin(s, s->lowest);
+    return 0;
+}
+
+static void source_ahead(struct source *s, int64_t offset)
+{
+    if (s->newest < offset)
+        s->newest = offset;
+    if (!s->lowest || s->lowest > offset)
+        s->lowest = offset;
+}
+
+enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char *source,
+                                           int64_t offset, int64_t now, int64_t *lost)
+{
+    struct source *s = source_heard(stream, source, now);
+    int64_t gone = 0;
+    if (offset > TSK_STREAM_OFFSET_MAX)
+        offset = 0;
+    if (offset > s->due)
+        source_ahead(s, offset);
+    if (offset > s->due && source_hopeless(s))
+        gone = source_give_up(stream, s, offset);
+    if (lost)
+        *lost = gone;
+    if (offset < s->due) {
+        stream->stats.duplicates++;
+        return TSK_STREAM_DUPLICATE;
+    }
+    if (offset > s->due) {
+        stream->stats.gaps++;
+        return TSK_STREAM_GAP;
+    }
+    source_deliver(s, now);
+    stream->stats.delivered++;
+    return TSK_STREAM_DELIVER;
+}
+
+int64_t tsk_stream_status(struct tsk_stream *stream, const char *source, int64_t newest,
+                          int64_t oldest, int64_t now)
+{
+    struct source *s = source_heard(stream, source, now);
+    int64_t lost = 0;
+    if (newest > TSK_STREAM_OFFSET_MAX)
+        newest = TSK_STREAM_OFFSET_MAX;
+    if (oldest > newest + 1)
+        oldest = newest + 1;
+    s->status = true;
+    if (s->newest < newest)
+        s->newest = newest;
+    if (oldest >= 1 && !s->known)
+        source_begin(s, oldest);
+    else if (oldest > s->due)
+        lost = source_skip(stream, s, oldest);
+    s->known |= oldest >= 1;
+    s->again |= oldest >= 1 && oldest <= s->confirmed;
+    if (!source_behind(s))
+        s->asked = false;
+    return lost;
+}
+
+/* A replay in transit must not be met by ever more requests: they grow apart. */
+static int64_t source_pause(const struct source *s)
+{
+    int doubled = s->asks / 2;
+    return (int64_t)TSK_STREAM_ASK_AGAIN << (doubled < 3 ? doubled : 3);
+}
+
+/* When this source is to be asked next; -1 is not at all. */
+static int64_t source_ask_at(const struct source *s)
+{
+    if (!source_behind(s))
+        return -1;
+    int64_t at = s->asked ? s->moved_at + source_pause(s) : s->heard_at;
+    return at < s->heard_at + TSK_STREAM_SILENT ? at : -1;
+}
+
+bool tsk_stream_ask(struct tsk_stream *stream, int64_t now, struct tsk_stream_order *order)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e)) {
+        struct source *s = tsk_map_value(e);
+        int64_t at = source_ask_at(s);
+        if (at < 0 || at > now)
+            continue;
+        s->asked = true;
+        s->asks++;
+        s->moved_at = now;
+        stream->stats.replays++;
+        *order = (struct tsk_stream_order){tsk_map_key(e), s->due - 1};
+        return true;
+    }
+    return false;
+}
+
+bool tsk_stream_confirm(struct tsk_stream *stream, struct tsk_stream_order *order)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e)) {
+        struct source *s = tsk_map_value(e);
+        int64_t upto = (s->due < s->held ? s->due : s->held) - 1;
+        if (upto <= s->confirmed && !s->again)
+            continue;
+        s->again = false;
+        if (upto > s->confirmed)
+            s->confirmed = upto;
+        *order = (struct tsk_stream_order){tsk_map_key(e), s->confirmed};
+        return true;
+    }
+    return false;
+}
+
+void tsk_stream_hold_none(struct tsk_stream *stream)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e))
+        ((struct source *)tsk_map_value(e))->held = INT64_MAX;
+}
+
+void tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset)
+{
+    struct source *s = tsk_map_get(stream->sources, source);
+    if (s && offset < s->held)
+        s->held = offset;
+}
+
+bool tsk_stream_stalled(struct tsk_stream *stream, int64_t now, struct tsk_stream_order *order)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e)) {
+        struct source *s = tsk_map_value(e);
+        if (s->told || !source_behind(s) || now - s->heard_at < TSK_STREAM_SILENT)
+            continue;
+        s->told = true;
+        *order = (struct tsk_stream_order){tsk_map_key(e), source_owed(s)};
+        return true;
+    }
+    return false;
+}
+
+int64_t tsk_stream_deadline(const struct tsk_stream *stream)
+{
+    int64_t deadline = -1;
+    for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e)) {
+        const struct source *s = tsk_map_value(e);
+        deadline = tsk_earlier(deadline, source_ask_at(s));
+        if (source_behind(s) && !s->told)
+            deadline = tsk_earlier(deadline, s->heard_at + TSK_STREAM_SILENT);
+    }
+    return deadline;
+}
+
+int64_t tsk_stream_heard(const struct tsk_stream *stream, const char *source)
+{
+    const struct source *s = tsk_map_get(stream->sources, source);
+    return s ? s->heard_at : -1;
+}
+
+const struct tsk_stream_stats *tsk_stream_stats(const struct tsk_stream *stream)
+{
+    return &stream->stats;
+}
