@@ -24,12 +24,12 @@ struct unit {
     int64_t factor;
 };
 
+/* From the largest, as they are written in messages; the one without a suffix last. */
 static const struct unit size_units[] = {
-    {"G", 1024 * 1024 * 1024}, {"M", 1024 * 1024}, {"K", 1024}, {"", 1},
-    {"g", 1024 * 1024 * 1024}, {"m", 1024 * 1024}, {"k", 1024},
+    {"G", 1024 * 1024 * 1024}, {"M", 1024 * 1024}, {"K", 1024}, {"g", 1024 * 1024 * 1024},
+    {"m", 1024 * 1024},        {"k", 1024},        {"", 1},
 };
 
-/* The one without a suffix comes last, where only reading finds it. */
 static const struct unit duration_units[] = {
     {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {"", 1000},
 };
@@ -66,7 +66,7 @@ const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE])
 static const char *format_unit(int64_t value, const struct unit *units, size_t count, char out[32])
 {
     size_t i = 0;
-    while (i + 1 < count && (value == 0 || value % units[i].factor != 0 || !*units[i].suffix))
+    while (i + 1 < count && (value == 0 || value % units[i].factor != 0))
         i++;
     snprintf(out, 32, "%lld%s", (long long)(value / units[i].factor), units[i].suffix);
     return out;
@@ -102,29 +102,27 @@ int tsk_parse_int(const char *text, int64_t least, int64_t most, int64_t *out, s
     return out_of_range(text, low, high, err);
 }
 
-/* Adds the digits after a point, in units of factor. Returns false if that is not a whole number
- * of what is counted. */
-static bool add_fraction(const char *digits, size_t len, int64_t factor, int64_t *value)
+/* Reads len digits after a point, in units of factor. Returns how many of what is counted they are,
+ * or -1 if that is not a whole number. */
+static int64_t read_fraction(const char *digits, size_t len, int64_t factor)
 {
     int64_t scale = 1, sum = 0;
     while (len && digits[len - 1] == '0')
         len--;
     if (len > 8) /* the smallest part of a day that is a whole millisecond has 8 digits at most */
-        return false;
+        return -1;
     for (size_t i = 0; i < len; i++) {
         sum = sum * 10 + (digits[i] - '0');
         scale *= 10;
     }
-    if (sum * factor % scale)
-        return false;
-    int64_t part = sum * factor / scale;
-    *value = *value > INT64_MAX - part ? INT64_MAX : *value + part;
-    return true;
+    return sum * factor % scale ? -1 : sum * factor / scale;
 }
 
-/* Reads DIGITS[.DIGITS]SUFFIX. A value that does not fit becomes INT64_MAX. */
-static bool read_scaled(const char *text, bool fraction, const struct unit *units, size_t count,
-                        int64_t *out)
+enum scaled { SCALED_OK, SCALED_WRONG, SCALED_TOO_LARGE };
+
+/* Reads DIGITS[.DIGITS]SUFFIX. */
+static enum scaled read_scaled(const char *text, bool fraction, const struct unit *units,
+                               size_t count, int64_t *out)
 {
     size_t whole = strspn(text, DIGITS);
     size_t part = fraction && text[whole] == '.' ? strspn(text + whole + 1, DIGITS) : 0;
@@ -135,21 +133,27 @@ static bool read_scaled(const char *text, bool fraction, const struct unit *unit
             unit = &units[i];
     }
     if (!whole || !unit)
-        return false;
+        return SCALED_WRONG;
+    int64_t rest = part ? read_fraction(suffix - part, part, unit->factor) : 0;
+    if (rest < 0)
+        return SCALED_WRONG;
     errno = 0;
     long long value = strtoll(text, NULL, 10);
-    *out = errno || value > INT64_MAX / unit->factor ? INT64_MAX : value * unit->factor;
-    return add_fraction(text + whole + 1, part, unit->factor, out);
+    if (errno || value > (INT64_MAX - rest) / unit->factor)
+        return SCALED_TOO_LARGE;
+    *out = value * unit->factor + rest;
+    return SCALED_OK;
 }
 
 static int parse_scaled(const char *text, const struct unit *units, size_t count, const char *what,
                         int64_t least, int64_t most, int64_t *out, struct tsk_err *err)
 {
-    int64_t value;
+    int64_t value = 0;
     char low[32], high[32];
-    if (!read_scaled(text, units == duration_units, units, count, &value))
+    enum scaled got = read_scaled(text, units == duration_units, units, count, &value);
+    if (got == SCALED_WRONG)
         return refuse(text, what, err);
-    if (value < least || value > most)
+    if (got == SCALED_TOO_LARGE || value < least || value > most)
         return out_of_range(text, format_unit(least, units, count, low),
                             format_unit(most, units, count, high), err);
     *out = value;
