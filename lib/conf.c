@@ -71,6 +71,21 @@ static int read_bool(const char *text, struct value *value, struct tsk_err *err)
     return tsk_err_set(err, TSK_USAGE, "%s is neither true nor false", tsk_quote(text, quoted));
 }
 
+static int wrong_choice(const char *choices, const char *text, struct tsk_err *err)
+{
+    char quoted[TSK_QUOTE_SIZE];
+    struct tsk_buf list = TSK_BUF_INIT;
+    for (; *choices; choices++) {
+        tsk_buf_char(&list, *choices);
+        if (*choices == ',')
+            tsk_buf_char(&list, ' ');
+    }
+    tsk_err_set(err, TSK_USAGE, "%s is not allowed here (can be: %s)", tsk_quote(text, quoted),
+                list.data);
+    tsk_buf_fini(&list);
+    return -1;
+}
+
 static int read_enum(const struct tsk_conf_spec *spec, const char *text, struct value *value,
                      struct tsk_err *err)
 {
@@ -84,9 +99,7 @@ static int read_enum(const struct tsk_conf_spec *spec, const char *text, struct 
         }
         word = word[word_len] ? word + word_len + 1 : NULL;
     }
-    char quoted[TSK_QUOTE_SIZE];
-    return tsk_err_set(err, TSK_USAGE, "%s is not allowed here (can be: %s)",
-                       tsk_quote(text, quoted), spec->choices);
+    return wrong_choice(spec->choices, text, err);
 }
 
 /* Each item is checked; spaces around the commas are dropped, so that users need not do so. */
