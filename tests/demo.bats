@@ -1,0 +1,37 @@
+#!/usr/bin/env bats
+# The demo, as "make demo" runs it after the build.
+load helper
+
+@test "demo: both inputs go through, with a table, in time" {
+    now_ms
+    local start=$REPLY
+    run -0 "$ROOT/config/demo/run"
+    now_ms
+    [ $((REPLY - start)) -lt 20000 ] # under 10 s by itself; tests share the machine
+    has "steps run by worker-1: " "$output"
+    has "over the limit" "$output"
+    local text
+    for text in /usr/share/common-licenses/GPL-3 /usr/share/common-licenses/BSD; do
+        [ ! -f "$text" ] || has "$(sha256sum "$text" | cut -c 1-16)" "$output"
+    done
+}
+
+@test "demo: the steps it makes are JSON, one for each text and handler" {
+    printf 'one two\nthree\n' >'a text'
+    run -0 "$ROOT/config/demo/texts" "$PWD/a text" "$ROOT/LICENSE"
+    [ "${#lines[@]}" -eq 8 ]
+    [ "$(jq -r .task_context.path <<<"$output" | sort -u | head -n 1)" = "$PWD/a text" ]
+    run -0 "$ROOT/config/demo/text" count <<<"${lines[0]}"
+    [ "$output" = '{"lines":2,"words":3,"bytes":14}' ]
+    run -65 "$ROOT/config/demo/text" fits 13 <<<"${lines[0]}"
+    run -66 "$ROOT/config/demo/text" count <<<'{"path":"/nowhere"}'
+}
+
+@test "demo: ended by a signal it leaves nothing running and no files" {
+    spawn demo env TMPDIR="$PWD/tmp" "$ROOT/config/demo/run"
+    wait_line demo.out 'tasker-reconcile' 10
+    signal demo TERM
+    finish demo
+    [ "$status" -eq 143 ] || [ "$status" -eq 0 ]
+    [ -z "$(ls tmp)" ]
+}
