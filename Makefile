@@ -74,7 +74,9 @@ endef
 
 # A program is its own file, those of the folder that has its name, the front end, the library.
 .SECONDEXPANSION:
-$(BUILD)/bin/tasker-%: $(BUILD)/cmd/tasker-%.o $$(patsubst %.c,$(BUILD)/%.o,$$(wildcard cmd/$$*/*.c)) \
+# (No second % on that line: make would put the name there before the functions are called.)
+$(BUILD)/bin/tasker-%: $(BUILD)/cmd/tasker-%.o \
+    $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(basename $$(wildcard cmd/$$*/*.c)))) \
     $(COMMON_C:%.c=$(BUILD)/%.o) $(LIB) $(BUILD)/files
 	$(link)
 
