@@ -20,8 +20,9 @@ enum tsk_side {
 /* Opens one side of a channel, and binds or connects it to the configured endpoints as
  * batch_bind or result_bind say. A tcp port of "*" binds a free one (see tsk_bus_endpoint).
  * Returns it, or NULL with kind TSK_TEMPFAIL and code EADDRINUSE if another process holds the port
- * (named in the text where the system can tell), TSK_UNAVAILABLE for other failures to bind, and
- * TSK_CONFIG if zeromq.enabled is false. */
+ * or the ipc path (named in the text where the system can tell), TSK_UNAVAILABLE for other failures
+ * to bind or connect, and TSK_CONFIG if zeromq.enabled is false or a list is to be bound: the side
+ * that binds has one endpoint. */
 struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel channel,
                              enum tsk_side side, struct tsk_err *err);
 
@@ -30,13 +31,16 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
                                 enum tsk_side side, bool bind, const char *endpoints,
                                 struct tsk_err *err);
 
-/* Closes it, after sending for at most zeromq.linger. NULL is fine. */
+/* Closes it, after sending for at most zeromq.linger (subscriptions alone are not waited for). NULL
+ * is fine. */
 void tsk_bus_close(struct tsk_bus *bus);
 
 /* Whether this side binds (rather than connects). */
 bool tsk_bus_binds(const struct tsk_bus *bus);
 
-/* Connects to one more endpoint; one that it already has is left as it is. */
+/* Connects to one more endpoint; one that it already has (or is bound to) is left as it is. A host
+ * of "*", 0.0.0.0 or localhost is 127.0.0.1, and [::] is [::1]. Returns 0, or -1 with kind
+ * TSK_UNAVAILABLE. */
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err);
 
 /* The endpoint as bound, with the true port; or the first one connected. Borrowed. */
@@ -68,12 +72,13 @@ enum tsk_frame_kind {
 /* One thing received; it is good until the next call of tsk_bus_recv. */
 struct tsk_frame {
     enum tsk_frame_kind kind;
-    char topic[TSK_TOPIC_SIZE]; /* MESSAGE: without the space. JOIN, LEAVE: the prefix, with a
-                                 * space at its end if the peer gave one. "" where there is none or
-                                 * it is too long. */
+    char topic[TSK_TOPIC_SIZE]; /* MESSAGE: without the space; "" where there is none or it is too
+                                 * long, and body is then the whole. JOIN, LEAVE: the prefix, with a
+                                 * space at its end if the peer gave one; "" is all topics. (Those
+                                 * too long for any topic of ours are passed over.) */
     const char *body;           /* MESSAGE: what follows the topic; a NUL follows it */
     size_t len;                 /* bytes of body */
-    const char *raw;            /* MESSAGE: topic and body as they came, on one line of memory */
+    const char *raw;            /* MESSAGE: as it came, several frames with a space between them */
     size_t raw_len;
 };
 

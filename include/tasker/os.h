@@ -18,6 +18,7 @@ struct tsk_event {
     void *tag;  /* what was registered */
     int events; /* TSK_READ (also at end of file and error), TSK_WRITE */
 };
+/* Returns a new poller, or NULL with errno. */
 struct tsk_poller *tsk_poller_new(void);
 void tsk_poller_free(struct tsk_poller *poller); /* NULL is fine */
 
@@ -25,20 +26,22 @@ void tsk_poller_free(struct tsk_poller *poller); /* NULL is fine */
 void tsk_poller_set(struct tsk_poller *poller, int fd, int events, void *tag);
 
 /* Waits at most timeout ms (-1: for ever). Returns how many events were written, 0 after the time
- * or a signal. */
+ * or a signal. What was written is not withdrawn when a descriptor is taken off while the events
+ * are worked through. */
 size_t tsk_poller_wait(struct tsk_poller *poller, int timeout, struct tsk_event *events,
                        size_t max);
 
 /* A new program to start. All fields are borrowed. */
 struct tsk_spawn {
-    char *const *argv; /* argv[0] is the path; without a slash it is looked up in PATH */
+    char *const *argv; /* argv[0] is the path, relative to dir; without a slash it is looked up in
+                        * the PATH of the caller */
     char *const *envp;
     const char *dir; /* working directory, or NULL */
-    int fds[4];      /* become 0 to 3 */
+    int fds[4];      /* become 0 to 3; -1: closed */
 };
 
 /* Starts it in a process group of its own, signals reset, all other descriptors closed, and (where
- * the system can) to be killed when the caller's process dies. Returns the pid, or -1 with errno
+ * the system can) to be killed when the thread that called this dies. Returns the pid, or -1 with errno
  * as fork or exec left it. */
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn);
 
@@ -50,11 +53,13 @@ int tsk_os_memory_file(const void *data, size_t len);
  * false where the system cannot. */
 bool tsk_os_adopt_orphans(void);
 
-/* Ends (SIGKILL) all children of this process but spare (0: none). Returns how many were seen. */
+/* Ends (SIGKILL) all children of this process but spare (0: none). Returns how many were seen, also
+ * dead ones that were not waited for; 0 where the system cannot tell. */
 int tsk_os_kill_children(pid_t spare);
 
-/* Ends (SIGKILL) every process whose environment holds the text mark ("NAME=value"). Returns how
- * many were seen; 0 where the system cannot tell. */
+/* Ends (SIGKILL) every other process whose environment has the entry mark ("NAME=value"), looking
+ * until there is none, at most some seconds. Returns how many were seen; 0 where the system cannot
+ * tell. */
 int tsk_os_kill_marked(const char *mark);
 
 /* Waits, without blocking, for any child. As wait4(-1, status, WNOHANG, usage). */

@@ -1,0 +1,349 @@
+/* Sockets. One libzmq context a bus, so that closing one waits for nobody else. Nothing here blocks
+ * but the close, for as long as linger allows. A message is copied once, into a buffer that the bus
+ * keeps, because what follows a message in libzmq's memory is not ours and the readers of JSON want
+ * a NUL there. */
+#include "tasker/bus.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "bus_parts.h"
+#include "tasker/buf.h"
+#include "tasker/os.h"
+
+enum {
+    ENDPOINT_SIZE = 1024,
+    KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */
+};
+
+struct tsk_bus {
+    void *ctx, *socket;
+    enum tsk_channel channel;
+    enum tsk_side side;
+    bool binds;
+    bool sent; /* anything but subscriptions */
+    int fd;
+    char *endpoint;    /* as tsk_bus_endpoint tells it */
+    char **places;     /* all, in canonical form */
+    size_t count, cap; /* of places */
+    zmq_msg_t part;
+    struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
+};
+
+static int set_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
+{
+    int code = zmq_errno();
+    tsk_err_set(err, kind, "cannot %s%s%s: %s", what, on ? " " : "", on ? on : "",
+                zmq_strerror(code));
+    if (err)
+        err->code = code;
+    return -1;
+}
+
+static int set_taken_err(struct tsk_err *err, const char *endpoint)
+{
+    char holder[64];
+    int port = tsk_bus_port(endpoint);
+    if (port && tsk_os_port_holder(port, holder, sizeof holder))
+        tsk_err_set(err, TSK_TEMPFAIL, "cannot bind %s: port %d is held by %s", endpoint, port,
+                    holder);
+    else
+        tsk_err_set(err, TSK_TEMPFAIL, "cannot bind %s: another process listens there", endpoint);
+    if (err)
+        err->code = EADDRINUSE;
+    return -1;
+}
+
+static bool has_place(const struct tsk_bus *bus, const char *place)
+{
+    for (size_t i = 0; i < bus->count; i++) {
+        if (strcmp(bus->places[i], place) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Notes a place that the bus is bound or connected to; the first is what it tells of itself. */
+static void add_place(struct tsk_bus *bus, const char *endpoint, const char *place)
+{
+    bus->places = tsk_grow(bus->places, &bus->cap, bus->count + 1, sizeof *bus->places);
+    bus->places[bus->count++] = tsk_strdup(place);
+    if (!bus->endpoint)
+        bus->endpoint = tsk_strdup(endpoint);
+}
+
+static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err)
+{
+    char bound[ENDPOINT_SIZE], place[ENDPOINT_SIZE];
+    size_t size = sizeof bound;
+    if (bus->count)
+        return tsk_err_set(err, TSK_CONFIG,
+                           "cannot bind %s besides %s: the side that binds has one endpoint",
+                           endpoint, bus->endpoint);
+    if (tsk_bus_ipc_taken(endpoint))
+        return set_taken_err(err, endpoint);
+    tsk_bus_options_for(bus->socket, endpoint);
+    if (zmq_bind(bus->socket, endpoint) != 0)
+        return zmq_errno() == EADDRINUSE ? set_taken_err(err, endpoint)
+                                         : set_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
+    if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "tell where it is bound:", endpoint);
+    tsk_bus_canonical(bound, place, sizeof place);
+    add_place(bus, bound, place);
+    return 0;
+}
+
+int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err)
+{
+    char place[ENDPOINT_SIZE];
+    tsk_bus_canonical(endpoint, place, sizeof place);
+    if (has_place(bus, place))
+        return 0;
+    tsk_bus_options_for(bus->socket, place);
+    if (zmq_connect(bus->socket, place) != 0)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
+    add_place(bus, endpoint, place);
+    return 0;
+}
+
+/* Binds or connects to each of a list by commas. */
+static int attach(struct tsk_bus *bus, const char *endpoints, struct tsk_err *err)
+{
+    char *list = tsk_strdup(endpoints), *rest = NULL;
+    int rc = 0;
+    for (char *one = strtok_r(list, ", ", &rest); one && rc == 0; one = strtok_r(NULL, ", ", &rest))
+        rc = bus->binds ? bind_to(bus, one, err) : tsk_bus_connect(bus, one, err);
+    if (rc == 0 && bus->count == 0)
+        rc = tsk_err_set(err, TSK_CONFIG, "no endpoint is named");
+    free(list);
+    return rc;
+}
+
+static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct tsk_err *err)
+{
+    size_t size = sizeof bus->fd;
+    bus->ctx = zmq_ctx_new();
+    if (!bus->ctx)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "start libzmq", NULL);
+    bus->socket = zmq_socket(bus->ctx, bus->side == TSK_SENDER ? ZMQ_XPUB : ZMQ_XSUB);
+    if (!bus->socket)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
+    if (zmq_getsockopt(bus->socket, ZMQ_FD, &bus->fd, &size) != 0)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
+    return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, err);
+}
+
+struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel channel,
+                                enum tsk_side side, bool bind, const char *endpoints,
+                                struct tsk_err *err)
+{
+    if (!tsk_conf_int(conf, TSK_ZEROMQ_ENABLED)) {
+        tsk_err_set(err, TSK_CONFIG, "sockets are switched off (zeromq.enabled is false, %s)",
+                    tsk_conf_origin(conf, TSK_ZEROMQ_ENABLED));
+        return NULL;
+    }
+    struct tsk_bus *bus = tsk_alloc(sizeof *bus);
+    bus->channel = channel;
+    bus->side = side;
+    bus->binds = bind;
+    zmq_msg_init(&bus->part);
+    if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) != 0) {
+        tsk_bus_close(bus);
+        return NULL;
+    }
+    return bus;
+}
+
+struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel channel,
+                             enum tsk_side side, struct tsk_err *err)
+{
+    bool steps = channel == TSK_STEPS;
+    /* the first choice of both keys is the sender */
+    bool sender_binds =
+        tsk_conf_int(conf, steps ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND) == 0;
+    const char *endpoints =
+        tsk_conf_str(conf, steps ? TSK_ZEROMQ_BATCH_ENDPOINT : TSK_ZEROMQ_RESULT_ENDPOINT);
+    return tsk_bus_open_at(conf, channel, side, sender_binds == (side == TSK_SENDER), endpoints,
+                           err);
+}
+
+void tsk_bus_close(struct tsk_bus *bus)
+{
+    if (!bus)
+        return;
+    zmq_msg_close(&bus->part);
+    if (bus->socket) {
+        /* subscriptions that wait for a peer which never came are no reason to linger */
+        if (!bus->sent)
+            zmq_setsockopt(bus->socket, ZMQ_LINGER, &(int){0}, sizeof(int));
+        zmq_close(bus->socket);
+    }
+    while (bus->ctx && zmq_ctx_term(bus->ctx) != 0 && zmq_errno() == EINTR)
+        ;
+    for (size_t i = 0; i < bus->count; i++)
+        free(bus->places[i]);
+    free(bus->places);
+    free(bus->endpoint);
+    tsk_buf_fini(&bus->text);
+    free(bus);
+}
+
+bool tsk_bus_binds(const struct tsk_bus *bus)
+{
+    return bus->binds;
+}
+
+const char *tsk_bus_endpoint(const struct tsk_bus *bus)
+{
+    return bus->endpoint;
+}
+
+int tsk_bus_fd(const struct tsk_bus *bus)
+{
+    return bus->fd;
+}
+
+/* Sends head and body as one frame. Returns 1, 0 (later) or -1. */
+static int send_frame(struct tsk_bus *bus, const char *head, size_t head_len, const char *body,
+                      size_t len)
+{
+    zmq_msg_t msg;
+    if (zmq_msg_init_size(&msg, head_len + len) != 0)
+        return -1;
+    char *data = zmq_msg_data(&msg);
+    memcpy(data, head, head_len);
+    if (len)
+        memcpy(data + head_len, body, len);
+    int rc;
+    while ((rc = zmq_msg_send(&msg, bus->socket, ZMQ_DONTWAIT)) < 0 && zmq_errno() == EINTR)
+        ;
+    if (rc >= 0)
+        return 1;
+    int code = zmq_errno();
+    zmq_msg_close(&msg);
+    errno = code;
+    return code == EAGAIN ? 0 : -1;
+}
+
+void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix)
+{
+    send_frame(bus, "\1", 1, prefix, strlen(prefix));
+}
+
+void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix)
+{
+    send_frame(bus, "\0", 1, prefix, strlen(prefix));
+}
+
+int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_t len,
+                 struct tsk_err *err)
+{
+    char head[TSK_TOPIC_SIZE + 1];
+    size_t head_len = strlen(topic);
+    if (head_len >= TSK_TOPIC_SIZE)
+        return tsk_err_set(err, TSK_BUG, "the topic of a message is too long");
+    memcpy(head, topic, head_len);
+    head[head_len] = ' ';
+    int rc = send_frame(bus, head, head_len ? head_len + 1 : 0, body, len);
+    if (rc < 0)
+        return set_zmq_err(err, TSK_UNAVAILABLE, "send", NULL);
+    bus->sent |= rc == 1;
+    return rc;
+}
+
+/* Receives one frame into bus->part. Returns 1, 0 or -1. */
+static int recv_part(struct tsk_bus *bus, struct tsk_err *err)
+{
+    while (zmq_msg_recv(&bus->part, bus->socket, ZMQ_DONTWAIT) < 0) {
+        int code = zmq_errno();
+        if (code == EAGAIN)
+            return 0;
+        if (code != EINTR)
+            return set_zmq_err(err, TSK_UNAVAILABLE, "receive", NULL);
+    }
+    return 1;
+}
+
+/* Copies a topic. Returns false if it is none that we could have: too long, or with a NUL. */
+static bool copy_topic(struct tsk_frame *frame, const char *data, size_t len)
+{
+    bool fits = len < TSK_TOPIC_SIZE && !memchr(data, '\0', len);
+    if (fits)
+        memcpy(frame->topic, data, len);
+    frame->topic[fits ? len : 0] = '\0';
+    return fits;
+}
+
+/* Where the topic of a message ends that came in so many parts, the first of first_len bytes.
+ * Returns its length, or 0 if it has none. */
+static size_t topic_length(const char *text, size_t len, size_t first_len, int parts)
+{
+    if (parts > 2 || !len || text[0] == '{' || text[0] == '[')
+        return 0;
+    if (parts == 2)
+        return first_len;
+    const char *space = memchr(text, ' ', len);
+    return space ? (size_t)(space - text) : 0;
+}
+
+/* Gathers all parts of a message, the first of which is in bus->part, with a space between them. */
+static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
+{
+    struct tsk_buf *text = &bus->text;
+    size_t first_len = 0;
+    int parts = 0;
+    for (;;) {
+        tsk_buf_add(text, zmq_msg_data(&bus->part), zmq_msg_size(&bus->part));
+        if (++parts == 1) /* "steps " is the same topic as "steps" */
+            first_len = text->len && text->data[text->len - 1] == ' ' ? text->len - 1 : text->len;
+        if (!zmq_msg_more(&bus->part))
+            break;
+        if (parts > 1 || first_len == text->len)
+            tsk_buf_char(text, ' ');
+        if (recv_part(bus, err) <= 0) /* libzmq gives all parts at once */
+            return tsk_err_set(err, TSK_UNAVAILABLE, "a message ended before its last part");
+    }
+    size_t topic = topic_length(text->data, text->len, first_len, parts);
+    bool known = copy_topic(frame, text->data, topic) && topic;
+    frame->kind = TSK_FRAME_MESSAGE;
+    frame->raw = text->data;
+    frame->raw_len = text->len;
+    frame->body = text->data + (known ? topic + 1 : 0);
+    frame->len = text->len - (known ? topic + 1 : 0);
+    return 1;
+}
+
+/* Reads a subscription or its end from bus->part. Returns false if it is neither, or to a topic
+ * that nobody sends. */
+static bool read_subscription(struct tsk_bus *bus, struct tsk_frame *frame)
+{
+    const char *data = zmq_msg_data(&bus->part);
+    *frame = (struct tsk_frame){.kind = data[0] ? TSK_FRAME_JOIN : TSK_FRAME_LEAVE, .body = ""};
+    frame->raw = frame->body;
+    return copy_topic(frame, data + 1, zmq_msg_size(&bus->part) - 1);
+}
+
+/* Whether bus->part is a subscription rather than a message sent upstream. */
+static bool is_subscription(struct tsk_bus *bus)
+{
+    const unsigned char *data = zmq_msg_data(&bus->part);
+    return bus->side == TSK_SENDER && zmq_msg_size(&bus->part) && data[0] <= 1 &&
+           !zmq_msg_more(&bus->part);
+}
+
+int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
+{
+    if (bus->text.cap > KEEP_BYTES)
+        tsk_buf_fini(&bus->text);
+    tsk_buf_reset(&bus->text);
+    int rc;
+    while ((rc = recv_part(bus, err)) == 1) {
+        if (!is_subscription(bus))
+            return read_message(bus, frame, err);
+        if (read_subscription(bus, frame))
+            return 1;
+    }
+    return rc;
+}

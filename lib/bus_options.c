@@ -1,0 +1,65 @@
+/* The options of a socket, all set before the first bind or connect, since libzmq hands them to a
+ * connection when it is made. ZMTP heartbeats find a peer that vanished without a word (a cable, a
+ * stopped machine), which TCP alone would tell only much later. */
+#include <limits.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "bus_parts.h"
+
+enum {
+    TTL_MAX_MS = 6553599, /* the wire has 16 bits of tenths of a second */
+    BACKLOG = 1024,       /* hundreds of workers may connect at the same moment */
+};
+
+static int set_int(void *socket, int option, int64_t value)
+{
+    int number = value > INT_MAX ? INT_MAX : (int)value;
+    return zmq_setsockopt(socket, option, &number, sizeof number);
+}
+
+static int set_heartbeat(void *socket, int64_t interval)
+{
+    int64_t gone = interval * 3;
+    int rc = set_int(socket, ZMQ_HEARTBEAT_IVL, interval);
+    rc |= set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, gone);
+    rc |= set_int(socket, ZMQ_HEARTBEAT_TTL, gone > TTL_MAX_MS ? TTL_MAX_MS : gone);
+    return rc;
+}
+
+/* An XPUB tells of every subscription and of its end, also of one that another peer has as well.
+ * Only batches wait for a slow reader; a result is dropped for it and replayed. */
+static int set_sender(void *socket, enum tsk_channel channel)
+{
+    int rc = set_int(socket, ZMQ_XPUB_VERBOSER, 1);
+    if (channel == TSK_STEPS)
+        rc |= set_int(socket, ZMQ_XPUB_NODROP, 1);
+    return rc;
+}
+
+int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
+                    enum tsk_side side, struct tsk_err *err)
+{
+    int64_t longest = tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
+    int rc = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest);
+    rc |= set_int(socket, ZMQ_SNDHWM, tsk_conf_int(conf, TSK_ZEROMQ_SEND_HWM));
+    rc |= set_int(socket, ZMQ_RCVHWM, tsk_conf_int(conf, TSK_ZEROMQ_RECV_HWM));
+    rc |= set_int(socket, ZMQ_LINGER, tsk_conf_int(conf, TSK_ZEROMQ_LINGER));
+    rc |= set_int(socket, ZMQ_RECONNECT_IVL, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MIN));
+    rc |= set_int(socket, ZMQ_RECONNECT_IVL_MAX, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX));
+    rc |= set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
+    rc |= set_int(socket, ZMQ_BACKLOG, BACKLOG);
+    rc |= set_heartbeat(socket, tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
+    if (side == TSK_SENDER)
+        rc |= set_sender(socket, channel);
+    if (rc != 0)
+        return tsk_err_set(err, TSK_CONFIG, "cannot set an option of a socket: %s",
+                           zmq_strerror(zmq_errno()));
+    return 0;
+}
+
+void tsk_bus_options_for(void *socket, const char *endpoint)
+{
+    /* not always on: a name like "localhost" would then mean ::1, where nobody may listen */
+    set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
+}

@@ -1,0 +1,27 @@
+/* Private to lib/bus*.c. */
+#ifndef TASKER_BUS_PARTS_H
+#define TASKER_BUS_PARTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "tasker/bus.h"
+
+/* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
+int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
+                    enum tsk_side side, struct tsk_err *err);
+
+/* Sets what depends on the endpoint that is bound or connected next. */
+void tsk_bus_options_for(void *socket, const char *endpoint);
+
+/* Writes the form of endpoint that can be connected to, and that is the same for all ways to write
+ * it: this machine is 127.0.0.1 or [::1]. Cut if it is too long. */
+void tsk_bus_canonical(const char *endpoint, char *out, size_t size);
+
+/* The port of a tcp endpoint; 0 if there is none. */
+int tsk_bus_port(const char *endpoint);
+
+/* Whether a process listens on an ipc endpoint. libzmq would take the path away from it. */
+bool tsk_bus_ipc_taken(const char *endpoint);
+
+#endif
