@@ -97,9 +97,9 @@ static int choose_environment(struct tsk_conf *conf, const char *name, struct ts
         name = environments[0];
     else if (!tsk_conf_is_environment(name)) {
         char quoted[TSK_QUOTE_SIZE];
-        return tsk_err_set(err, TSK_CONFIG, "%s%s%s is not an environment (can be: %s)",
+        return tsk_err_set(err, TSK_CONFIG, "%s%s%s%s is not an environment (can be: %s)",
                            from ? "$" : "", from ? from : "", from ? ": " : "",
-                           tsk_quote(name, quoted));
+                           tsk_quote(name, quoted), TSK_CONF_ENVIRONMENTS);
     }
     tsk_conf_note_environment(conf, name);
     return 0;

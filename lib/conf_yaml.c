@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -44,18 +45,33 @@ static int read_file(const char *path, struct tsk_buf *buf, struct tsk_err *err)
     return result;
 }
 
-/* For wrong bytes libyaml tells an offset, for the rest a mark. */
+/* The line on which the byte at offset stands, from 1; behind the last byte that of the last. */
+static size_t line_at(const struct tsk_buf *buf, size_t offset)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < offset && i + 1 < buf->len; i++)
+        line += buf->data[i] == '\n';
+    return line;
+}
+
+/* For wrong bytes libyaml tells an offset, for the rest a mark, which at the end of the file is on
+ * a line that is not there; and where the thing began that it was reading. */
 static int syntax_error(const char *path, const struct tsk_buf *buf, const yaml_parser_t *parser,
                         struct tsk_err *err)
 {
     const char *problem = parser->problem ? parser->problem : "not YAML";
-    if (parser->error != YAML_READER_ERROR)
-        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML at column %zu: %s", path,
-                           parser->problem_mark.line + 1, parser->problem_mark.column + 1, problem);
-    size_t line = 1;
-    for (size_t i = 0; i < parser->problem_offset && i < buf->len; i++)
-        line += buf->data[i] == '\n';
-    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML: %s", path, line, problem);
+    if (parser->error == YAML_READER_ERROR)
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML: %s", path,
+                           line_at(buf, parser->problem_offset), problem);
+    size_t line = parser->problem_mark.line + 1, last = line_at(buf, buf->len);
+    char place[64] = "the end of the file", context[128] = "";
+    if (line <= last)
+        snprintf(place, sizeof place, "column %zu", parser->problem_mark.column + 1);
+    if (parser->context && parser->context_mark.line + 1 != line)
+        snprintf(context, sizeof context, " (%s that begins on line %zu)", parser->context,
+                 parser->context_mark.line + 1);
+    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML at %s: %s%s", path,
+                       line <= last ? line : last, place, problem, context);
 }
 
 struct limits {
