@@ -6,6 +6,7 @@
 #include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/conf.h"
+#include "tasker/dispatch.h"
 #include "tasker/err.h"
 #include "tasker/exit.h"
 #include "tasker/handlers.h"

@@ -1,0 +1,102 @@
+/* Who gets which batch (PROTOCOL sections 1 and 2): the publisher's part as a state machine that
+ * knows no socket and no clock. It is told what came (subscriptions, answers) and what was done;
+ * it tells what to do next and until when to wait. All times are tsk_now_ms values. */
+#ifndef TASKER_DISPATCH_H
+#define TASKER_DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct tsk_dispatch;
+
+struct tsk_dispatch_opts {
+    size_t window;           /* batches held and not yet accepted before it is full */
+    int64_t resend_after_ms; /* without an answer for so long a batch is sent again */
+    int64_t quiet_ms;        /* no subscription came or went for so long: plain peers are plain */
+    size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
+};
+
+struct tsk_dispatch *tsk_dispatch_new(const struct tsk_dispatch_opts *opts);
+void tsk_dispatch_free(struct tsk_dispatch *dispatch); /* NULL is fine; tags are not freed */
+
+/* A peer subscribed to topic, or ended that. "worker.ID " registers a worker; a prefix of "steps "
+ * is a plain subscription or a registered worker's second one; all else is ignored. Returns how
+ * often the worker is now registered, or -1 if topic is none of a worker. One that is registered
+ * twice (two workers of one name) gets nothing, since both would run it, until one is left. */
+int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
+int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
+
+/* Adds a batch of so many steps to be sent. Returns false if that batch_id is held already. */
+bool tsk_dispatch_add(struct tsk_dispatch *dispatch, const char *batch_id, int64_t steps,
+                      void *tag);
+
+size_t tsk_dispatch_count(const struct tsk_dispatch *dispatch); /* batches held */
+bool tsk_dispatch_full(const struct tsk_dispatch *dispatch);    /* read no more input */
+
+enum tsk_dispatch_kind {
+    TSK_DISPATCH_NONE,
+    TSK_DISPATCH_SEND,    /* send the batch, then say so by tsk_dispatch_sent */
+    TSK_DISPATCH_REJECTED /* every registered worker has rejected it; it is no longer held */
+};
+
+struct tsk_dispatch_act {
+    void *tag;
+    const char *worker_id; /* SEND: to whom, NULL for plain subscribers. Good until the next call */
+    int64_t attempts;      /* how often it was sent before */
+};
+
+/* Tells what to do next; call it until it returns TSK_DISPATCH_NONE. */
+enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t now,
+                                         struct tsk_dispatch_act *act);
+
+/* Answers TSK_DISPATCH_SEND: whether the socket took it (else it is tried again in some ms). A
+ * batch for plain subscribers that was taken is no longer held: nobody will answer. */
+void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now);
+
+/* An answer from a worker. One that was given up counts as well. load may be NULL. */
+struct tsk_dispatch_load {
+    int64_t queued, free_slots;
+};
+
+/* Returns the tag of the batch, which is then no longer held, and in *attempts (may be NULL) how
+ * often it was sent; or NULL if no such batch was sent and not yet accepted. */
+void *tsk_dispatch_accept(struct tsk_dispatch *dispatch, const char *batch_id,
+                          const char *worker_id, const struct tsk_dispatch_load *load, int64_t now,
+                          int64_t *attempts);
+
+/* Returns the tag of the batch, which is still held: the next worker is tried, or, if none is
+ * left, tsk_dispatch_next gives TSK_DISPATCH_REJECTED. NULL as above. */
+void *tsk_dispatch_reject(struct tsk_dispatch *dispatch, const char *batch_id,
+                          const char *worker_id, int64_t now);
+
+/* When tsk_dispatch_next has something to do even if nothing comes; -1: never. */
+int64_t tsk_dispatch_deadline(const struct tsk_dispatch *dispatch);
+
+/* Since when there have been batches and nobody to send them to; -1: it is not so. */
+int64_t tsk_dispatch_stranded(const struct tsk_dispatch *dispatch);
+
+/* What is known of one registered worker. */
+struct tsk_dispatch_worker {
+    const char *worker_id;
+    int registered;                /* how often; more than 1 is a mistake of somebody's */
+    bool told;                     /* whether load was told by an answer */
+    struct tsk_dispatch_load load; /* as told last */
+    int64_t unanswered;            /* batches sent to it and not answered */
+    int64_t silent_since;          /* since when it owes an answer; -1: it owes none */
+};
+
+size_t tsk_dispatch_registered(const struct tsk_dispatch *dispatch);
+size_t tsk_dispatch_plain(const struct tsk_dispatch *dispatch); /* plain subscriptions */
+void tsk_dispatch_each_worker(const struct tsk_dispatch *dispatch,
+                              void (*fn)(void *ctx, const struct tsk_dispatch_worker *worker),
+                              void *ctx);
+
+/* Calls fn for each batch held, in the order of adding: its tag, the worker that has it and did
+ * not answer (or NULL), and how often it was sent. */
+void tsk_dispatch_each_batch(const struct tsk_dispatch *dispatch,
+                             void (*fn)(void *ctx, void *tag, const char *worker_id,
+                                        int64_t attempts),
+                             void *ctx);
+
+#endif

@@ -1,0 +1,146 @@
+/* Who is there: registered workers and plain subscribers as their subscriptions come and go, and
+ * which worker a batch should go to. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch_private.h"
+#include "tasker/buf.h"
+
+#define STEPS_TOPIC "steps "
+#define WORKER_TOPIC "worker."
+
+void tsk_dispatch_worker_free(void *value)
+{
+    struct worker *worker = value;
+    free((char *)worker->seen.worker_id);
+    free(worker);
+}
+
+/* Copies ID of "worker.ID " to id. */
+static bool worker_of_topic(const char *topic, char id[TSK_TOPIC_SIZE])
+{
+    size_t len = strlen(topic), start = strlen(WORKER_TOPIC);
+    if (len <= start || len >= TSK_TOPIC_SIZE || topic[len - 1] != ' ' ||
+        strncmp(topic, WORKER_TOPIC, start) != 0)
+        return false;
+    memcpy(id, topic + start, len - start - 1);
+    id[len - start - 1] = '\0';
+    return tsk_name_valid(id);
+}
+
+static bool is_steps_prefix(const char *topic)
+{
+    return strncmp(STEPS_TOPIC, topic, strlen(topic)) == 0;
+}
+
+struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const char *id)
+{
+    return tsk_map_get(dispatch->workers, id);
+}
+
+int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
+{
+    char id[TSK_TOPIC_SIZE];
+    bool plain = is_steps_prefix(topic);
+    if (!plain && !worker_of_topic(topic, id))
+        return -1;
+    dispatch->quiet_at = now + dispatch->opts.quiet_ms;
+    if (plain) {
+        dispatch->steps_subscriptions++;
+        return -1;
+    }
+    struct worker *worker = tsk_dispatch_worker(dispatch, id);
+    if (!worker) {
+        worker = tsk_alloc(sizeof *worker);
+        worker->seen.worker_id = tsk_strdup(id);
+        worker->seen.silent_since = -1;
+        tsk_map_put(dispatch->workers, id, worker);
+    }
+    dispatch->registrations++;
+    return ++worker->seen.registered;
+}
+
+/* Puts all that a worker has not answered back in front of the queue, in the same order. */
+static void take_back(struct tsk_dispatch *dispatch, const struct worker *worker)
+{
+    for (struct held *held = dispatch->sent.last, *prev; held; held = prev) {
+        prev = held->prev;
+        if (held->worker != worker)
+            continue;
+        tsk_held_unassign(held);
+        tsk_held_remove(held);
+        tsk_held_prepend(&dispatch->queued, held);
+    }
+}
+
+int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
+{
+    char id[TSK_TOPIC_SIZE];
+    if (is_steps_prefix(topic)) {
+        dispatch->quiet_at = now + dispatch->opts.quiet_ms;
+        if (dispatch->steps_subscriptions)
+            dispatch->steps_subscriptions--;
+        return -1;
+    }
+    struct worker *worker = worker_of_topic(topic, id) ? tsk_dispatch_worker(dispatch, id) : NULL;
+    if (!worker)
+        return -1;
+    dispatch->quiet_at = now + dispatch->opts.quiet_ms;
+    dispatch->registrations--;
+    int left = --worker->seen.registered;
+    if (left == 0) {
+        take_back(dispatch, worker);
+        tsk_map_remove(dispatch->workers, id);
+    }
+    return left;
+}
+
+size_t tsk_dispatch_registered(const struct tsk_dispatch *dispatch)
+{
+    return tsk_map_count(dispatch->workers);
+}
+
+size_t tsk_dispatch_plain(const struct tsk_dispatch *dispatch)
+{
+    int64_t plain = dispatch->steps_subscriptions - dispatch->registrations;
+    return plain > 0 ? (size_t)plain : 0;
+}
+
+/* Whether a is the better choice: fewer steps that it did not answer for, then a smaller load as
+ * told (one that was never asked comes first), then the one whose turn it is. */
+static bool better(const struct worker *a, const struct worker *b)
+{
+    if (a->unanswered_steps != b->unanswered_steps)
+        return a->unanswered_steps < b->unanswered_steps;
+    if (a->seen.told != b->seen.told)
+        return !a->seen.told;
+    double load_a = (double)a->seen.load.queued - (double)a->seen.load.free_slots;
+    double load_b = (double)b->seen.load.queued - (double)b->seen.load.free_slots;
+    if (load_a < load_b || load_a > load_b)
+        return load_a < load_b;
+    return a->used < b->used;
+}
+
+struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const struct held *held,
+                                   bool *refused)
+{
+    struct worker *best = NULL;
+    *refused = true;
+    for (struct tsk_map_entry *e = tsk_map_first(dispatch->workers); e; e = tsk_map_next(e)) {
+        struct worker *worker = tsk_map_value(e);
+        if (tsk_held_refused_by(held, worker->seen.worker_id))
+            continue;
+        *refused = false;
+        if (worker->seen.registered == 1 && (!best || better(worker, best)))
+            best = worker;
+    }
+    return best;
+}
+
+void tsk_dispatch_each_worker(const struct tsk_dispatch *dispatch,
+                              void (*fn)(void *ctx, const struct tsk_dispatch_worker *worker),
+                              void *ctx)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(dispatch->workers); e; e = tsk_map_next(e))
+        fn(ctx, &((struct worker *)tsk_map_value(e))->seen);
+}

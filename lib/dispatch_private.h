@@ -1,0 +1,60 @@
+/* What dispatch.c (batches) and dispatch_peers.c (who is there) share. */
+#ifndef TASKER_DISPATCH_PRIVATE_H
+#define TASKER_DISPATCH_PRIVATE_H
+
+#include "tasker/bus.h"
+#include "tasker/dispatch.h"
+#include "tasker/map.h"
+
+struct worker {
+    struct tsk_dispatch_worker seen; /* worker_id is owned */
+    int64_t unanswered_steps;
+    uint64_t used; /* when it was chosen last, on a clock of its own */
+};
+
+struct held;
+struct list {
+    struct held *first, *last;
+};
+
+struct held {
+    struct held *prev, *next;
+    struct list *list;
+    char *batch_id;
+    void *tag;
+    int64_t steps, attempts, due;
+    struct worker *worker; /* NULL unless in sent */
+    char **refusers;       /* the workers that rejected it */
+    size_t refuser_count, refuser_cap;
+};
+
+struct tsk_dispatch {
+    struct tsk_dispatch_opts opts;
+    struct tsk_map *held, *workers;
+    struct list queued, sent, refused;
+    struct held *sending; /* between SEND and tsk_dispatch_sent */
+    struct worker *target;
+    int64_t steps_subscriptions, registrations;
+    int64_t quiet_at;      /* no subscription changed until then: who is plain is known */
+    int64_t blocked_until; /* the socket took nothing; 0: it does */
+    int64_t stranded;
+    bool started; /* opts.workers were there once */
+    uint64_t uses;
+};
+
+void tsk_held_remove(struct held *held);
+void tsk_held_append(struct list *list, struct held *held);
+void tsk_held_prepend(struct list *list, struct held *held);
+bool tsk_held_refused_by(const struct held *held, const char *worker_id);
+
+/* Takes its worker from a batch, which then owes no answer. */
+void tsk_held_unassign(struct held *held);
+
+void tsk_dispatch_worker_free(void *worker);
+struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const char *id);
+
+/* Returns the worker for a batch, or NULL; *refused tells whether all have rejected it. */
+struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const struct held *held,
+                                   bool *refused);
+
+#endif
