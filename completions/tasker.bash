@@ -1,0 +1,67 @@
+# bash completion for the programs of tasker. tests/options.bats holds it against the programs.
+
+# Prints the options of a program, one a line: "-LETTER" or "-", "--NAME", what its argument is:
+# nothing, "file", "arg" (anything), or the words to choose from, by commas.
+_tasker_options()
+{
+    case $1 in
+    tasker-status) echo '
+-f --format text,json
+-t --timeout arg
+-l --listen
+- --batch-endpoint tcp
+- --result-endpoint tcp' ;;
+    esac
+    echo '
+-c --config file
+-e --environment development,test,production,staging
+- --set arg
+- --log-format text,json
+-v --verbose
+-q --quiet
+-h --help
+-V --version'
+}
+
+# Prints the words that a program takes as operands; nothing where these are files.
+_tasker_operands()
+{
+    case $1 in
+    tasker-status) echo "config endpoints" ;;
+    esac
+}
+
+_tasker()
+{
+    local program=${1##*/} word=$2 before=$3 letter name kind
+    COMPREPLY=()
+    if [ "$word" = = ]; then
+        word=
+    elif [ "$before" = = ]; then
+        before=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    while read -r letter name kind; do
+        [ -n "$kind" ] && { [ "$before" = "$name" ] || [ "$before" = "$letter" ]; } || continue
+        case $kind in
+        file) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+        tcp) mapfile -t COMPREPLY < <(compgen -W 'tcp ipc' -S :// -- "$word") ;;
+        arg) ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "${kind//,/ }" -- "$word") ;;
+        esac
+        return
+    done < <(_tasker_options "$program")
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_tasker_options "$program" |
+            while read -r letter name _; do
+                [ "$letter" = - ] || printf '%s\n' "$letter"
+                printf '%s\n' "$name"
+            done)" -- "$word")
+    elif [ -n "$(_tasker_operands "$program")" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_tasker_operands "$program")" -- "$word")
+    else
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    fi
+}
+
+complete -F _tasker tasker-status tasker-publish tasker-work tasker-collect tasker-reconcile

@@ -1,0 +1,147 @@
+#!/usr/bin/env bats
+# What is written of the options is true, both ways: --help, the manual page and the completions of
+# three shells name exactly the options that the program has. And each program has all that a
+# program must have. The programs are those that were built; none is named here.
+load helper
+
+setup() {
+    test_begin
+    programs=$(cd "$TASKER_BIN" && echo tasker-*)
+    bad=0
+}
+
+# Each of these prints the options of program $1 as lines "LETTER NAME", sorted; "-" for no letter.
+
+by_dump() { "$1" --dump-options | awk -F '\t' '{print ($1 == "" ? "-" : $1), $2}' | sort; }
+
+by_help() {
+    "$1" --help | sed -nE 's/^  (-(.), |    )--([a-z0-9-]+).*/\2 \3/p' | sed 's/^ /- /' | sort
+}
+
+by_page() { # .It Fl f , Fl -format Ar FORMAT
+    awk '/^\.It Fl/ {
+        letter = "-"
+        name = ""
+        for (i = 2; i < NF; i++)
+            if ($i == "Fl" && $(i + 1) ~ /^-/) name = substr($(i + 1), 2)
+            else if ($i == "Fl") letter = $(i + 1)
+        print letter, name
+    }' "$ROOT/cmd/$1.1" | sort
+}
+
+by_bash() { # what really is completed after "-"; a letter stands before its name
+    bash --norc -c 'source "$1"
+        COMP_WORDS=("$2" -) COMP_CWORD=1 COMP_LINE="$2 -" COMP_POINT=$((${#2} + 2))
+        _tasker "$2" - "$2"
+        printf "%s\n" "${COMPREPLY[@]}"' bash "$ROOT/completions/tasker.bash" "$1" |
+        awk '/^--/ {print (letter == "" ? "-" : letter), substr($1, 3); letter = ""; next}
+             /^-/ {letter = substr($1, 2)}' | sort
+}
+
+by_zsh() { # the lines of its case, and those before it, which are common to all
+    awk -v program="$1" '/^case / {case_ = 1} / *tasker-.*\)$/ {own = ($1 == program ")")}
+        /;;/ {own = 0} !case_ || own' "$ROOT/completions/_tasker" |
+        sed -nE "s/.*\{-(.),--([a-z0-9-]+)\}.*/\1 \2/p; s/^ *'\*?--([a-z0-9-]+)(\[|=).*/- \1/p" | sort
+}
+
+by_fish() {
+    awk -v program="$1" '/^ *complete / {
+        letter = "-"
+        name = ""
+        for (i = 2; i < NF; i++) {
+            if ($i == "-c") who = $(i + 1)
+            if ($i == "-s") letter = $(i + 1)
+            if ($i == "-l") name = $(i + 1)
+            if ($i == "-d") break
+        }
+        if (name != "" && (who == program || who == "$program")) print letter, name
+    }' "$ROOT/completions/tasker.fish" | sort
+}
+
+compare() {
+    local where=$1 program
+    for program in $programs; do
+        "by_$where" "$program" >by || true
+        by_dump "$program" >dump
+        [ -s dump ] || { echo "$program: --dump-options prints nothing"; bad=1; }
+        diff dump by >differ && continue
+        echo "$program: < the program has, > $where has"
+        grep '^[<>]' differ
+        bad=1
+    done
+    return $bad
+}
+
+@test "options: --help agrees" { compare help; }
+@test "options: manual pages agree" { compare page; }
+@test "options: the bash completion agrees" { compare bash; }
+@test "options: the zsh completion agrees" { compare zsh; }
+@test "options: the fish completion agrees" { compare fish; }
+
+@test "options: argument names agree in --help and the manual page" {
+    local program letter name arg line
+    for program in $programs; do
+        "$program" --help >help
+        while IFS=$'\t' read -r line; do
+            IFS='|' read -r letter name arg <<<"${line//$'\t'/|}"
+            [ -n "$arg" ] || continue
+            grep -qE -e "--$name $arg( |\$)" help || { echo "$program --help: --$name lacks $arg"; bad=1; }
+            grep -qE "^\.It Fl .*-$name( Ns)?( =)?( Ns)? Ar $arg" "$ROOT/cmd/$program.1" ||
+                { echo "$program.1: --$name lacks $arg"; bad=1; }
+        done < <("$program" --dump-options)
+    done
+    return $bad
+}
+
+@test "options: completions are programs that their shells can read, for all programs" {
+    local program
+    bash -n "$ROOT/completions/tasker.bash"
+    ! command -v zsh >/dev/null || zsh -n "$ROOT/completions/_tasker"
+    ! command -v fish >/dev/null || fish -n "$ROOT/completions/tasker.fish"
+    for program in $programs; do
+        grep -qE "^#compdef.* $program( |\$)" "$ROOT/completions/_tasker" || { echo "zsh: $program"; bad=1; }
+        grep -qE "^for program in.* $program( |\$)" "$ROOT/completions/tasker.fish" || { echo "fish: $program"; bad=1; }
+        bash --norc -c 'source "$1"; complete -p "$2"' bash "$ROOT/completions/tasker.bash" "$program" || bad=1
+    done
+    return $bad
+}
+
+@test "options: every source has a program, and every program a page, tests, and a place in README" {
+    local source program
+    for source in "$ROOT"/cmd/tasker-*.c; do
+        program=$(basename "$source" .c)
+        [ -x "$TASKER_BIN/$program" ] || { echo "$program: not built"; bad=1; }
+        [ -e "$ROOT/cmd/$program.1" ] || { echo "$program: no manual page"; bad=1; }
+        ls "$ROOT"/tests/"${program#tasker-}"*.bats >/dev/null || { echo "$program: no bats file"; bad=1; }
+        grep -q -- "$program" "$ROOT/README.md" || { echo "$program: not in README.md"; bad=1; }
+        grep -q "Xr $program 1" "$ROOT/cmd/tasker.7" || { echo "$program: not in tasker.7"; bad=1; }
+    done
+    return $bad
+}
+
+@test "options: --help and --version are for stdout, an unknown option is 64" {
+    local program
+    for program in $programs; do
+        "$program" --help >out 2>err && [ -s out ] && [ ! -s err ] || { echo "$program --help"; bad=1; }
+        "$program" --version >out 2>err && grep -q "^$program [0-9]" out && [ ! -s err ] ||
+            { echo "$program --version"; bad=1; }
+        run "$program" --no-such-option
+        [ "$status" -eq 64 ] || { echo "$program --no-such-option: $status"; bad=1; }
+        run "$program" --help --no-such-option
+        [ "$status" -eq 0 ] || [ "$status" -eq 64 ] || { echo "$program: $status"; bad=1; }
+        "$program" --help >/dev/full 2>err && { echo "$program --help >/dev/full is 0"; bad=1; }
+    done
+    return $bad
+}
+
+@test "options: the manual pages are clean, and have the sections that they must have" {
+    local page section
+    for page in "$ROOT"/cmd/*.[17]; do
+        mandoc -Tlint -Wwarning "$page" || bad=1
+        case $page in *.7) continue ;; esac
+        for section in NAME SYNOPSIS DESCRIPTION "EXIT STATUS" EXAMPLES "SEE ALSO"; do
+            grep -q "^\.Sh $section\$" "$page" || { echo "$page: no $section"; bad=1; }
+        done
+    done
+    return $bad
+}
