@@ -24,6 +24,8 @@
 # Nothing here waits for a fixed time. What a test started is ended by pid, and a test that leaves
 # anything running fails: all its processes have its mark in their environment.
 
+bats_require_minimum_version 1.5.0
+
 ROOT=$(cd "${BATS_TEST_DIRNAME:?}" && while [ ! -e Makefile ]; do cd ..; done && pwd)
 declare -gA PIDS=()
 
