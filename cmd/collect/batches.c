@@ -1,0 +1,251 @@
+/* Batches under way. Of each only the ids of its steps are kept, and whether each has ended. The
+ * moment at which any of them is due is cached, so that a result costs a look-up and no search. */
+#include "collect/batches.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tasker/bus.h"
+#include "tasker/clock.h"
+#include "tasker/map.h"
+
+enum { SETTLE_MS = 250, ENDED_MOST = 20000, NAMED_MOST = 20 };
+
+struct batches {
+    struct tsk_map *open;  /* struct batch by id */
+    struct tsk_map *ended; /* a mark by id, oldest first */
+    int64_t timeout, silence;
+    int64_t next; /* no batch is due before this; -1: none at all */
+    int64_t seen;
+    const struct tsk_stream *stream;
+};
+
+static void batch_free(void *value)
+{
+    struct batch *batch = value;
+    free(batch->steps);
+    free(batch->ended);
+    free(batch);
+}
+
+struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream)
+{
+    struct batches *batches = tsk_alloc(sizeof *batches);
+    batches->open = tsk_map_new(batch_free);
+    batches->ended = tsk_map_new(NULL);
+    batches->timeout = timeout;
+    batches->silence = silence;
+    batches->next = -1;
+    batches->stream = stream;
+    return batches;
+}
+
+void batches_free(struct batches *batches)
+{
+    if (!batches)
+        return;
+    tsk_map_free(batches->open);
+    tsk_map_free(batches->ended);
+    free(batches);
+}
+
+struct result result_read(enum tsk_type type, struct json_object *message)
+{
+    struct result result = {type, tsk_json_str(message, "batch_id"), 0, false};
+    if (!result.batch_id)
+        result.batch_id = "";
+    if (type == TSK_TYPE_PARTIAL) {
+        const char *status = tsk_json_str(message, "status");
+        result.final = status && strcmp(status, "in_progress") != 0;
+        tsk_json_int(message, "step_id", &result.step_id);
+    }
+    return result;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Reads step_ids, each once; a receipt made by hand may have none, and its batch then ends with its
+ * completion. Returns what is wrong with them, or NULL. */
+static const char *read_steps(struct batch *batch, struct json_object *receipt)
+{
+    struct json_object *ids = tsk_json_get(receipt, "step_ids");
+    if (!ids)
+        return NULL;
+    if (!json_object_is_type(ids, json_type_array))
+        return "receipt: step_ids is not an array";
+    size_t count = json_object_array_length(ids);
+    batch->steps = tsk_alloc((count + 1) * sizeof *batch->steps);
+    batch->ended = tsk_alloc(count + 1);
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *id = json_object_array_get_idx(ids, i);
+        if (!json_object_is_type(id, json_type_int) || json_object_get_int64(id) < 1)
+            return "receipt: step_ids holds what is not a positive integer";
+        batch->steps[i] = json_object_get_int64(id);
+    }
+    qsort(batch->steps, count, sizeof *batch->steps, compare_ids);
+    for (size_t i = 0; i < count; i++) {
+        if (!batch->count || batch->steps[batch->count - 1] != batch->steps[i])
+            batch->steps[batch->count++] = batch->steps[i];
+    }
+    return NULL;
+}
+
+static void copy_name(char out[TSK_ID_SIZE], struct json_object *object, const char *key)
+{
+    const char *name = tsk_json_str(object, key);
+    if (name && tsk_name_valid(name))
+        snprintf(out, TSK_ID_SIZE, "%s", name);
+}
+
+/* When it is due if nothing more comes; why (may be NULL) tells of what. */
+static int64_t batch_deadline(const struct batches *batches, const struct batch *batch,
+                              int64_t heard_at, enum batch_due *why)
+{
+    int64_t deadline = batch->settle_at;
+    enum batch_due reason = BATCH_SETTLED;
+    if (batches->timeout >= 0 && (deadline < 0 || batch->since + batches->timeout < deadline)) {
+        deadline = batch->since + batches->timeout;
+        reason = BATCH_LATE;
+    }
+    if (batches->silence >= 0) {
+        int64_t life =
+            batch->source[0] ? tsk_stream_heard(batches->stream, batch->source) : heard_at;
+        life = life > batch->last ? life : batch->last;
+        if (deadline < 0 || life + batches->silence < deadline) {
+            deadline = life + batches->silence;
+            reason = BATCH_SILENT;
+        }
+    }
+    if (why)
+        *why = reason;
+    return deadline;
+}
+
+const char *batches_receipt(struct batches *batches, struct json_object *receipt, int64_t now)
+{
+    const char *id = tsk_json_str(receipt, "batch_id");
+    if (!id || !tsk_name_valid(id))
+        return "receipt: batch_id is missing or is not 1 to 128 characters of A-Z a-z 0-9 . _ : -";
+    if (batches_know(batches, id))
+        return NULL;
+    struct batch *batch = tsk_alloc(sizeof *batch);
+    const char *wrong = read_steps(batch, receipt);
+    if (wrong) {
+        batch_free(batch);
+        return wrong;
+    }
+    snprintf(batch->id, sizeof batch->id, "%s", id);
+    copy_name(batch->source, receipt, "source");
+    copy_name(batch->worker, receipt, "worker_id");
+    batch->since = batch->last = now;
+    batch->settle_at = -1;
+    batches->seen++;
+    batches->next = tsk_earlier(batches->next, batch_deadline(batches, batch, now, NULL));
+    tsk_map_put(batches->open, id, batch);
+    return NULL;
+}
+
+bool batches_know(const struct batches *batches, const char *batch_id)
+{
+    return tsk_map_get(batches->open, batch_id) || tsk_map_get(batches->ended, batch_id);
+}
+
+static void batch_end(struct batches *batches, struct batch *batch)
+{
+    static char mark;
+    if (tsk_map_count(batches->ended) >= ENDED_MOST)
+        tsk_map_remove(batches->ended, tsk_map_key(tsk_map_first(batches->ended)));
+    tsk_map_put(batches->ended, batch->id, &mark);
+    tsk_map_take(batches->open, batch->id);
+    batch_free(batch);
+}
+
+static void step_ended(struct batch *batch, int64_t id)
+{
+    const int64_t *at = bsearch(&id, batch->steps, batch->count, sizeof id, compare_ids);
+    if (at && !batch->ended[at - batch->steps]) {
+        batch->ended[at - batch->steps] = true;
+        batch->ended_count++;
+    }
+}
+
+void batches_note(struct batches *batches, const struct result *result, int64_t now)
+{
+    struct batch *batch = tsk_map_get(batches->open, result->batch_id);
+    if (!batch)
+        return;
+    batch->last = now;
+    if (result->final)
+        step_ended(batch, result->step_id);
+    if (result->type == TSK_TYPE_COMPLETION && !batch->complete) {
+        batch->complete = true;
+        batch->settle_at = now + SETTLE_MS;
+        batches->next = tsk_earlier(batches->next, batch->settle_at);
+    }
+    if (result->type == TSK_TYPE_ERROR || (batch->complete && batch->ended_count == batch->count))
+        batch_end(batches, batch);
+}
+
+size_t batches_open(const struct batches *batches)
+{
+    return tsk_map_count(batches->open);
+}
+
+int64_t batches_seen(const struct batches *batches)
+{
+    return batches->seen;
+}
+
+void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
+                   void *ctx)
+{
+    if (batches->next < 0 || now < batches->next)
+        return;
+    batches->next = -1;
+    for (struct tsk_map_entry *e = tsk_map_first(batches->open), *next; e; e = next) {
+        struct batch *batch = tsk_map_value(e);
+        enum batch_due why;
+        int64_t deadline = batch_deadline(batches, batch, heard_at, &why);
+        next = tsk_map_next(e);
+        if (deadline < 0 || deadline > now) {
+            batches->next = tsk_earlier(batches->next, deadline);
+            continue;
+        }
+        due(ctx, batch, why);
+        batch_end(batches, batch);
+    }
+}
+
+int64_t batches_deadline(const struct batches *batches)
+{
+    return batches->next;
+}
+
+void batches_each(const struct batches *batches, void (*fn)(void *ctx, const struct batch *batch),
+                  void *ctx)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(batches->open); e; e = tsk_map_next(e))
+        fn(ctx, tsk_map_value(e));
+}
+
+void batch_missing(const struct batch *batch, struct tsk_buf *text)
+{
+    size_t missing = batch->count - batch->ended_count, named = 0;
+    tsk_buf_str(text, batch->complete ? "" : "its completion");
+    if (!missing)
+        return;
+    tsk_buf_printf(text, "%sthe results of %zu of %zu steps:", batch->complete ? "" : " and ",
+                   missing, batch->count);
+    for (size_t i = 0; i < batch->count && named < NAMED_MOST; i++) {
+        if (!batch->ended[i])
+            tsk_buf_printf(text, "%s %" PRId64, named++ ? "," : "", batch->steps[i]);
+    }
+    if (missing > named)
+        tsk_buf_printf(text, " and %zu more", missing - named);
+}

@@ -1,0 +1,74 @@
+/* The batches that a receipt was read for: what is still to come of each, and until when. */
+#ifndef COLLECT_BATCHES_H
+#define COLLECT_BATCHES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/buf.h"
+#include "tasker/json.h"
+#include "tasker/message.h"
+#include "tasker/stream.h"
+
+/* What a result line says that matters here. batch_id is borrowed and "" if there is none. */
+struct result {
+    enum tsk_type type;
+    const char *batch_id;
+    int64_t step_id;
+    bool final; /* a partial result that is not in_progress */
+};
+
+/* Reads it from a message that tsk_result_normalise let pass (or any other: it is tolerant). */
+struct result result_read(enum tsk_type type, struct json_object *message);
+
+struct batch {
+    char id[TSK_ID_SIZE], source[TSK_ID_SIZE], worker[TSK_ID_SIZE]; /* "" where not known */
+    int64_t *steps;                                                 /* ids, ascending */
+    bool *ended; /* the step's final result came */
+    size_t count, ended_count;
+    bool complete;       /* its completion came */
+    int64_t since, last; /* when its receipt and its latest result came */
+    int64_t settle_at;   /* it ends then whatever is missing; -1: not yet */
+};
+
+enum batch_due {
+    BATCH_SETTLED, /* complete, and what is missing did not come */
+    BATCH_LATE,    /* over its time limit */
+    BATCH_SILENT   /* its worker has not been heard for too long */
+};
+
+struct batches;
+
+/* timeout (from the receipt) and silence are in ms; -1 is without. stream is asked when a batch's
+ * source was last heard. */
+struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream);
+void batches_free(struct batches *batches);
+
+/* Takes a receipt. Returns NULL, or (static text) what is wrong with it. */
+const char *batches_receipt(struct batches *batches, struct json_object *receipt, int64_t now);
+
+/* Whether there was a receipt for this batch (of those ended, the last 20 000 are remembered). */
+bool batches_know(const struct batches *batches, const char *batch_id);
+
+/* Takes note of a result; it may end its batch. */
+void batches_note(struct batches *batches, const struct result *result, int64_t now);
+
+size_t batches_open(const struct batches *batches);
+int64_t batches_seen(const struct batches *batches); /* receipts, each batch once */
+
+/* Calls due for each batch whose time has come, and ends it. heard_at is when anything was last
+ * heard from anybody. */
+typedef void batch_due_fn(void *ctx, const struct batch *batch, enum batch_due why);
+void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
+                   void *ctx);
+int64_t batches_deadline(const struct batches *batches); /* of the next call; -1: none */
+
+/* Calls fn for each open batch. */
+void batches_each(const struct batches *batches, void (*fn)(void *ctx, const struct batch *batch),
+                  void *ctx);
+
+/* Adds what is missing of it: "its completion and the results of 2 of 3 steps: 1001, 1002". */
+void batch_missing(const struct batch *batch, struct tsk_buf *text);
+
+#endif

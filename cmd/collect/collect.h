@@ -1,0 +1,95 @@
+/* What the parts of tasker-collect share. */
+#ifndef COLLECT_COLLECT_H
+#define COLLECT_COLLECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "collect/batches.h"
+#include "collect/held.h"
+#include "tasker/bus.h"
+#include "tasker/conf.h"
+#include "tasker/json.h"
+#include "tasker/line.h"
+#include "tasker/map.h"
+#include "tasker/os.h"
+#include "tasker/stream.h"
+
+struct options {
+    bool all, follow, status, strict;
+    int64_t count;   /* 0: not given */
+    int64_t timeout; /* ms; -1: not given */
+    const char *id;
+};
+
+/* Warnings of a kind that a hostile or broken peer can cause without end. */
+struct complaints {
+    int64_t window, told; /* the second this is, and how many were told in it */
+    int64_t hidden;       /* not told since the last that was */
+    int64_t total;
+};
+
+struct collect {
+    const struct options *opts;
+    char id[TSK_ID_SIZE];
+    struct tsk_bus *bus;
+    struct tsk_poller *poller;
+    struct tsk_lines *lines;
+    struct tsk_json *parser;
+    struct tsk_stream *stream;
+    struct batches *batches;
+    struct held *held;
+    struct tsk_map *endpoints; /* those of receipts, each once */
+    int input_fd;              /* as registered with the poller, or -1 */
+    bool input_end;
+    bool everything; /* batches without a receipt are printed as well */
+    int64_t silence; /* ms; -1: no limit */
+    int64_t now;     /* of this round */
+    int64_t started; /* when it began, and when anything was last heard */
+    int64_t heard_at;
+    int64_t saved_at; /* when was last flushed and confirmed */
+    bool unsaved;     /* something came since */
+    int64_t printed;  /* result lines */
+    int64_t lost;     /* results that no worker has any more */
+    struct complaints unreadable;
+    bool stop;      /* a signal came */
+    bool gave_up;   /* some batch was not complete in time */
+    bool timed_out; /* the whole was not: with --count, or without any receipt */
+    enum tsk_exit status;
+};
+
+/* receive.c: takes at most most frames off the bus. Returns how many there were. */
+size_t receive(struct collect *c, size_t most);
+
+/* input.c: handles the lines that are there; reads more if it need not wait for it. Returns
+ * whether there is more at hand. */
+bool input_pump(struct collect *c);
+void input_ready(struct collect *c); /* the poller says that the input can be read */
+
+/* report.c: prints and tells of a batch that is given up, and of those not complete. */
+void report_due(void *ctx, const struct batch *batch, enum batch_due why);
+void report_open(struct collect *c);
+void report_lost(struct collect *c, const char *source, int64_t lost);
+void report_unreadable(struct collect *c, const char *topic, const char *reason);
+void report_summary(struct collect *c);
+
+/* Whether all that was to be waited for has come. */
+bool collect_done(const struct collect *c);
+
+/* Prints one result line and takes note of it. */
+void collect_print(struct collect *c, const struct result *result, const char *data, size_t len);
+
+/* Writes out what was printed, then confirms it upstream. Returns whether anything was sent. */
+bool collect_save(struct collect *c);
+
+/* setup.c. Opens all that c needs for opts and conf, reading operands. Returns 0, or -1. Both ways
+ * collect_close is to be called. */
+int collect_open(struct collect *c, const struct options *opts, const struct tsk_conf *conf,
+                 char *const *operands, size_t count, struct tsk_err *err);
+void collect_close(struct collect *c);
+
+/* loop.c: goes on until all is done or a signal came. Returns the status to end with. */
+enum tsk_exit collect_run(struct collect *c);
+
+#endif

@@ -1,0 +1,162 @@
+/* What comes in on stdin or from the files named: receipts, and whatever else passes by. All of it
+ * goes on to stdout as it came. A receipt tells of a batch to wait for and where its results are;
+ * a result, or the last word of tasker-publish on a batch, counts as if it had come by the bus. */
+#include "collect/collect.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+
+enum { LINES_A_ROUND = 1000, ENDPOINTS_MOST = 1000 };
+
+/* Where to connect for an endpoint that says "any address" as only its own machine can: the text
+ * before and after the host. Returns NULL if it can be connected to as it is. */
+static const char *wildcard_end(const char *endpoint, const char **host)
+{
+    static const struct {
+        const char *any, *host;
+    } table[] = {
+        {"tcp://0.0.0.0:", "127.0.0.1"}, {"tcp://*:", "127.0.0.1"}, {"tcp://[::]:", "[::1]"}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        size_t len = strlen(table[i].any);
+        if (strncmp(endpoint, table[i].any, len) != 0)
+            continue;
+        *host = table[i].host;
+        return endpoint + len;
+    }
+    return NULL;
+}
+
+static void connect_to(struct collect *c, const char *endpoint, const struct tsk_line *line)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    char local[256];
+    const char *host, *port = wildcard_end(endpoint, &host);
+    if (port && snprintf(local, sizeof local, "tcp://%s:%s", host, port) < (int)sizeof local) {
+        diag_warn("%s:%lld: result_endpoint %s names no host: trying %s", line->file,
+                  (long long)line->number, endpoint, local);
+        endpoint = local;
+    }
+    if (tsk_parse_endpoint(endpoint, &err) < 0 || tsk_bus_connect(c->bus, endpoint, &err) < 0) {
+        tsk_err_prefix(&err, "result_endpoint: ");
+        diag_input(line->file, line->number, err.text);
+        c->status = tsk_exit_worse(c->status, TSK_DATA);
+    }
+}
+
+/* Connects to where a receipt says that the results will be; not if the workers come to us. */
+static void use_endpoint(struct collect *c, struct json_object *receipt,
+                         const struct tsk_line *line)
+{
+    static char mark;
+    const char *endpoint = tsk_json_str(receipt, "result_endpoint");
+    if (!endpoint || tsk_bus_binds(c->bus) || tsk_map_get(c->endpoints, endpoint))
+        return;
+    if (tsk_map_count(c->endpoints) >= ENDPOINTS_MOST) {
+        diag_warn("%s:%lld: result_endpoint %s is not used: there are %d already", line->file,
+                  (long long)line->number, endpoint, ENDPOINTS_MOST);
+        return;
+    }
+    tsk_map_put(c->endpoints, endpoint, &mark);
+    connect_to(c, endpoint, line);
+}
+
+static void bad_line(struct collect *c, const struct tsk_line *line, const char *reason,
+                     enum tsk_exit kind)
+{
+    diag_input(line->file, line->number, reason);
+    c->status = tsk_exit_worse(c->status, kind);
+}
+
+static void print_held(void *ctx, const struct result *result, const char *data, size_t len)
+{
+    collect_print(ctx, result, data, len);
+}
+
+static void take_receipt(struct collect *c, struct json_object *receipt,
+                         const struct tsk_line *line)
+{
+    const char *wrong = batches_receipt(c->batches, receipt, c->now);
+    if (wrong) {
+        bad_line(c, line, wrong, TSK_DATA);
+        return;
+    }
+    out_line(line->data, line->len);
+    use_endpoint(c, receipt, line);
+    held_release(c->held, tsk_json_str(receipt, "batch_id"), print_held, c);
+}
+
+static void take_line(struct collect *c, const struct tsk_line *line)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct json_object *object = tsk_json_object(c->parser, line->data, line->len, &err);
+    if (!object) {
+        bad_line(c, line, err.text, TSK_DATA);
+        return;
+    }
+    enum tsk_type type = tsk_type_of(object);
+    if (type == TSK_TYPE_PUBLISHED) {
+        take_receipt(c, object, line);
+    } else {
+        out_line(line->data, line->len);
+        if (type == TSK_TYPE_PARTIAL || type == TSK_TYPE_COMPLETION || type == TSK_TYPE_ERROR) {
+            struct result result = result_read(type, object);
+            batches_note(c->batches, &result, c->now);
+        }
+    }
+    json_object_put(object);
+}
+
+static void take_end(struct collect *c)
+{
+    c->input_end = true;
+    if (!batches_seen(c->batches) && !c->everything)
+        diag_info("no receipt on the input: nothing to wait for (see --all and --follow)");
+    held_close(c->held);
+}
+
+/* Watches the descriptor that the input now has; -1 takes it off (before it may be closed). */
+static void watch(struct collect *c, int fd)
+{
+    if (fd == c->input_fd)
+        return;
+    if (c->input_fd >= 0)
+        tsk_poller_set(c->poller, c->input_fd, 0, NULL);
+    if (fd >= 0)
+        tsk_poller_set(c->poller, fd, TSK_READ, &c->lines);
+    c->input_fd = fd;
+}
+
+void input_ready(struct collect *c)
+{
+    watch(c, -1);
+    tsk_lines_fill(c->lines);
+}
+
+bool input_pump(struct collect *c)
+{
+    struct tsk_line line;
+    for (int i = 0; i < LINES_A_ROUND && !c->input_end && !out_failed(); i++) {
+        switch (tsk_lines_next(c->lines, &line)) {
+        case TSK_LINE_OK:
+            take_line(c, &line);
+            break;
+        case TSK_LINE_BAD:
+            bad_line(c, &line, line.reason, line.kind);
+            break;
+        case TSK_LINE_END:
+            take_end(c);
+            return false;
+        case TSK_LINE_MORE:
+            if (tsk_lines_fd(c->lines) >= 0) {
+                watch(c, tsk_lines_fd(c->lines));
+                return false;
+            }
+            tsk_lines_fill(c->lines);
+            break;
+        }
+    }
+    return !c->input_end;
+}

@@ -1,0 +1,179 @@
+/* One loop over the bus, the input, the clock and signals.
+ *
+ * The bus is read in rounds, so that a flood of results cannot keep the input waiting, nor the
+ * other way round. When nothing is left to do, what was printed is written out, then confirmed
+ * upstream, and missing messages are asked for; only if that sent nothing may the loop sleep: to
+ * send is to use up the edge by which the bus tells that it has something to read. Time limits are
+ * looked at only when the bus is empty, so that results that lie there are never late. */
+#include "collect/collect.h"
+
+#include <inttypes.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "common/signals.h"
+#include "tasker/clock.h"
+
+enum { FRAMES_A_ROUND = 1000, SAVE_MS = 20 };
+
+/* Whether the run ends by silence or --timeout as a whole, having no receipts to wait for. */
+static bool waits_for_anybody(const struct collect *c)
+{
+    if (c->opts->follow)
+        return false;
+    return c->opts->count || (c->input_end && !batches_seen(c->batches));
+}
+
+bool collect_done(const struct collect *c)
+{
+    const struct options *opts = c->opts;
+    if (c->stop || out_failed())
+        return true;
+    if (opts->follow)
+        return false;
+    if (opts->count)
+        return c->printed >= opts->count || c->timed_out;
+    if (!c->input_end || batches_open(c->batches))
+        return false;
+    return batches_seen(c->batches) || !opts->all || c->timed_out;
+}
+
+void collect_print(struct collect *c, const struct result *result, const char *data, size_t len)
+{
+    out_line(data, len);
+    c->printed++;
+    batches_note(c->batches, result, c->now);
+}
+
+static bool send_up(struct collect *c, const char *topic, const char *key,
+                    const struct tsk_stream_order *order)
+{
+    struct tsk_buf body = TSK_BUF_INIT;
+    struct tsk_err err = TSK_ERR_INIT;
+    tsk_buf_printf(&body, "{\"source\":\"%s\",\"%s\":%" PRId64 ",\"collector_id\":\"%s\"}",
+                   order->source, key, order->offset, c->id);
+    int sent = tsk_bus_send(c->bus, topic, body.data, body.len, &err);
+    if (sent < 0)
+        diag_warn("cannot send %s: %s", topic, err.text);
+    diag_debug("%s %s", topic, body.data);
+    tsk_buf_fini(&body);
+    return sent > 0;
+}
+
+bool collect_save(struct collect *c)
+{
+    struct tsk_stream_order order;
+    bool sent = false;
+    if (out_flush() < 0)
+        return false;
+    c->unsaved = false;
+    c->saved_at = c->now;
+    tsk_stream_hold_none(c->stream);
+    held_mark(c->held, c->stream);
+    while (tsk_stream_confirm(c->stream, &order))
+        sent |= send_up(c, "collected", "offset", &order);
+    return sent;
+}
+
+static bool ask_replays(struct collect *c)
+{
+    struct tsk_stream_order order;
+    bool sent = false;
+    while (tsk_stream_ask(c->stream, c->now, &order))
+        sent |= send_up(c, "replay", "after", &order);
+    while (tsk_stream_stalled(c->stream, c->now, &order))
+        diag_warn("source %s is silent and owes %" PRId64 " message%s", order.source, order.offset,
+                  order.offset == 1 ? "" : "s");
+    return sent;
+}
+
+static int64_t overall_deadline(const struct collect *c)
+{
+    int64_t deadline = -1;
+    if (!waits_for_anybody(c))
+        return -1;
+    if (c->opts->timeout >= 0)
+        deadline = c->started + c->opts->timeout;
+    if (c->silence >= 0)
+        deadline = tsk_earlier(deadline, c->heard_at + c->silence);
+    return deadline;
+}
+
+static void check_time(struct collect *c)
+{
+    int64_t overall = overall_deadline(c);
+    batches_check(c->batches, c->now, c->heard_at, report_due, c);
+    c->timed_out |= overall >= 0 && overall <= c->now;
+}
+
+static int64_t next_deadline(const struct collect *c)
+{
+    int64_t deadline = tsk_earlier(batches_deadline(c->batches), tsk_stream_deadline(c->stream));
+    if (c->unsaved)
+        deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
+    return tsk_earlier(deadline, overall_deadline(c));
+}
+
+static void wait_for_more(struct collect *c, int timeout)
+{
+    struct tsk_event events[4];
+    size_t count = tsk_poller_wait(c->poller, timeout, events, 4);
+    for (size_t i = 0; i < count; i++) {
+        if (events[i].tag == &c->lines)
+            input_ready(c);
+        else if (events[i].tag == &c->stop)
+            c->stop |= (signals_read(NULL) & SIGNALS_STOP) != 0;
+    }
+}
+
+/* Nothing is at hand. Returns how long to sleep, in ms as poll(2) has it. */
+static int prepare_sleep(struct collect *c)
+{
+    check_time(c);
+    out_flush();
+    bool sent = ask_replays(c);
+    if (c->unsaved && c->now - c->saved_at >= SAVE_MS)
+        sent |= collect_save(c);
+    return sent || collect_done(c) ? 0 : tsk_left_ms(next_deadline(c));
+}
+
+/* Much is at hand, perhaps for long. */
+static void keep_up(struct collect *c)
+{
+    if (c->now - c->saved_at < SAVE_MS)
+        return;
+    ask_replays(c);
+    collect_save(c);
+}
+
+static enum tsk_exit end_status(const struct collect *c)
+{
+    bool missing = c->gave_up || batches_open(c->batches) || c->printed < c->opts->count;
+    enum tsk_exit status = c->status;
+    if (missing && !c->opts->follow)
+        status = tsk_exit_worse(status, TSK_TEMPFAIL);
+    if (c->opts->strict && c->unreadable.total)
+        status = tsk_exit_worse(status, TSK_DATA);
+    return status;
+}
+
+enum tsk_exit collect_run(struct collect *c)
+{
+    while (!collect_done(c)) {
+        c->now = tsk_now_ms();
+        size_t frames = receive(c, FRAMES_A_ROUND);
+        bool lines = input_pump(c);
+        int timeout = 0;
+        if (frames || lines)
+            keep_up(c);
+        else
+            timeout = prepare_sleep(c);
+        if (!collect_done(c))
+            wait_for_more(c, timeout);
+    }
+    collect_save(c);
+    if (!c->opts->follow)
+        report_open(c);
+    report_summary(c);
+    return end_status(c);
+}

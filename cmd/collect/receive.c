@@ -1,0 +1,111 @@
+/* What comes in from the bus. Each message is parsed once; if it is already in the shape that
+ * PROTOCOL asks for, the very bytes that came are printed. The order of the questions is: is it
+ * JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
+#include "collect/collect.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+
+/* A message while it is handled. */
+struct incoming {
+    struct collect *c;
+    const struct tsk_frame *frame;
+    const char *source; /* of its stream; NULL: it belongs to none */
+    int64_t offset;
+};
+
+/* Reads source and offset; a peer that sends others than PROTOCOL allows has no stream. */
+static void read_place(struct incoming *in, struct json_object *message)
+{
+    const char *source = tsk_json_str(message, "source");
+    in->source = NULL;
+    in->offset = 0;
+    if (source && tsk_name_valid(source) && tsk_json_int(message, "offset", &in->offset) == 1 &&
+        in->offset >= 0 && in->offset < TSK_STREAM_OFFSET_MAX)
+        in->source = source;
+}
+
+static void take_status(struct incoming *in, struct json_object *message)
+{
+    int64_t oldest = 0;
+    if (!in->source)
+        return;
+    if (tsk_json_int(message, "oldest", &oldest) < 0)
+        oldest = 0;
+    report_lost(in->c, in->source,
+                tsk_stream_status(in->c->stream, in->source, in->offset, oldest, in->c->now));
+}
+
+static bool is_next(struct incoming *in)
+{
+    int64_t lost;
+    enum tsk_stream_verdict verdict =
+        tsk_stream_message(in->c->stream, in->source, in->offset, in->c->now, &lost);
+    report_lost(in->c, in->source, lost);
+    return verdict == TSK_STREAM_DELIVER;
+}
+
+/* One result in its normal shape; see tsk_result_fn. */
+static int take_result(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
+{
+    struct incoming *in = ctx;
+    struct collect *c = in->c;
+    const char *data = in->frame->body;
+    size_t len = in->frame->len;
+    struct result result = result_read(type, message);
+    if (type == TSK_TYPE_WORKER && !c->opts->status)
+        return 0;
+    if (changed || memchr(data, '\n', len))
+        data = tsk_json_text(message, &len);
+    if (type == TSK_TYPE_WORKER)
+        out_line(data, len);
+    else if (c->everything || batches_know(c->batches, result.batch_id))
+        collect_print(c, &result, data, len);
+    else
+        held_add(c->held, &result, data, len, in->source, in->offset);
+    return collect_done(c);
+}
+
+static void take_message(struct collect *c, const struct tsk_frame *frame)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct incoming in = {c, frame, NULL, 0};
+    struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
+    if (!message) {
+        report_unreadable(c, frame->topic, err.text);
+        return;
+    }
+    read_place(&in, message);
+    bool status = tsk_type_of(message) == TSK_TYPE_WORKER || !strcmp(frame->topic, "worker_status");
+    if (status)
+        take_status(&in, message);
+    c->unsaved |= in.source != NULL;
+    if (status || !in.source || is_next(&in)) {
+        if (tsk_result_normalise(frame->topic, message, take_result, &in, &err) < 0)
+            report_unreadable(c, frame->topic, err.text);
+    }
+    json_object_put(message);
+}
+
+size_t receive(struct collect *c, size_t most)
+{
+    struct tsk_frame frame;
+    struct tsk_err err;
+    size_t count = 0;
+    while (count < most && !collect_done(c)) {
+        int got = tsk_bus_recv(c->bus, &frame, &err);
+        if (got == 0)
+            break;
+        count++;
+        if (got < 0) {
+            report_unreadable(c, "", err.text);
+            continue;
+        }
+        c->heard_at = c->now;
+        take_message(c, &frame);
+    }
+    return count;
+}

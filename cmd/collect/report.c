@@ -1,0 +1,125 @@
+/* What people are told, and the batch_error lines that tell the programs downstream the same. */
+#include "collect/collect.h"
+
+#include <inttypes.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "tasker/buf.h"
+
+enum { TOLD_A_SECOND = 5 };
+
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* Why a batch is given up, for both kinds of reader. */
+static void reason_text(const struct collect *c, const struct batch *batch, enum batch_due why,
+                        struct tsk_buf *text)
+{
+    if (why == BATCH_LATE)
+        tsk_buf_printf(text, "not complete within %" PRId64 " ms: ", c->opts->timeout);
+    else if (batch->worker[0])
+        tsk_buf_printf(text, "nothing heard from worker %s for %" PRId64 " ms: ", batch->worker,
+                       c->silence);
+    else
+        tsk_buf_printf(text, "nothing heard from any worker for %" PRId64 " ms: ", c->silence);
+    batch_missing(batch, text);
+    tsk_buf_str(text, " did not come");
+}
+
+static void print_batch_error(const struct batch *batch, const char *reason)
+{
+    struct json_object *error = tsk_error_object(reason, "BatchTimeout", "timeout", true);
+    struct json_object *line = tsk_batch_error(batch->id, error);
+    struct json_object *missing = json_object_new_array();
+    for (size_t i = 0; i < batch->count; i++) {
+        if (!batch->ended[i])
+            json_object_array_add(missing, json_object_new_int64(batch->steps[i]));
+    }
+    tsk_json_put(line, "missing_step_ids", missing);
+    tsk_json_put_bool(line, "completion_missing", !batch->complete);
+    out_json(line);
+    json_object_put(line);
+}
+
+void report_due(void *ctx, const struct batch *batch, enum batch_due why)
+{
+    struct collect *c = ctx;
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (why == BATCH_SETTLED) {
+        batch_missing(batch, &text);
+        diag_warn("batch %s: complete, but without %s", batch->id, text.data);
+    } else {
+        reason_text(c, batch, why, &text);
+        diag_error("batch %s: %s", batch->id, text.data);
+        print_batch_error(batch, text.data);
+        c->gave_up = true;
+    }
+    tsk_buf_fini(&text);
+}
+
+static void tell_open(void *ctx, const struct batch *batch)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    (void)ctx;
+    batch_missing(batch, &text);
+    diag_error("batch %s: stopped without %s", batch->id, text.data);
+    tsk_buf_fini(&text);
+}
+
+void report_open(struct collect *c)
+{
+    batches_each(c->batches, tell_open, c);
+    if (c->printed < c->opts->count)
+        diag_error("stopped after %" PRId64 " of %" PRId64 " results", c->printed, c->opts->count);
+}
+
+void report_lost(struct collect *c, const char *source, int64_t lost)
+{
+    if (lost <= 0)
+        return;
+    c->lost = c->lost > INT64_MAX - lost ? INT64_MAX : c->lost + lost;
+    diag_warn("source %s: %" PRId64 " message%s lost: it does not have them any more", source, lost,
+              plural(lost));
+}
+
+void report_unreadable(struct collect *c, const char *topic, const char *reason)
+{
+    struct complaints *u = &c->unreadable;
+    u->total++;
+    if (c->now - u->window >= 1000) {
+        u->window = c->now;
+        u->told = 0;
+    }
+    if (u->told++ >= TOLD_A_SECOND) {
+        u->hidden++;
+        return;
+    }
+    if (u->hidden)
+        diag_warn("%" PRId64 " more message%s could not be read", u->hidden, plural(u->hidden));
+    u->hidden = 0;
+    diag_warn("message on topic \"%.64s\" of %s cannot be read: %s", topic,
+              tsk_bus_endpoint(c->bus), reason);
+}
+
+void report_summary(struct collect *c)
+{
+    const struct tsk_stream_stats *stats = tsk_stream_stats(c->stream);
+    if (c->unreadable.hidden)
+        diag_warn("%" PRId64 " more message%s could not be read", c->unreadable.hidden,
+                  plural(c->unreadable.hidden));
+    if (held_dropped(c->held))
+        diag_warn("%" PRId64 " result%s of batches without a receipt dropped: no more can be held",
+                  held_dropped(c->held), plural(held_dropped(c->held)));
+    if (stats->forgotten)
+        diag_warn("%" PRId64 " source%s forgotten, which still owed %" PRId64 " messages",
+                  stats->forgotten, plural(stats->forgotten), stats->owed);
+    if (held_unclaimed(c->held))
+        diag_info("%" PRId64 " result%s of batches without a receipt not printed (--all does)",
+                  held_unclaimed(c->held), plural(held_unclaimed(c->held)));
+    diag_info("%" PRId64 " results printed, %" PRId64 " duplicates dropped, %" PRId64
+              " replays asked for, %" PRId64 " messages lost, %" PRId64 " unreadable",
+              c->printed, stats->duplicates, stats->replays, c->lost, c->unreadable.total);
+}

@@ -1,0 +1,86 @@
+/* What is opened at the start, and closed at the end. */
+#include "collect/collect.h"
+
+#include <stdio.h>
+
+#include "common/diag.h"
+#include "common/signals.h"
+#include "tasker/clock.h"
+
+enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
+
+/* The topics of PROTOCOL. They are without the space that ends them there, for the peers that send
+ * topic and JSON as two frames; the last is this collector's own, and has it, since that is what
+ * workers know a collector by. */
+static void subscribe(struct collect *c)
+{
+    static const char *const topics[] = {"partial_result", "batch_completion", "batch_error",
+                                         "worker_status", "results"};
+    char own[TSK_ID_SIZE + sizeof "collector. "];
+    for (size_t i = 0; i < sizeof topics / sizeof *topics; i++)
+        tsk_bus_subscribe(c->bus, topics[i]);
+    snprintf(own, sizeof own, "collector.%s ", c->id);
+    tsk_bus_subscribe(c->bus, own);
+}
+
+static int open_bus(struct collect *c, const struct tsk_conf *conf, struct tsk_err *err)
+{
+    c->bus = tsk_bus_open(conf, TSK_RESULTS, TSK_RECEIVER, err);
+    if (!c->bus)
+        return -1;
+    subscribe(c);
+    tsk_poller_set(c->poller, tsk_bus_fd(c->bus), TSK_READ, &c->bus);
+    diag_info("%s %s as collector %s", tsk_bus_binds(c->bus) ? "bound to" : "connecting to",
+              tsk_bus_endpoint(c->bus), c->id);
+    return 0;
+}
+
+static int name_itself(struct collect *c, const char *id, struct tsk_err *err)
+{
+    if (!id)
+        tsk_uuid(c->id);
+    else if (tsk_name_valid(id))
+        snprintf(c->id, sizeof c->id, "%s", id);
+    else
+        return tsk_err_set(err, TSK_USAGE,
+                           "--id \"%s\" is not 1 to 128 characters of A-Z a-z 0-9 . _ : -", id);
+    return 0;
+}
+
+int collect_open(struct collect *c, const struct options *opts, const struct tsk_conf *conf,
+                 char *const *operands, size_t count, struct tsk_err *err)
+{
+    int64_t silence = tsk_conf_int(conf, TSK_ZEROMQ_SILENCE_TIMEOUT);
+    *c = (struct collect){.opts = opts, .input_fd = -1};
+    c->everything = opts->all || opts->follow || opts->count;
+    c->silence = silence > 0 ? silence : -1;
+    c->started = c->heard_at = c->now = tsk_now_ms();
+    c->poller = tsk_poller_new();
+    c->parser = tsk_json_new();
+    c->stream = tsk_stream_new(SOURCES_MOST);
+    c->batches = batches_new(opts->timeout, c->silence, c->stream);
+    c->held = held_new(HELD_MOST, HELD_BYTES);
+    c->endpoints = tsk_map_new(NULL);
+    c->lines =
+        tsk_lines_new(operands, count, (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
+    if (name_itself(c, opts->id, err) < 0)
+        return -1;
+    int signal_fd = signals_open(false, err);
+    if (signal_fd < 0)
+        return -1;
+    tsk_poller_set(c->poller, signal_fd, TSK_READ, &c->stop);
+    return open_bus(c, conf, err);
+}
+
+void collect_close(struct collect *c)
+{
+    tsk_bus_close(c->bus);
+    signals_close();
+    tsk_lines_free(c->lines);
+    tsk_map_free(c->endpoints);
+    held_free(c->held);
+    batches_free(c->batches);
+    tsk_stream_free(c->stream);
+    tsk_json_free(c->parser);
+    tsk_poller_free(c->poller);
+}

@@ -1,0 +1,66 @@
+/* tasker-collect: results from the wire to stdout.
+ *
+ * Receipts of tasker-publish come in and go on, and so do all other lines; the results of their
+ * batches are added as they come, and it ends when the last of these batches has ended. It keeps
+ * its place in each worker's stream of results, asks for what it missed, and confirms what it has
+ * written, so that a worker may forget it. Its parts are in cmd/collect: setup.c, loop.c (one loop
+ * over all), input.c (lines), receive.c (messages), batches.c (what is to come), held.c (results
+ * that came before their receipt) and report.c (what people are told). */
+#include <stddef.h>
+
+#include "collect/collect.h"
+#include "common/diag.h"
+#include "common/opt.h"
+#include "common/out.h"
+
+#define YEAR_MS 31536000000
+
+static const struct opt table[] = {
+    {'a', "all", NULL, OPT_FLAG, offsetof(struct options, all),
+     "print the results of batches without a receipt too", 0, 0, NULL},
+    {'f', "follow", NULL, OPT_FLAG, offsetof(struct options, follow),
+     "print everything and go on until stopped", 0, 0, NULL},
+    {'n', "count", "N", OPT_INT, offsetof(struct options, count),
+     "print everything and end after N results", 1, INT64_MAX, NULL},
+    {'t', "timeout", "DURATION", OPT_DURATION, offsetof(struct options, timeout),
+     "give a batch up so long after its receipt", 1, YEAR_MS, NULL},
+    {0, "status", NULL, OPT_FLAG, offsetof(struct options, status),
+     "print the workers' status messages too", 0, 0, NULL},
+    {0, "strict", NULL, OPT_FLAG, offsetof(struct options, strict),
+     "end with 65 if any message could not be read", 0, 0, NULL},
+    {0, "id", "NAME", OPT_STRING, offsetof(struct options, id),
+     "name of this collector [a new UUID]", 0, 0, NULL},
+    {0, "result-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_RESULT_ENDPOINT,
+     "where results come from", 0, 0, NULL},
+    {0, "silence-timeout", "DURATION", OPT_KEY, TSK_ZEROMQ_SILENCE_TIMEOUT,
+     "give a batch up when its worker was not heard for so long", 0, 0, NULL},
+};
+
+static const struct program program = {
+    .name = "tasker-collect",
+    .synopsis = "[option ...] [FILE ...]",
+    .description = "Prints the results of the batches whose receipts it reads, as they come, and\n"
+                   "ends when all of these batches have ended.",
+    .opts = table,
+    .count = sizeof table / sizeof *table,
+    .least = 0,
+    .most = (size_t)-1,
+};
+
+int main(int argc, char **argv)
+{
+    struct options opts = {.timeout = -1};
+    struct tsk_conf *conf;
+    struct tsk_err err = TSK_ERR_INIT;
+    struct collect collect;
+    enum tsk_exit status;
+
+    int first = opt_parse(&program, argc, argv, &opts, &conf);
+    if (collect_open(&collect, &opts, conf, argv + first, (size_t)(argc - first), &err) < 0)
+        status = diag_err(&err);
+    else
+        status = collect_run(&collect);
+    collect_close(&collect);
+    tsk_conf_free(conf);
+    return out_close(status);
+}
