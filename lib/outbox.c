@@ -17,9 +17,9 @@ struct message {
 
 struct tsk_outbox {
     struct message *ring;
-    size_t size;           /* a power of two */
-    int64_t oldest, next;  /* what is held: oldest <= offset < next */
-    int64_t confirmed;     /* the highest offset that was ever confirmed by all there */
+    size_t size;          /* a power of two */
+    int64_t oldest, next; /* what is held: oldest <= offset < next */
+    int64_t confirmed;    /* the highest offset that was ever confirmed by all there */
     int64_t bytes, lost;
     int64_t limit, max_bytes, max_age;
     struct tsk_map *collectors; /* by id, to int64_t: what it has confirmed */
@@ -96,8 +96,7 @@ void tsk_outbox_add(struct tsk_outbox *outbox, const char *topic, const char *bo
         forget_oldest(outbox);
 }
 
-bool tsk_outbox_get(const struct tsk_outbox *outbox, int64_t offset,
-                    struct tsk_outbox_entry *entry)
+bool tsk_outbox_get(const struct tsk_outbox *outbox, int64_t offset, struct tsk_outbox_entry *entry)
 {
     if (offset < outbox->oldest || offset >= outbox->next)
         return false;

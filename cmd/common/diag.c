@@ -18,9 +18,10 @@ static struct {
     const char *program;
     enum diag_level level;
     bool json;
-    bool drawn; /* a progress line is on the screen */
+    int terminal; /* whether stderr is one: -1 is not known yet */
+    bool drawn;   /* a progress line is on the screen */
     int64_t drawn_at;
-} state = {"tasker", DIAG_WARNING, false, false, 0};
+} state = {"tasker", DIAG_WARNING, false, -1, false, 0};
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
@@ -63,9 +64,12 @@ void diag_progress_end(void)
 
 void diag_progress(const char *fmt, ...)
 {
+    if (state.terminal < 0)
+        state.terminal = isatty(STDERR_FILENO);
+    if (!state.terminal || state.level < DIAG_WARNING || state.json)
+        return;
     int64_t now = tsk_now_ms();
-    if (state.level < DIAG_WARNING || state.json || now - state.drawn_at < REDRAW_MS ||
-        !isatty(STDERR_FILENO))
+    if (now - state.drawn_at < REDRAW_MS)
         return;
     char text[256];
     va_list args;

@@ -1,0 +1,241 @@
+/* tasker-work: runs the steps of batches by the handlers of a registry, and reports. This file is
+ * its options and its set-up; cmd/work/ has its parts. The order of the set-up matters: the keeper
+ * is forked while there is still one thread and no socket. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "common/opt.h"
+#include "common/out.h"
+#include "common/signals.h"
+#include "work/work.h"
+
+struct opts {
+    bool check;
+};
+
+#define KEY(letter, name, arg, key, help)                                                          \
+    {                                                                                              \
+        letter, name, arg, OPT_KEY, key, help, 0, 0, NULL                                          \
+    }
+
+static const struct opt table[] = {
+    KEY('H', "handlers", "FILE", TSK_WORKER_HANDLERS, "the handler registry"),
+    KEY('w', "max-workers", "N", TSK_WORKER_MAX_WORKERS, "steps run at the same time"),
+    KEY(0, "queue-limit", "N", TSK_WORKER_QUEUE_LIMIT, "steps accepted and waiting"),
+    KEY(0, "id", "NAME", TSK_WORKER_ID, "name of this worker; otherwise HOST-PID"),
+    KEY('b', "batch-endpoint", "ENDPOINT", TSK_ZEROMQ_BATCH_ENDPOINT, "where batches come from"),
+    KEY('r', "result-endpoint", "ENDPOINT", TSK_ZEROMQ_RESULT_ENDPOINT, "where results go"),
+    KEY(0, "step-timeout", "DURATION", TSK_WORKER_STEP_TIMEOUT,
+        "time limit of a step that names none"),
+    KEY(0, "kill-grace", "DURATION", TSK_WORKER_KILL_GRACE, "time between TERM and KILL"),
+    KEY(0, "drain-timeout", "DURATION", TSK_WORKER_DRAIN_TIMEOUT,
+        "time that running steps have at the end"),
+    KEY(0, "max-output", "SIZE", TSK_WORKER_MAX_OUTPUT, "bytes of output kept of one step"),
+    {0, "check", NULL, OPT_FLAG, offsetof(struct opts, check),
+     "check configuration, registry and handlers, then exit", 0, 0, NULL},
+};
+
+static const struct program program = {
+    "tasker-work",
+    "[option ...]",
+    "Receives batches, runs their steps as processes by the handlers of a registry, and sends\n"
+    "back a result a step and a completion a batch. Runs until SIGTERM, which lets running steps\n"
+    "end; a second one ends it at once.",
+    table,
+    sizeof table / sizeof *table,
+    0,
+    0,
+};
+
+/* Tells of each handler that cannot be run. Returns how many. */
+static size_t check_handlers(const struct tsk_handlers *handlers)
+{
+    struct tsk_err err;
+    size_t bad = 0;
+    for (size_t i = 0; i < tsk_handlers_count(handlers); i++) {
+        if (tsk_handler_check(handlers, tsk_handlers_at(handlers, i), &err) == 0)
+            continue;
+        diag_warn("%s", err.text);
+        bad++;
+    }
+    return bad;
+}
+
+/* Makes "HOST-PID" of characters that the wire allows. */
+static void default_id(char id[TSK_ID_SIZE])
+{
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    for (char *c = host; *c; c++) {
+        if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", *c))
+            *c = '-';
+    }
+    snprintf(id, TSK_ID_SIZE, "%s-%ld", *host ? host : "worker", (long)getpid());
+}
+
+/* A step needs up to four descriptors. Lowers max_workers to what the system allows. */
+static void allow_descriptors(struct work *work)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_max == RLIM_INFINITY)
+        return;
+    int64_t most = ((int64_t)limit.rlim_max - 64) / 4;
+    if (most < 1)
+        most = 1;
+    if (work->max_workers > most) {
+        diag_warn("max_workers lowered from %lld to %lld: the limit on open files is %lld",
+                  (long long)work->max_workers, (long long)most, (long long)limit.rlim_max);
+        work->max_workers = most;
+    }
+}
+
+static void set_up_limits(struct work *work)
+{
+    const struct tsk_conf *conf = work->conf;
+    work->max_workers = tsk_conf_int(conf, TSK_WORKER_MAX_WORKERS);
+    work->queue_limit = tsk_conf_int(conf, TSK_WORKER_QUEUE_LIMIT);
+    work->max_output = tsk_conf_int(conf, TSK_WORKER_MAX_OUTPUT);
+    work->max_input = tsk_conf_int(conf, TSK_WORKER_MAX_INPUT);
+    work->step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT);
+    work->kill_grace = tsk_conf_int(conf, TSK_WORKER_KILL_GRACE);
+    allow_descriptors(work);
+}
+
+/* What needs no socket. Returns 0, or -1 with err. */
+static int set_up(struct work *work, struct tsk_err *err)
+{
+    char mark[64] = "TASKER_WORKER_MARK=";
+    const char *id = tsk_conf_str(work->conf, TSK_WORKER_ID);
+    if (*id)
+        snprintf(work->id, sizeof work->id, "%s", id);
+    else
+        default_id(work->id);
+    tsk_uuid(work->source);
+    strcat(mark, work->source);
+    set_up_limits(work);
+    work->json = tsk_json_new();
+    work->feed = feed_new(work->conf);
+    work->batches = tsk_map_new(batch_free);
+    work->deferred = tsk_map_new(batch_free);
+    work->finished = tsk_map_new(free);
+    work->next_check = -1;
+    input_environment(work, mark);
+    work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
+    if (!work->keeper || (work->signal_watch.fd = signals_open(true, err)) < 0)
+        return -1;
+    tsk_os_adopt_orphans();
+    work->poller = tsk_poller_new();
+    return 0;
+}
+
+/* Opens the results side. Where the port is only the default one and is taken, by a second worker
+ * on this machine as a rule, a free one serves: the receipts tell collectors of it. */
+static struct tsk_bus *open_results(const struct work *work, struct tsk_err *err)
+{
+    struct tsk_bus *bus = tsk_bus_open(work->conf, TSK_RESULTS, TSK_SENDER, err);
+    if (bus || err->kind != TSK_TEMPFAIL || tsk_conf_is_set(work->conf, TSK_ZEROMQ_RESULT_ENDPOINT))
+        return bus;
+    bus = tsk_bus_open_at(work->conf, TSK_RESULTS, TSK_SENDER, true, "tcp://127.0.0.1:*", err);
+    if (bus)
+        diag_warn("%s is in use: results are at %s instead",
+                  tsk_conf_str(work->conf, TSK_ZEROMQ_RESULT_ENDPOINT), tsk_bus_endpoint(bus));
+    return bus;
+}
+
+/* The endpoint as others can use it: with this host's name where it is bound to all addresses. */
+static char *told_endpoint(const struct tsk_bus *bus)
+{
+    const char *endpoint = tsk_bus_endpoint(bus);
+    const char *port = strrchr(endpoint, ':');
+    char host[256] = "";
+    if (!tsk_bus_binds(bus))
+        return NULL;
+    if (strncmp(endpoint, "tcp://0.0.0.0:", 14) && strncmp(endpoint, "tcp://[::]:", 11) &&
+        strncmp(endpoint, "tcp://*:", 8))
+        return tsk_strdup(endpoint);
+    struct tsk_buf text = TSK_BUF_INIT;
+    gethostname(host, sizeof host - 1);
+    tsk_buf_printf(&text, "tcp://%s%s", host, port);
+    return text.data;
+}
+
+/* Opens both sockets and registers by subscription. Returns 0, or -1 with err. */
+static int open_sockets(struct work *work, struct tsk_err *err)
+{
+    char topic[TSK_ID_SIZE + 8] = "worker.";
+    if (!(work->results = open_results(work, err)) ||
+        !(work->steps = tsk_bus_open(work->conf, TSK_STEPS, TSK_RECEIVER, err)))
+        return -1;
+    work->result_endpoint = told_endpoint(work->results);
+    strcat(strcat(topic, work->id), " ");
+    tsk_bus_subscribe(work->steps, topic);
+    tsk_bus_subscribe(work->steps, "steps ");
+    work->state = WORK_READY;
+    diag_info("worker %s is ready: batches from %s, results at %s", work->id,
+              tsk_bus_endpoint(work->steps), tsk_bus_endpoint(work->results));
+    return 0;
+}
+
+static void tear_down(struct work *work)
+{
+    while (work->live.first)
+        run_release(work, work->live.first);
+    run_free_ended(work);
+    tsk_bus_close(work->steps);
+    tsk_bus_close(work->results);
+    keeper_stop(work->keeper);
+    tsk_poller_free(work->poller);
+    tsk_map_free(work->batches);
+    tsk_map_free(work->deferred);
+    tsk_map_free(work->finished);
+    feed_free(work->feed);
+    tsk_json_free(work->json);
+    for (size_t i = 0; i < work->environment_count; i++)
+        free(work->environment[i]);
+    free(work->environment);
+    free(work->leftovers);
+    free(work->result_endpoint);
+}
+
+static enum tsk_exit run_worker(struct work *work)
+{
+    struct tsk_err err;
+    enum tsk_exit status;
+    if (set_up(work, &err) < 0 || open_sockets(work, &err) < 0)
+        status = diag_err(&err);
+    else
+        status = work_loop(work);
+    tear_down(work);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct opts opts = {false};
+    struct tsk_conf *conf;
+    struct tsk_err err;
+    enum tsk_exit status = TSK_CONFIG;
+    opt_parse(&program, argc, argv, &opts, &conf);
+    const char *registry = tsk_conf_str(conf, TSK_WORKER_HANDLERS);
+    struct tsk_handlers *handlers = NULL;
+    if (!*registry) {
+        diag_error("no handler registry: set worker.handlers or give --handlers FILE");
+    } else if (!(handlers = tsk_handlers_load(registry, &err))) {
+        diag_err(&err);
+    } else {
+        size_t bad = check_handlers(handlers);
+        struct work work = {.conf = conf, .handlers = handlers};
+        status = opts.check ? (bad ? TSK_CONFIG : TSK_OK) : run_worker(&work);
+    }
+    tsk_handlers_free(handlers);
+    tsk_conf_free(conf);
+    return out_close(status);
+}

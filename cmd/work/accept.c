@@ -1,0 +1,195 @@
+/* Batches in: checked, answered, queued. A batch that is known is answered again and never run a
+ * second time; one for which there is no room waits here and is answered later. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "work/work.h"
+
+#define FINISHED_MOST 100000 /* ended batches that are remembered */
+#define DEFERRED_MOST 1024   /* beyond it a batch is forgotten: its publisher sends it again */
+
+void batch_free(void *value)
+{
+    struct batch *batch = value;
+    if (!batch)
+        return;
+    tsk_batch_fini(&batch->data);
+    free(batch->runs);
+    free(batch);
+}
+
+static void answer(struct work *work, const char *topic, struct json_object *message)
+{
+    struct tsk_err err;
+    size_t len;
+    const char *text = tsk_json_text(message, &len);
+    if (tsk_bus_send(work->steps, topic, text, len, &err) < 0)
+        diag_error("cannot answer the publisher: %s", err.text);
+    json_object_put(message);
+}
+
+static struct json_object *answer_object(const struct work *work, const char *type,
+                                         const char *batch_id)
+{
+    struct json_object *message = json_object_new_object();
+    tsk_json_put_str(message, "message_type", type);
+    tsk_json_put_str(message, "batch_id", batch_id);
+    tsk_json_put_str(message, "worker_id", work->id);
+    tsk_json_put_str(message, "source", work->source);
+    return message;
+}
+
+static void answer_accepted(struct work *work, const char *batch_id, size_t steps)
+{
+    struct json_object *message = answer_object(work, "batch_accepted", batch_id);
+    int64_t queued = (int64_t)work->queue.count;
+    int64_t free_slots = work->max_workers - (int64_t)work->live.count - queued;
+    tsk_json_put_int(message, "steps", (int64_t)steps);
+    tsk_json_put_int(message, "queued", queued);
+    tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
+    tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
+    answer(work, "batch_accepted", message);
+}
+
+/* Refuses a batch. To a plain publisher, which hears nothing upstream, it is said as a result. */
+static void reject(struct work *work, const char *topic, const char *batch_id, const char *text,
+                   const char *type, const char *category)
+{
+    work->rejected++;
+    diag_warn("batch %s refused: %s", *batch_id ? batch_id : "without a usable batch_id", text);
+    if (!*batch_id)
+        return;
+    struct json_object *message = answer_object(work, "batch_rejected", batch_id);
+    tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
+    answer(work, "batch_rejected", message);
+    if (!strcmp(topic, "steps"))
+        feed_send(work, TSK_TYPE_ERROR,
+                  tsk_batch_error(batch_id, tsk_error_object(text, type, category, false)));
+}
+
+static bool has_room(const struct work *work, const struct batch *batch)
+{
+    int64_t waiting = (int64_t)(work->queue.count + work->live.count);
+    return !work->queue.count ||
+           waiting + (int64_t)batch->data.count <= work->queue_limit + work->max_workers;
+}
+
+static void enqueue(struct work *work, struct batch *batch)
+{
+    batch->accepted_us = tsk_now_us();
+    batch->left = batch->data.count;
+    tsk_map_put(work->batches, batch->data.batch_id, batch);
+    work->accepted += (int64_t)batch->data.count;
+    for (size_t i = 0; i < batch->data.count; i++)
+        run_list_add(&work->queue, &batch->runs[i]);
+    diag_info("batch %s: %zu steps accepted", batch->data.batch_id, batch->data.count);
+    answer_accepted(work, batch->data.batch_id, batch->data.count);
+}
+
+void accept_deferred(struct work *work)
+{
+    struct tsk_map_entry *first;
+    while ((first = tsk_map_first(work->deferred)) && has_room(work, tsk_map_value(first))) {
+        char batch_id[TSK_ID_SIZE];
+        snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(first));
+        enqueue(work, tsk_map_take(work->deferred, batch_id));
+    }
+}
+
+void accept_finished(struct work *work, struct batch *batch)
+{
+    size_t *steps = tsk_alloc(sizeof *steps);
+    *steps = batch->data.count;
+    tsk_map_put(work->finished, batch->data.batch_id, steps);
+    if (tsk_map_count(work->finished) > FINISHED_MOST)
+        tsk_map_remove(work->finished, tsk_map_key(tsk_map_first(work->finished)));
+    char batch_id[TSK_ID_SIZE];
+    snprintf(batch_id, sizeof batch_id, "%s", batch->data.batch_id);
+    tsk_map_remove(work->batches, batch_id);
+}
+
+/* Answers for a batch that came before. Returns whether it is one. */
+static bool answer_known(struct work *work, const char *batch_id)
+{
+    const struct batch *batch = tsk_map_get(work->batches, batch_id);
+    const size_t *finished = tsk_map_get(work->finished, batch_id);
+    if (batch)
+        answer_accepted(work, batch_id, batch->data.count);
+    else if (finished)
+        answer_accepted(work, batch_id, *finished);
+    return batch || finished || tsk_map_get(work->deferred, batch_id);
+}
+
+/* Finds the handler of each step. Returns 0, or -1 with which is missing. */
+static int assign(struct work *work, struct batch *batch, struct tsk_err *err)
+{
+    batch->runs = tsk_alloc(batch->data.count * sizeof *batch->runs);
+    for (size_t i = 0; i < batch->data.count; i++) {
+        struct run *run = &batch->runs[i];
+        run->batch = batch;
+        run->step = &batch->data.steps[i];
+        run->handler = tsk_handlers_find(work->handlers, run->step->handler_class);
+        if (!run->handler)
+            return tsk_err_set(err, TSK_DATA, "no handler for %s", run->step->handler_class);
+    }
+    return 0;
+}
+
+/* Takes json, a batch with a valid batch_id. */
+static void accept(struct work *work, const char *topic, const char *id, struct json_object *json)
+{
+    struct batch *batch = tsk_alloc(sizeof *batch);
+    struct tsk_err err;
+    char batch_id[TSK_ID_SIZE];
+    snprintf(batch_id, sizeof batch_id, "%s", id);
+    if (tsk_batch_read(&batch->data, json, true, &err) < 0) {
+        reject(work, topic, batch_id, err.text, "InvalidBatch", "validation");
+        free(batch);
+    } else if (assign(work, batch, &err) < 0) {
+        reject(work, topic, batch_id, err.text, "NoHandler", "permanent");
+        batch_free(batch);
+    } else if (!tsk_map_count(work->deferred) && has_room(work, batch)) {
+        enqueue(work, batch);
+    } else if (tsk_map_count(work->deferred) < DEFERRED_MOST) {
+        diag_debug("batch %s has to wait: the queue is full", batch_id);
+        tsk_map_put(work->deferred, batch_id, batch);
+    } else {
+        batch_free(batch);
+    }
+}
+
+static void on_message(struct work *work, const struct tsk_frame *frame)
+{
+    struct tsk_err err;
+    struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
+    const char *batch_id = tsk_json_str(json, "batch_id");
+    if (!json) {
+        reject(work, frame->topic, "", err.text, "InvalidBatch", "validation");
+    } else if (!batch_id || !tsk_name_valid(batch_id)) {
+        reject(work, frame->topic, "", "batch_id is missing or not valid", "InvalidBatch",
+               "validation");
+        json_object_put(json);
+    } else if (answer_known(work, batch_id)) {
+        json_object_put(json);
+    } else {
+        accept(work, frame->topic, batch_id, json);
+    }
+}
+
+bool accept_drain(struct work *work)
+{
+    struct tsk_frame frame;
+    struct tsk_err err;
+    bool any = false;
+    for (int got; (got = tsk_bus_recv(work->steps, &frame, &err)) != 0; any = true) {
+        if (got < 0) {
+            diag_error("steps: %s", err.text);
+            return any;
+        }
+        if (frame.kind == TSK_FRAME_MESSAGE && work->state == WORK_READY)
+            on_message(work, &frame);
+    }
+    return any;
+}

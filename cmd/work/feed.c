@@ -1,0 +1,286 @@
+/* Results out: sent at once, kept in the outbox, confirmed, sent again. A collector with an address
+ * of its own (its subscription to "collector.ID ") is answered there, so that nobody else sees a
+ * result twice. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "work/work.h"
+
+#define REPLAY_AT_ONCE 256 /* messages a turn of the loop and replay */
+#define REPLAY_AHEAD 5000  /* messages beyond what the collector has confirmed */
+#define REPLAYS_MOST 64
+
+/* A replay under way. */
+struct replay {
+    char collector[TSK_ID_SIZE]; /* "" : on the normal topics */
+    int64_t next;                /* the offset that goes out next */
+    int64_t asked;               /* it was asked for what is after this */
+};
+
+struct feed {
+    struct tsk_outbox *outbox;
+    struct replay replays[REPLAYS_MOST];
+    size_t replay_count;
+    size_t subscribers; /* to partial_result, plain ones too */
+    int64_t lost_told;
+    struct tsk_buf topic;
+};
+
+struct feed *feed_new(const struct tsk_conf *conf)
+{
+    struct feed *feed = tsk_alloc(sizeof *feed);
+    feed->outbox = tsk_outbox_new(tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_LIMIT),
+                                  tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_BYTES),
+                                  tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
+    return feed;
+}
+
+void feed_free(struct feed *feed)
+{
+    if (!feed)
+        return;
+    tsk_outbox_free(feed->outbox);
+    tsk_buf_fini(&feed->topic);
+    free(feed);
+}
+
+static void put(struct work *work, const char *topic, const char *body, size_t len)
+{
+    struct tsk_err err;
+    if (tsk_bus_send(work->results, topic, body, len, &err) < 0)
+        diag_error("cannot send a result: %s", err.text);
+}
+
+void feed_send(struct work *work, enum tsk_type type, struct json_object *message)
+{
+    struct tsk_outbox *outbox = work->feed->outbox;
+    const char *topic = tsk_type_name(type);
+    size_t len;
+    tsk_json_put_str(message, "source", work->source);
+    tsk_json_put_int(message, "offset", tsk_outbox_next(outbox));
+    const char *text = tsk_json_text(message, &len);
+    tsk_outbox_add(outbox, topic, text, len, tsk_now_ms());
+    put(work, topic, text, len);
+    json_object_put(message);
+}
+
+static void put_counts(const struct work *work, struct json_object *message)
+{
+    int64_t running = (int64_t)work->live.count, queued = (int64_t)work->queue.count;
+    int64_t free_slots = work->max_workers - running - queued;
+    tsk_json_put_int(message, "running", running);
+    tsk_json_put_int(message, "queued", queued);
+    tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
+    tsk_json_put_int(message, "max_workers", work->max_workers);
+    tsk_json_put_int(message, "accepted", work->accepted);
+    tsk_json_put_int(message, "completed", work->completed);
+    tsk_json_put_int(message, "failed", work->failed);
+    tsk_json_put_int(message, "rejected", work->rejected);
+    tsk_json_put_int(message, "lost", tsk_outbox_lost(work->feed->outbox));
+    tsk_json_put_int(message, "collectors", (int64_t)tsk_outbox_collectors(work->feed->outbox));
+}
+
+void feed_status(struct work *work, const char *topic)
+{
+    static const char *const states[] = {"starting", "ready", "draining", "stopped"};
+    struct tsk_outbox *outbox = work->feed->outbox;
+    struct json_object *message = json_object_new_object();
+    char host[256] = "";
+    size_t len;
+    gethostname(host, sizeof host - 1);
+    tsk_json_put_str(message, "message_type", "worker_status");
+    tsk_json_put_str(message, "worker_id", work->id);
+    tsk_json_put_str(message, "source", work->source);
+    tsk_json_put_int(message, "offset", tsk_outbox_next(outbox) - 1);
+    tsk_json_put_int(message, "oldest", tsk_outbox_oldest(outbox));
+    tsk_json_put_int(message, "unconfirmed", tsk_outbox_unconfirmed(outbox));
+    tsk_json_put_str(message, "state", states[work->state]);
+    tsk_json_put_str(message, "host", host);
+    tsk_json_put_int(message, "pid", getpid());
+    put_counts(work, message);
+    tsk_json_put_time(message, "timestamp", tsk_wall_ms());
+    const char *text = tsk_json_text(message, &len);
+    put(work, topic ? topic : "worker_status", text, len);
+    json_object_put(message);
+}
+
+/* Tells whether a subscription is to a topic "KIND.NAME "; copies NAME, and the topic without its
+ * space. */
+static bool own_topic(const char *prefix, const char *kind, char name[TSK_ID_SIZE],
+                      char topic[TSK_TOPIC_SIZE])
+{
+    size_t skip = strlen(kind), len = strlen(prefix);
+    if (strncmp(prefix, kind, skip) || len <= skip + 1 || prefix[len - 1] != ' ' ||
+        len - skip > TSK_ID_SIZE)
+        return false;
+    snprintf(topic, TSK_TOPIC_SIZE, "%.*s", (int)(len - 1), prefix);
+    snprintf(name, TSK_ID_SIZE, "%s", topic + skip);
+    return tsk_name_valid(name);
+}
+
+static struct replay *find_replay(struct feed *feed, const char *collector)
+{
+    for (size_t i = 0; i < feed->replay_count; i++) {
+        if (!strcmp(feed->replays[i].collector, collector))
+            return &feed->replays[i];
+    }
+    return NULL;
+}
+
+static void end_replay(struct feed *feed, struct replay *replay)
+{
+    if (replay)
+        *replay = feed->replays[--feed->replay_count];
+}
+
+static void on_subscription(struct work *work, const struct tsk_frame *frame)
+{
+    struct feed *feed = work->feed;
+    bool join = frame->kind == TSK_FRAME_JOIN;
+    char name[TSK_ID_SIZE], topic[TSK_TOPIC_SIZE];
+    diag_debug("results: %s \"%s\"", join ? "subscribed to" : "unsubscribed from", frame->topic);
+    if (own_topic(frame->topic, "collector.", name, topic)) {
+        if (!join) {
+            tsk_outbox_leave(feed->outbox, name);
+            end_replay(feed, find_replay(feed, name));
+            return;
+        }
+        diag_info("collector %s is there", name);
+        tsk_outbox_join(feed->outbox, name);
+        feed_status(work, topic);
+    } else if (join && own_topic(frame->topic, "status.", name, topic)) {
+        feed_status(work, topic);
+    } else if (!strncmp("partial_result ", frame->topic, strlen(frame->topic))) {
+        if (join)
+            feed->subscribers++;
+        else if (feed->subscribers)
+            feed->subscribers--;
+    }
+}
+
+static void on_replay(struct work *work, struct json_object *message, const char *collector)
+{
+    struct feed *feed = work->feed;
+    int64_t after;
+    if (tsk_json_int(message, "after", &after) != 1 || after < 0) {
+        diag_warn("a replay message without \"after\"");
+        return;
+    }
+    struct replay *replay = find_replay(feed, collector);
+    if (!replay && feed->replay_count == REPLAYS_MOST)
+        return; /* it asks again */
+    if (!replay) {
+        replay = &feed->replays[feed->replay_count++];
+        snprintf(replay->collector, sizeof replay->collector, "%s", collector);
+    }
+    replay->next = after + 1;
+    replay->asked = after;
+    diag_debug("replay after %lld for %s", (long long)after, *collector ? collector : "all");
+}
+
+static void on_upstream(struct work *work, const struct tsk_frame *frame)
+{
+    struct tsk_err err;
+    struct json_object *message = tsk_json_object(work->json, frame->body, frame->len, &err);
+    const char *source = tsk_json_str(message, "source");
+    const char *collector = tsk_json_str(message, "collector_id");
+    int64_t offset;
+    if (!message) {
+        diag_warn("results: message of topic \"%s\" from a peer: %s", frame->topic, err.text);
+    } else if (source && !strcmp(source, work->source)) { /* all workers hear it */
+        if (!strcmp(frame->topic, "replay"))
+            on_replay(work, message, collector && tsk_name_valid(collector) ? collector : "");
+        else if (!strcmp(frame->topic, "collected") && collector &&
+                 tsk_json_int(message, "offset", &offset) == 1)
+            tsk_outbox_confirm(work->feed->outbox, collector, offset);
+    }
+    json_object_put(message);
+}
+
+bool feed_drain(struct work *work)
+{
+    struct tsk_frame frame;
+    struct tsk_err err;
+    bool any = false;
+    for (int got; (got = tsk_bus_recv(work->results, &frame, &err)) != 0; any = true) {
+        if (got < 0) {
+            diag_error("results: %s", err.text);
+            return any;
+        }
+        if (frame.kind == TSK_FRAME_MESSAGE)
+            on_upstream(work, &frame);
+        else
+            on_subscription(work, &frame);
+    }
+    return any;
+}
+
+/* Sends one part of a replay. Returns false once all is sent. */
+static bool replay_part(struct work *work, struct replay *replay)
+{
+    struct feed *feed = work->feed;
+    struct tsk_outbox_entry entry;
+    char topic[TSK_TOPIC_SIZE];
+    int64_t confirmed = tsk_outbox_confirmed(feed->outbox, replay->collector);
+    int64_t base = confirmed > replay->asked ? confirmed : replay->asked;
+    snprintf(topic, sizeof topic, "collector.%s", replay->collector);
+    if (replay->next < tsk_outbox_oldest(feed->outbox)) {
+        replay->next = tsk_outbox_oldest(feed->outbox);
+        if (base < replay->next)
+            base = replay->asked = replay->next - 1;
+        feed_status(work, *replay->collector ? topic : NULL); /* so that it knows of the hole */
+    }
+    for (int n = 0; n < REPLAY_AT_ONCE && replay->next <= base + REPLAY_AHEAD; n++) {
+        if (!tsk_outbox_get(feed->outbox, replay->next, &entry))
+            return false;
+        put(work, *replay->collector ? topic : entry.topic, entry.body, entry.len);
+        replay->next++;
+    }
+    return true;
+}
+
+bool feed_replay(struct work *work)
+{
+    struct feed *feed = work->feed;
+    bool sent = false;
+    for (size_t i = 0; i < feed->replay_count;) {
+        int64_t before = feed->replays[i].next;
+        if (!replay_part(work, &feed->replays[i])) {
+            end_replay(feed, &feed->replays[i]);
+            sent = true;
+            continue;
+        }
+        sent |= feed->replays[i++].next != before;
+    }
+    return sent;
+}
+
+void feed_expire(struct work *work, int64_t now)
+{
+    struct feed *feed = work->feed;
+    tsk_outbox_expire(feed->outbox, now);
+    int64_t lost = tsk_outbox_lost(feed->outbox);
+    if (lost > feed->lost_told)
+        diag_warn("%lld results were given up unconfirmed (%lld in all): outbox limits",
+                  (long long)(lost - feed->lost_told), (long long)lost);
+    feed->lost_told = lost;
+}
+
+int64_t feed_unconfirmed(const struct work *work)
+{
+    const struct tsk_outbox *outbox = work->feed->outbox;
+    return tsk_outbox_next(outbox) - tsk_outbox_unconfirmed(outbox);
+}
+
+bool feed_has_collector(const struct work *work)
+{
+    return tsk_outbox_collectors(work->feed->outbox) > 0;
+}
+
+bool feed_has_subscriber(const struct work *work)
+{
+    return work->feed->subscribers > 0;
+}

@@ -1,0 +1,89 @@
+/* What a handler is given: environment and stdin. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "work/work.h"
+
+extern char **environ;
+
+static const char *const step_names[] = {
+    "TASKER_BATCH_ID", "TASKER_TASK_ID",         "TASKER_STEP_ID",    "TASKER_STEP_NAME",
+    "TASKER_ATTEMPT",  "TASKER_IDEMPOTENCY_KEY", "TASKER_WORKER_MARK"};
+#define STEP_NAMES (sizeof step_names / sizeof *step_names)
+
+/* Whether a variable of the worker's own environment would stand in the way of a step's. */
+static bool is_step_name(const char *variable)
+{
+    for (size_t i = 0; i < STEP_NAMES; i++) {
+        size_t len = strlen(step_names[i]);
+        if (!strncmp(variable, step_names[i], len) && variable[len] == '=')
+            return true;
+    }
+    return false;
+}
+
+void input_environment(struct work *work, const char *mark)
+{
+    size_t count = 0;
+    while (environ[count])
+        count++;
+    work->environment = tsk_alloc((count + 1) * sizeof *work->environment);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_step_name(environ[i]))
+            work->environment[work->environment_count++] = tsk_strdup(environ[i]);
+    }
+    work->environment[work->environment_count++] = tsk_strdup(mark);
+}
+
+char **input_environment_of(const struct work *work, const struct run *run, struct tsk_buf *arena)
+{
+    const struct tsk_step *step = run->step;
+    size_t at[6], count = work->environment_count;
+    tsk_buf_reset(arena);
+#define ADD(i, ...) (at[i] = arena->len, tsk_buf_printf(arena, __VA_ARGS__), tsk_buf_char(arena, 0))
+    ADD(0, "TASKER_BATCH_ID=%s", run->batch->data.batch_id);
+    ADD(1, "TASKER_TASK_ID=%" PRId64, step->task_id);
+    ADD(2, "TASKER_STEP_ID=%" PRId64, step->step_id);
+    ADD(3, "TASKER_STEP_NAME=%s", step->step_name);
+    ADD(4, "TASKER_ATTEMPT=%" PRId64, step->attempt);
+    /* the same for each attempt, so that a handler can tell that it did this already */
+    ADD(5, "TASKER_IDEMPOTENCY_KEY=%" PRId64 ":%" PRId64, step->task_id, step->step_id);
+#undef ADD
+    char **environment = tsk_alloc((count + 7) * sizeof *environment);
+    memcpy(environment, work->environment, count * sizeof *environment);
+    for (size_t i = 0; i < 6; i++)
+        environment[count + i] = arena->data + at[i];
+    return environment;
+}
+
+static struct json_object *task_object(const struct tsk_step *step)
+{
+    struct json_object *task = json_object_new_object();
+    tsk_json_put_int(task, "task_id", step->task_id);
+    tsk_json_put_shared(task, "context", tsk_json_get(step->json, "task_context"));
+    return task;
+}
+
+static struct json_object *sequence_object(const struct run *run)
+{
+    struct json_object *sequence = json_object_new_object();
+    tsk_json_put_str(sequence, "batch_id", run->batch->data.batch_id);
+    tsk_json_put_int(sequence, "sequence", run->step->sequence);
+    tsk_json_put_int(sequence, "total_steps", run->step->total_steps);
+    tsk_json_put_shared(sequence, "previous_results",
+                        tsk_json_get(run->step->json, "previous_results"));
+    return sequence;
+}
+
+struct json_object *input_object(const struct run *run)
+{
+    if (run->handler->process)
+        return json_object_get(run->step->json);
+    struct json_object *input = json_object_new_object();
+    tsk_json_put(input, "task", task_object(run->step));
+    tsk_json_put(input, "sequence", sequence_object(run));
+    tsk_json_put_shared(input, "step", run->step->json);
+    return input;
+}

@@ -1,0 +1,166 @@
+/* The event loop. Each turn first does all that can be done without waiting; only when nothing was
+ * left does it sleep, since the descriptors of libzmq tell of a change and not of a state. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/signals.h"
+#include "work/work.h"
+
+#define SAME_STOP_MS 200 /* signals so close together are one: Ctrl-C and a kill of the group */
+
+static void stop_queued(struct work *work)
+{
+    while (work->queue.first) {
+        struct run *run = work->queue.first;
+        run_list_remove(&work->queue, run);
+        finish_not_run(work, run, "NotRun", "the worker was stopped before the step was started",
+                       "infrastructure", true);
+    }
+}
+
+static void begin_draining(struct work *work, int64_t now)
+{
+    char topic[TSK_ID_SIZE + 8] = "worker.";
+    strcat(strcat(topic, work->id), " ");
+    work->state = WORK_DRAINING;
+    tsk_bus_unsubscribe(work->steps, topic);
+    tsk_bus_unsubscribe(work->steps, "steps ");
+    diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
+              work->queue.count);
+    stop_queued(work);
+    work->drain_until = now + tsk_conf_int(work->conf, TSK_WORKER_DRAIN_TIMEOUT);
+    feed_status(work, NULL);
+}
+
+static void on_signal(struct work *work, struct watch *watch)
+{
+    int stops = 0;
+    (void)watch;
+    int seen = signals_read(&stops);
+    if (seen & SIGNALS_CHILD)
+        run_reap(work);
+    if (!stops)
+        return;
+    int64_t now = tsk_now_ms();
+    if (work->state == WORK_READY) {
+        begin_draining(work, now);
+        work->stop_at = now + SAME_STOP_MS;
+        work->stops = 1;
+    } else if (now > work->stop_at) {
+        work->stops = 2;
+    }
+}
+
+/* The keeper has ended: somebody killed it. The work goes on, with one guard less. */
+static void on_keeper(struct work *work, struct watch *watch)
+{
+    diag_warn("the keeper process is gone: if this worker is killed now, handlers may outlive it");
+    tsk_poller_set(work->poller, watch->fd, 0, watch);
+}
+
+static void on_bus(struct work *work, struct watch *watch)
+{
+    (void)work; /* each turn drains both anyway */
+    (void)watch;
+}
+
+static void add_watch(struct work *work, struct watch *watch, int fd,
+                      void (*ready)(struct work *, struct watch *))
+{
+    *watch = (struct watch){fd, ready, NULL};
+    tsk_poller_set(work->poller, fd, TSK_READ, watch);
+}
+
+static void do_timers(struct work *work, int64_t now)
+{
+    run_check_limits(work, now);
+    if (now >= work->status_at) {
+        feed_expire(work, now);
+        feed_status(work, NULL);
+        work->status_at = now + tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    }
+    if (work->state == WORK_DRAINING && !work->hurry && now >= work->drain_until) {
+        if (work->live.count)
+            diag_warn("%zu steps did not end in time and are stopped", work->live.count);
+        work->hurry = true;
+        run_stop_all(work, now);
+    }
+}
+
+/* Whether the end has come: all steps have ended and their results are in safe hands, or the time
+ * for that is over. */
+static bool is_over(struct work *work, int64_t now)
+{
+    if (work->stops > 1)
+        return true;
+    if (work->state != WORK_DRAINING || work->live.count || work->leftover_count)
+        return false;
+    if (!work->confirm_until)
+        work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);
+    if (!feed_unconfirmed(work) || (feed_has_subscriber(work) && !feed_has_collector(work)))
+        return true;
+    return now >= work->confirm_until;
+}
+
+static int64_t next_timer(const struct work *work)
+{
+    int64_t next = tsk_earlier(work->next_check, work->status_at);
+    if (work->state == WORK_DRAINING && !work->hurry)
+        next = tsk_earlier(next, work->drain_until);
+    return work->confirm_until ? tsk_earlier(next, work->confirm_until) : next;
+}
+
+/* One turn. Returns whether something was done, so that there may be more to do at once. */
+static bool turn(struct work *work)
+{
+    int64_t status_at = work->status_at;
+    do_timers(work, tsk_now_ms());
+    bool busy = status_at != work->status_at;
+    busy |= run_start_some(work);
+    busy |= feed_replay(work);
+    busy |= accept_drain(work);
+    busy |= feed_drain(work);
+    return busy;
+}
+
+static enum tsk_exit ending(struct work *work)
+{
+    int64_t unconfirmed = feed_unconfirmed(work);
+    diag_progress_end();
+    if (work->stops > 1) {
+        diag_warn("stopped at once: %zu running steps are killed", work->live.count);
+        run_kill_all(work);
+        return TSK_TEMPFAIL;
+    }
+    work->state = WORK_STOPPED;
+    feed_status(work, NULL);
+    if (!unconfirmed || (feed_has_subscriber(work) && !feed_has_collector(work)))
+        return TSK_OK;
+    diag_error("%lld results were confirmed by no collector and are lost with this worker",
+               (long long)unconfirmed);
+    return TSK_TEMPFAIL;
+}
+
+enum tsk_exit work_loop(struct work *work)
+{
+    struct tsk_event events[64];
+    add_watch(work, &work->steps_watch, tsk_bus_fd(work->steps), on_bus);
+    add_watch(work, &work->results_watch, tsk_bus_fd(work->results), on_bus);
+    add_watch(work, &work->signal_watch, work->signal_watch.fd, on_signal);
+    add_watch(work, &work->keeper_watch, keeper_fd(work->keeper), on_keeper);
+    while (!is_over(work, tsk_now_ms())) {
+        bool busy = turn(work);
+        int timeout = busy ? 0 : tsk_left_ms(next_timer(work));
+        size_t count = tsk_poller_wait(work->poller, timeout, events, 64);
+        for (size_t i = 0; i < count; i++) {
+            struct watch *watch = events[i].tag;
+            watch->ready(work, watch);
+        }
+        run_free_ended(work);
+        diag_progress("%zu steps running, %zu waiting, %lld done, %lld failed", work->live.count,
+                      work->queue.count, (long long)work->completed, (long long)work->failed);
+    }
+    return ending(work);
+}

@@ -1,0 +1,162 @@
+/* What a handler writes: stdout is its output, stderr is kept by its end, and descriptor 3 has JSON
+ * lines: {"progress":…} and {"error":{…}}. All is read without blocking and within limits; what is
+ * over them is read on and dropped, so that no handler is held up by it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "work/work.h"
+
+#define READ_SIZE 65536
+#define READS_AT_ONCE 16 /* then the others get their turn */
+#define ERR_KEPT 4096    /* bytes of stderr's end */
+#define NOTE_LINE 65536  /* bytes of a line on descriptor 3 */
+#define PROGRESS_MS 100  /* between two progress messages of a step */
+
+void pipes_close(struct work *work, struct watch *watch)
+{
+    if (watch->fd < 0)
+        return;
+    tsk_poller_set(work->poller, watch->fd, 0, watch);
+    close(watch->fd);
+    watch->fd = -1;
+}
+
+static void keep_output(struct work *work, struct process *process, const char *data, size_t len)
+{
+    size_t room = (size_t)work->max_output - process->out_text.len;
+    process->out_bytes += (int64_t)len;
+    tsk_buf_add(&process->out_text, data, len < room ? len : room);
+}
+
+static void keep_end(struct tsk_buf *text, const char *data, size_t len)
+{
+    if (len > ERR_KEPT) {
+        data += len - ERR_KEPT;
+        len = ERR_KEPT;
+    }
+    tsk_buf_add(text, data, len);
+    if (text->len > 4 * ERR_KEPT)
+        tsk_buf_consume(text, text->len - ERR_KEPT);
+}
+
+static void note_line(struct work *work, struct run *run, const char *text, size_t len)
+{
+    struct process *process = run->process;
+    struct tsk_err err;
+    struct json_object *note = tsk_json_object(work->json, text, len, &err);
+    struct json_object *error = tsk_json_get(note, "error");
+    if (!note) {
+        diag_warn("step %lld: descriptor 3: %s", (long long)run->step->step_id, err.text);
+        return;
+    }
+    if (json_object_is_type(error, json_type_object)) {
+        json_object_put(process->error);
+        process->error = json_object_get(error);
+    }
+    if (tsk_json_get(note, "progress")) {
+        json_object_put(process->progress);
+        process->progress = json_object_get(tsk_json_get(note, "progress"));
+        pipes_progress(work, run, tsk_now_ms());
+    }
+    json_object_put(note);
+}
+
+void pipes_progress(struct work *work, struct run *run, int64_t now)
+{
+    struct process *process = run->process;
+    if (!process->progress)
+        return;
+    int64_t due = process->progress_at + PROGRESS_MS;
+    if (now < due) {
+        work->next_check = tsk_earlier(work->next_check, due);
+        return;
+    }
+    finish_progress(work, run, process->progress);
+    process->progress = NULL;
+    process->progress_at = now;
+}
+
+static void read_notes(struct work *work, struct run *run, const char *data, size_t len)
+{
+    struct process *process = run->process;
+    struct tsk_buf *text = &process->note_text;
+    while (len) {
+        const char *newline = memchr(data, '\n', len);
+        size_t part = newline ? (size_t)(newline - data) : len;
+        if (text->len + part > NOTE_LINE)
+            process->note_skipping = true;
+        if (!process->note_skipping)
+            tsk_buf_add(text, data, part);
+        if (newline && process->note_skipping)
+            diag_warn("step %lld: descriptor 3: line of over %d bytes",
+                      (long long)run->step->step_id, NOTE_LINE);
+        else if (newline && text->len)
+            note_line(work, run, text->data, text->len);
+        if (newline) {
+            tsk_buf_reset(text);
+            process->note_skipping = false;
+            part++;
+        }
+        data += part;
+        len -= part;
+    }
+}
+
+static void take(struct work *work, struct watch *watch, const char *data, size_t len)
+{
+    struct process *process = watch->run->process;
+    if (watch == &process->out)
+        keep_output(work, process, data, len);
+    else if (watch == &process->err)
+        keep_end(&process->err_text, data, len);
+    else
+        read_notes(work, watch->run, data, len);
+}
+
+/* Reads what is there, at most so many times; at the end of the pipe it is closed. */
+static void read_some(struct work *work, struct watch *watch, int times)
+{
+    char data[READ_SIZE];
+    while (watch->fd >= 0 && times-- > 0) {
+        ssize_t n = read(watch->fd, data, sizeof data);
+        if (n > 0)
+            take(work, watch, data, (size_t)n);
+        else if (!n || (errno != EINTR && errno != EAGAIN))
+            pipes_close(work, watch);
+        else if (errno == EAGAIN)
+            return;
+    }
+}
+
+static void on_ready(struct work *work, struct watch *watch)
+{
+    struct run *run = watch->run;
+    if (watch->fd < 0)
+        return; /* its step has ended since the event came */
+    read_some(work, watch, READS_AT_ONCE);
+    if (run->process->exited && run->process->out.fd < 0 && run->process->err.fd < 0 &&
+        run->process->note.fd < 0)
+        finish_ended(work, run);
+}
+
+void pipes_open(struct work *work, struct run *run, const int fds[3])
+{
+    struct watch *watches[] = {&run->process->out, &run->process->err, &run->process->note};
+    for (int i = 0; i < 3; i++) {
+        *watches[i] = (struct watch){fds[i], on_ready, run};
+        tsk_poller_set(work->poller, fds[i], TSK_READ, watches[i]);
+    }
+}
+
+bool pipes_drain(struct work *work, struct run *run)
+{
+    struct process *process = run->process;
+    read_some(work, &process->out, READS_AT_ONCE);
+    read_some(work, &process->err, READS_AT_ONCE);
+    read_some(work, &process->note, READS_AT_ONCE);
+    return process->out.fd < 0 && process->err.fd < 0 && process->note.fd < 0;
+}

@@ -1,0 +1,306 @@
+/* Steps as processes: start, time limits, the end of the leader and of what it left behind. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "work/work.h"
+
+#define STARTS_AT_ONCE 16 /* then the loop looks at everything else */
+#define PIPE_GRACE_MS 100 /* after the leader's end, while others of its group hold the pipes */
+
+void run_list_add(struct run_list *list, struct run *run)
+{
+    run->next = NULL;
+    run->prev = list->last;
+    *(list->last ? &list->last->next : &list->first) = run;
+    list->last = run;
+    list->count++;
+}
+
+void run_list_remove(struct run_list *list, struct run *run)
+{
+    *(run->prev ? &run->prev->next : &list->first) = run->next;
+    *(run->next ? &run->next->prev : &list->last) = run->prev;
+    list->count--;
+}
+
+static struct run **bucket(struct work *work, pid_t pid)
+{
+    return &work->by_pid[(unsigned)pid % PID_BUCKETS];
+}
+
+/* Makes the handler's four descriptors and the worker's three. Returns 0, or -1 with errno. */
+static int open_pipes(const char *input, size_t len, int theirs[4], int ours[3])
+{
+    int ends[2], made = 0;
+    theirs[0] = tsk_os_memory_file(input, len);
+    while (theirs[0] >= 0 && made < 3 && pipe(ends) == 0) {
+        fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+        ours[made] = ends[0];
+        theirs[++made] = ends[1];
+    }
+    if (made == 3)
+        return 0;
+    int code = errno;
+    for (int i = 0; i < made; i++) {
+        close(ours[i]);
+        close(theirs[i + 1]);
+    }
+    if (theirs[0] >= 0)
+        close(theirs[0]);
+    errno = code;
+    return -1;
+}
+
+static pid_t spawn(const struct work *work, const struct run *run, const int fds[4])
+{
+    struct tsk_buf arena = TSK_BUF_INIT;
+    char **environment = input_environment_of(work, run, &arena);
+    struct tsk_spawn spawn = {run->handler->argv,
+                              environment,
+                              tsk_handlers_dir(work->handlers),
+                              {fds[0], fds[1], fds[2], fds[3]}};
+    pid_t pid = tsk_os_spawn(&spawn);
+    int code = errno;
+    free(environment);
+    tsk_buf_fini(&arena);
+    errno = code;
+    return pid;
+}
+
+int64_t run_time_limit(const struct work *work, const struct run *run)
+{
+    if (run->step->timeout_ms)
+        return run->step->timeout_ms;
+    return run->handler->timeout_ms ? run->handler->timeout_ms : work->step_timeout;
+}
+
+/* The child is there: from now on it has a place in all the tables. */
+static void enter(struct work *work, struct run *run, pid_t pid, int64_t started_us)
+{
+    struct process *process = tsk_alloc(sizeof *process);
+    run->process = process;
+    process->pid = pid;
+    process->slot = keeper_add(work->keeper, pid);
+    process->started_us = started_us;
+    process->started_wall = tsk_wall_ms();
+    process->deadline = started_us / 1000 + run_time_limit(work, run);
+    work->next_check = tsk_earlier(work->next_check, process->deadline);
+    process->by_pid = *bucket(work, pid);
+    *bucket(work, pid) = run;
+    run_list_add(&work->live, run);
+}
+
+static void start(struct work *work, struct run *run)
+{
+    int theirs[4], ours[3];
+    size_t len;
+    struct json_object *input = input_object(run);
+    const char *text = tsk_json_text(input, &len);
+    pid_t pid = -1;
+    int64_t now = tsk_now_us();
+    if ((int64_t)len > work->max_input) {
+        errno = E2BIG;
+    } else if (open_pipes(text, len, theirs, ours) == 0) {
+        pid = spawn(work, run, theirs);
+        int code = errno;
+        for (int i = 0; i < 4; i++)
+            close(theirs[i]);
+        for (int i = 0; pid < 0 && i < 3; i++)
+            close(ours[i]);
+        errno = code;
+    }
+    int code = errno;
+    json_object_put(input);
+    if (pid < 0) {
+        finish_not_started(work, run, code);
+        return;
+    }
+    enter(work, run, pid, now);
+    pipes_open(work, run, ours);
+    finish_started(work, run);
+}
+
+bool run_start_some(struct work *work)
+{
+    int started = 0;
+    while (work->queue.first && (int64_t)work->live.count < work->max_workers &&
+           started++ < STARTS_AT_ONCE) {
+        struct run *run = work->queue.first;
+        run_list_remove(&work->queue, run);
+        start(work, run);
+    }
+    if (started)
+        accept_deferred(work);
+    return started > 0;
+}
+
+static bool group_is_empty(pid_t group)
+{
+    return kill(-group, 0) < 0 && errno == ESRCH;
+}
+
+/* The leader has ended and its step with it; what is left of its group must go too. */
+static void leave_group(struct work *work, const struct process *process)
+{
+    if (group_is_empty(process->pid)) {
+        keeper_remove(work->keeper, process->slot);
+        return;
+    }
+    int64_t kill_at = tsk_now_ms() + work->kill_grace;
+    kill(-process->pid, process->killed ? SIGKILL : SIGTERM);
+    work->leftovers = tsk_grow(work->leftovers, &work->leftover_cap, work->leftover_count + 1,
+                               sizeof *work->leftovers);
+    work->leftovers[work->leftover_count++] =
+        (struct leftover){process->pid, process->slot, kill_at, process->killed};
+    work->next_check = tsk_earlier(work->next_check, kill_at);
+}
+
+void run_release(struct work *work, struct run *run)
+{
+    struct process *process = run->process;
+    struct run **at = bucket(work, process->pid);
+    while (*at && *at != run)
+        at = &(*at)->process->by_pid;
+    if (*at)
+        *at = process->by_pid;
+    pipes_close(work, &process->out);
+    pipes_close(work, &process->err);
+    pipes_close(work, &process->note);
+    leave_group(work, process);
+    run_list_remove(&work->live, run);
+    run->process = NULL;
+    process->next_ended = work->ended;
+    work->ended = process;
+}
+
+void run_free_ended(struct work *work)
+{
+    for (struct process *process; (process = work->ended);) {
+        work->ended = process->next_ended;
+        tsk_buf_fini(&process->out_text);
+        tsk_buf_fini(&process->err_text);
+        tsk_buf_fini(&process->note_text);
+        json_object_put(process->error);
+        json_object_put(process->progress);
+        free(process);
+    }
+}
+
+static void check_leftovers(struct work *work, int64_t now)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < work->leftover_count; i++) {
+        struct leftover *left = &work->leftovers[i];
+        if (group_is_empty(left->group)) {
+            keeper_remove(work->keeper, left->slot);
+            continue;
+        }
+        if (!left->killed && now >= left->kill_at) {
+            kill(-left->group, SIGKILL);
+            left->killed = true;
+        }
+        if (!left->killed)
+            work->next_check = tsk_earlier(work->next_check, left->kill_at);
+        work->leftovers[kept++] = *left;
+    }
+    work->leftover_count = kept;
+}
+
+/* The leader of run has ended: reads out its pipes and, if nobody else holds them, ends the step.
+ */
+static void leader_ended(struct work *work, struct run *run, int status, const struct rusage *usage)
+{
+    struct process *process = run->process;
+    process->exited = true;
+    process->status = status;
+    process->usage = *usage;
+    if (pipes_drain(work, run) || group_is_empty(process->pid)) {
+        finish_ended(work, run);
+        return;
+    }
+    process->linger_until = tsk_now_ms() + PIPE_GRACE_MS;
+    process->deadline = -1;
+    work->next_check = tsk_earlier(work->next_check, process->linger_until);
+}
+
+void run_reap(struct work *work)
+{
+    int status;
+    struct rusage usage;
+    for (pid_t pid; (pid = tsk_os_reap(&status, &usage)) > 0;) {
+        struct run *run = *bucket(work, pid);
+        while (run && run->process->pid != pid)
+            run = run->process->by_pid;
+        if (run && !run->process->exited)
+            leader_ended(work, run, status, &usage);
+    }
+    if (work->leftover_count)
+        check_leftovers(work, tsk_now_ms());
+}
+
+static void ask_to_end(struct work *work, struct run *run, int64_t now)
+{
+    kill(-run->process->pid, SIGTERM);
+    kill(-run->process->pid, SIGCONT); /* a stopped process would not see it */
+    run->process->deadline = now + work->kill_grace;
+}
+
+static void limit_reached(struct work *work, struct run *run, int64_t now)
+{
+    struct process *process = run->process;
+    if (process->stop == STOP_NONE) {
+        process->stop = STOP_TIMEOUT;
+        ask_to_end(work, run, now);
+    } else {
+        kill(-process->pid, SIGKILL);
+        process->killed = true;
+        process->deadline = -1;
+    }
+}
+
+void run_check_limits(struct work *work, int64_t now)
+{
+    if (work->next_check < 0 || now < work->next_check)
+        return;
+    work->next_check = -1;
+    for (struct run *run = work->live.first, *next; run; run = next) {
+        struct process *process = run->process;
+        next = run->next;
+        if (process->exited && now >= process->linger_until) {
+            pipes_drain(work, run);
+            finish_ended(work, run);
+            continue;
+        }
+        if (!process->exited && process->deadline >= 0 && now >= process->deadline)
+            limit_reached(work, run, now);
+        pipes_progress(work, run, now);
+        work->next_check = tsk_earlier(work->next_check,
+                                       process->exited ? process->linger_until : process->deadline);
+    }
+    check_leftovers(work, now);
+}
+
+void run_stop_all(struct work *work, int64_t now)
+{
+    for (struct run *run = work->live.first; run; run = run->next) {
+        if (run->process->stop != STOP_NONE || run->process->exited)
+            continue;
+        run->process->stop = STOP_WORKER;
+        ask_to_end(work, run, now);
+    }
+    work->next_check = now;
+}
+
+void run_kill_all(struct work *work)
+{
+    for (struct run *run = work->live.first; run; run = run->next)
+        kill(-run->process->pid, SIGKILL);
+    for (size_t i = 0; i < work->leftover_count; i++)
+        kill(-work->leftovers[i].group, SIGKILL);
+    tsk_os_kill_children(keeper_pid(work->keeper));
+}

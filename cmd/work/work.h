@@ -1,0 +1,212 @@
+/* The worker: what its parts share. Data flows one way:
+ *
+ *   accept.c   a batch comes in, is checked, answered and queued
+ *   run.c      a queued step becomes a process; time limits, TERM and KILL
+ *   pipes.c    what the process writes is read
+ *   finish.c   how it ended becomes a result; the last step of a batch its completion
+ *   feed.c     results go out, are kept, confirmed, sent again
+ *   loop.c     the one event loop around all that, and the end
+ *
+ * keeper.c ends all handlers if the worker itself is killed; input.c makes what a handler is
+ * given. */
+#ifndef WORK_WORK_H
+#define WORK_WORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "tasker/tasker.h"
+
+struct work;
+struct run;
+
+/* A descriptor that the loop waits on. */
+struct watch {
+    int fd;
+    void (*ready)(struct work *work, struct watch *watch);
+    struct run *run; /* whose pipe it is, or NULL */
+};
+
+/* One step, from its acceptance to its end. */
+struct run {
+    struct run *prev, *next; /* in work->queue or work->live */
+    struct batch *batch;
+    const struct tsk_step *step;
+    const struct tsk_handler *handler;
+    int64_t sequence; /* of its last partial result */
+    int64_t execution_ms;
+    bool completed;          /* once it has ended: with success */
+    struct process *process; /* while it runs */
+};
+
+/* What there is only while a step runs. */
+struct process {
+    struct process *next_ended;
+    pid_t pid;
+    struct run *by_pid;          /* chain of work->by_pid */
+    size_t slot;                 /* in the keeper's table */
+    struct watch out, err, note; /* stdout, stderr, descriptor 3; fd -1 once closed */
+    struct tsk_buf out_text, err_text, note_text;
+    int64_t out_bytes;  /* all that came, also what was cut */
+    bool note_skipping; /* within a line of fd 3 that was too long */
+    int64_t started_us, started_wall;
+    int64_t deadline; /* when TERM is due, and then KILL; -1 never */
+    enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
+    bool killed, exited;
+    int64_t linger_until; /* once exited: how long the pipes may still give something */
+    int status;           /* as wait(2) gives it */
+    struct rusage usage;
+    struct json_object *error;    /* from descriptor 3 */
+    struct json_object *progress; /* from there, not sent yet */
+    int64_t progress_at;          /* when progress was last sent */
+};
+
+struct batch {
+    struct tsk_batch data;
+    struct run *runs; /* data.count */
+    size_t left;      /* not ended yet */
+    size_t completed, failed;
+    int64_t accepted_us;
+};
+
+struct run_list {
+    struct run *first, *last;
+    size_t count;
+};
+
+/* A process group whose leader has ended and that is not empty. */
+struct leftover {
+    pid_t group;
+    size_t slot;
+    int64_t kill_at;
+    bool killed;
+};
+
+enum work_state { WORK_STARTING, WORK_READY, WORK_DRAINING, WORK_STOPPED };
+
+#define PID_BUCKETS 1024
+
+struct work {
+    const struct tsk_conf *conf;
+    struct tsk_handlers *handlers;
+    struct tsk_json *json;
+    struct tsk_poller *poller;
+    struct tsk_bus *steps, *results;
+    struct watch steps_watch, results_watch, signal_watch, keeper_watch;
+
+    char id[TSK_ID_SIZE], source[TSK_UUID_SIZE];
+    char *result_endpoint; /* as told to others; NULL where collectors bind */
+    char **environment;    /* what all handlers get */
+    size_t environment_count;
+    int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
+
+    struct tsk_map *batches;  /* accepted and not ended: batch_id to struct batch */
+    struct tsk_map *finished; /* ended: batch_id to its number of steps */
+    struct tsk_map *deferred; /* checked, but the queue is full: batch_id to struct batch */
+    struct run_list queue, live;
+    struct run *by_pid[PID_BUCKETS];
+    struct leftover *leftovers;
+    size_t leftover_count, leftover_cap;
+    struct process *ended; /* to be freed when no event can refer to them any more */
+    int64_t next_check;    /* when a time limit may be due; -1 never */
+
+    struct feed *feed;
+    struct keeper *keeper;
+    enum work_state state;
+    int stops;       /* how often it was told to stop */
+    int64_t stop_at; /* when a second signal counts, and when draining ends */
+    int64_t drain_until, confirm_until, status_at;
+    bool hurry; /* draining took too long: TERM was sent to all */
+    int64_t accepted, completed, failed, rejected; /* steps; rejected: batches */
+};
+
+/* loop.c */
+enum tsk_exit work_loop(struct work *work);
+
+/* accept.c: reads all that the steps channel has; returns whether there was anything. */
+bool accept_drain(struct work *work);
+/* Accepts batches that had to wait, as far as there is room. */
+void accept_deferred(struct work *work);
+/* The batch has ended: forgets all but its id. Frees it. */
+void accept_finished(struct work *work, struct batch *batch);
+void batch_free(void *batch);
+
+/* run.c */
+void run_list_add(struct run_list *list, struct run *run);
+void run_list_remove(struct run_list *list, struct run *run);
+/* Starts queued steps as far as there is room, a few at a time; returns whether it started any. */
+bool run_start_some(struct work *work);
+/* Takes note of all children that have ended. */
+void run_reap(struct work *work);
+/* Does what is due by now (time limits, leftovers) and sets work->next_check. */
+void run_check_limits(struct work *work, int64_t now);
+/* Asks all running steps to end (TERM, later KILL). */
+void run_stop_all(struct work *work, int64_t now);
+/* Ends all that runs, at once. */
+void run_kill_all(struct work *work);
+/* Takes the process away from run: closes, leaves its group to end. The leader must have ended. */
+void run_release(struct work *work, struct run *run);
+/* Frees what was released since the last call; not while events are being handled. */
+void run_free_ended(struct work *work);
+/* The time limit of a step, in ms: its own, its handler's, the configured one. */
+int64_t run_time_limit(const struct work *work, const struct run *run);
+
+/* pipes.c */
+void pipes_open(struct work *work, struct run *run, const int fds[3]);
+void pipes_close(struct work *work, struct watch *watch);
+/* Reads what is there now; returns whether all three are at their end. */
+bool pipes_drain(struct work *work, struct run *run);
+/* Sends progress that was held back, once it is due. */
+void pipes_progress(struct work *work, struct run *run, int64_t now);
+
+/* input.c */
+void input_environment(struct work *work, const char *mark);
+/* The environment of one step: work's, then the step's own, all in *arena. Returns an array to be
+ * freed. */
+char **input_environment_of(const struct work *work, const struct run *run, struct tsk_buf *arena);
+/* What the handler reads on stdin, as an object to be put. */
+struct json_object *input_object(const struct run *run);
+
+/* finish.c */
+void finish_started(struct work *work, struct run *run);
+void finish_progress(struct work *work, struct run *run, struct json_object *progress);
+/* The leader has ended and its output is read. Frees the process. */
+void finish_ended(struct work *work, struct run *run);
+/* The step could not be started: code is an errno. */
+void finish_not_started(struct work *work, struct run *run, int code);
+/* The step will not be run. message says why; it may be run elsewhere. */
+void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
+                    const char *category, bool retryable);
+
+/* feed.c */
+struct feed *feed_new(const struct tsk_conf *conf);
+void feed_free(struct feed *feed);
+/* Sends message (taken) under the next offset and keeps it. */
+void feed_send(struct work *work, enum tsk_type type, struct json_object *message);
+/* Sends a worker_status on its own topic, or to the one that is named. */
+void feed_status(struct work *work, const char *topic);
+/* Reads all that the results channel has; returns whether there was anything. */
+bool feed_drain(struct work *work);
+/* Sends what was asked for again, a part at a time; returns whether there is more. */
+bool feed_replay(struct work *work);
+/* Forgets what is confirmed or too old, and tells what had to be given up. */
+void feed_expire(struct work *work, int64_t now);
+/* How many results nobody has confirmed; whether anyone at all listens. */
+int64_t feed_unconfirmed(const struct work *work);
+bool feed_has_collector(const struct work *work);
+bool feed_has_subscriber(const struct work *work);
+
+/* keeper.c */
+struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);
+int keeper_fd(const struct keeper *keeper); /* becomes readable when the keeper itself is gone */
+pid_t keeper_pid(const struct keeper *keeper);
+/* Puts a process group under its eyes; returns its slot. */
+size_t keeper_add(struct keeper *keeper, pid_t group);
+void keeper_remove(struct keeper *keeper, size_t slot);
+/* Lets it end all that is left, waits for it, frees. NULL is fine. */
+void keeper_stop(struct keeper *keeper);
+
+#endif
