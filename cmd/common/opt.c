@@ -128,7 +128,7 @@ static void collect(struct parse *parse, int argc, char **argv)
             usage_error(program->name);
         }
         if (c == '?')
-            unknown_option(program, argv, optopt >= 256 ? optind - 1 : at);
+            unknown_option(program, argv, !optopt || optopt >= 256 ? optind - 1 : at);
         const struct opt *opt = c >= 256 ? row(program, (size_t)c - 256) : by_letter(program, c);
         parse->given = tsk_grow(parse->given, &parse->cap, parse->count + 1, sizeof *parse->given);
         parse->given[parse->count++] = (struct given){opt, optarg};
