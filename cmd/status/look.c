@@ -1,0 +1,162 @@
+/* A look at one endpoint, and its likely cause where something is wrong.
+ *
+ * The five classic ways to hear nothing on PUB/SUB are told apart here: nothing listens, something
+ * else listens, the handshake is refused, both sides connect, both sides bind. The last two can
+ * only be told for a configured endpoint, of which it is known who should bind it. */
+#include "status/look.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "tasker/os.h"
+
+void look_init(struct look *look, const char *name, enum tsk_channel channel, const char *endpoint,
+               size_t len)
+{
+    struct tsk_buf copy = TSK_BUF_INIT;
+    memset(look, 0, sizeof *look);
+    tsk_buf_add(&copy, endpoint, len);
+    look->name = name;
+    look->endpoint = copy.data;
+    look->channel = channel;
+    look->cause = (struct tsk_buf)TSK_BUF_INIT;
+    tsk_buf_str(&look->cause, "");
+    peer_init(&look->peer);
+}
+
+void look_fini(struct look *look)
+{
+    free(look->endpoint);
+    tsk_buf_fini(&look->cause);
+    peer_fini(&look->peer);
+}
+
+/* Which side should bind a configured endpoint, as the configuration has it. */
+static enum tsk_side binder(const struct look *look, const struct tsk_conf *conf)
+{
+    enum tsk_conf_key key =
+        look->channel == TSK_STEPS ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND;
+    return tsk_conf_int(conf, key) == 0 ? TSK_SENDER : TSK_RECEIVER;
+}
+
+static const char *bind_key(const struct look *look)
+{
+    return look->channel == TSK_STEPS ? "zeromq.batch_bind" : "zeromq.result_bind";
+}
+
+static const char *binder_name(const struct look *look, const struct tsk_conf *conf)
+{
+    return tsk_conf_str(conf, look->channel == TSK_STEPS ? TSK_ZEROMQ_BATCH_BIND
+                                                         : TSK_ZEROMQ_RESULT_BIND);
+}
+
+/* Nothing listens: who should, and why it may not. */
+static void explain_nobody(struct look *look, const struct tsk_conf *conf)
+{
+    struct tsk_buf *cause = &look->cause;
+    tsk_buf_printf(cause, "nothing listens (%s)", look->probe.reason);
+    if (!look->name)
+        return;
+    const char *who = binder_name(look, conf);
+    tsk_buf_printf(cause, "; by %s the %s binds it", bind_key(look), who);
+    if (strcmp(who, "worker"))
+        tsk_buf_printf(cause,
+                       ", only while it runs: this is normal while no tasker-%s runs; if one "
+                       "does, both sides connect",
+                       look->channel == TSK_STEPS ? "publish" : "collect");
+    else
+        tsk_buf_str(cause, ": no worker runs, it binds another endpoint, or both sides connect");
+}
+
+static void explain(struct look *look, const struct tsk_conf *conf)
+{
+    struct tsk_buf *cause = &look->cause;
+    switch (look->probe.state) {
+    case TSK_PROBE_OK:
+        break;
+    case TSK_PROBE_REFUSED:
+        explain_nobody(look, conf);
+        break;
+    case TSK_PROBE_NO_HOST:
+    case TSK_PROBE_TIMEOUT:
+        tsk_buf_str(cause, look->probe.reason);
+        break;
+    case TSK_PROBE_SILENT:
+    case TSK_PROBE_CLOSED:
+    case TSK_PROBE_FOREIGN:
+        tsk_buf_printf(cause, "something else listens%s%s: %s", look->holder[0] ? ", " : "",
+                       look->holder, look->probe.reason);
+        break;
+    case TSK_PROBE_HANDSHAKE:
+        tsk_buf_printf(cause, "handshake refused: %s%s", look->probe.reason,
+                       look->probe.peer_type[0] ? ", and no PUB or SUB" : "");
+        break;
+    }
+}
+
+/* A peer is there, but of the wrong side. */
+static void explain_both_bind(struct look *look, const struct tsk_conf *conf)
+{
+    bool sends = look->probe.side == TSK_RECEIVER;
+    look->ok = false;
+    look->state = "both_bind";
+    tsk_buf_printf(&look->cause,
+                   "the side that %s listens, but by %s the %s binds it: both sides bind, and the "
+                   "second cannot",
+                   sends ? "sends" : "subscribes", bind_key(look), binder_name(look, conf));
+}
+
+/* An endpoint like tcp://127.0.0.1:* names nothing that could be looked at. */
+static bool has_any_port(const char *endpoint)
+{
+    size_t len = strlen(endpoint);
+    return strncmp(endpoint, "tcp://", 6) == 0 && len > 2 && !strcmp(endpoint + len - 2, ":*");
+}
+
+static int explain_any_port(struct look *look)
+{
+    look->state = "any_port";
+    look->probe.connect_us = look->probe.handshake_us = -1;
+    tsk_buf_str(&look->cause, "the port is chosen when it is bound, so there is nothing to look "
+                              "at; its log, or a receipt's result_endpoint, has the true one");
+    return 0;
+}
+
+/* Whether --listen may take the endpoint: libzmq removes whatever file is in its way. */
+static bool is_free(const struct look *look)
+{
+    struct stat info;
+    if (look->probe.state != TSK_PROBE_REFUSED)
+        return false;
+    if (strncmp(look->endpoint, "ipc://", 6) || lstat(look->endpoint + 6, &info))
+        return true;
+    return S_ISSOCK(info.st_mode);
+}
+
+int look_run(struct look *look, const struct tsk_conf *conf, const struct options *opts,
+             int stop_fd, struct tsk_err *err)
+{
+    enum tsk_side side = TSK_RECEIVER;
+    if (look->name && binder(look, conf) == TSK_RECEIVER)
+        side = TSK_SENDER;
+    if (has_any_port(look->endpoint))
+        return explain_any_port(look);
+    if (tsk_probe_endpoint(look->endpoint, side, opts->timeout, &look->probe, err))
+        return -1;
+    look->ok = look->probe.state == TSK_PROBE_OK;
+    look->state = tsk_probe_state_name(look->probe.state);
+    int port = tsk_probe_local_port(look->endpoint);
+    if (!port || !tsk_os_port_holder(port, look->holder, sizeof look->holder))
+        look->holder[0] = '\0';
+    explain(look, conf);
+    if (look->ok && look->probe.side == TSK_RECEIVER)
+        peer_ask(&look->peer, conf, look->channel, look->probe.address, opts->timeout);
+    else if (look->ok)
+        peer_hear(&look->peer, conf, look->channel, look->probe.address, opts->timeout);
+    else if (opts->listen && is_free(look))
+        peer_listen(&look->peer, conf, look->channel, look->endpoint, opts->timeout, stop_fd);
+    if (look->ok && look->name && look->probe.side != side)
+        explain_both_bind(look, conf);
+    return 0;
+}

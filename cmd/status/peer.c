@@ -1,0 +1,154 @@
+/* Three short conversations on a bus of their own.
+ *
+ * A publisher and a worker answer a subscription to "status.ID " on that topic, so asking needs no
+ * second port and disturbs nobody: such a subscription counts as no worker and no collector. A
+ * peer that subscribes tells by that alone. Listening ends at a signal as well, so that the socket
+ * file of an ipc endpoint is never left behind. */
+#include "status/peer.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tasker/clock.h"
+#include "tasker/message.h"
+
+#define QUIET_MS 150 /* after the last subscription heard */
+
+void peer_init(struct peer *peer)
+{
+    memset(peer, 0, sizeof *peer);
+    topics_init(&peer->topics);
+}
+
+void peer_fini(struct peer *peer)
+{
+    topics_fini(&peer->topics);
+    json_object_put(peer->status);
+}
+
+/* Waits for something to read. Returns false if stop_fd (-1: none) can be read: time to end. */
+static bool wait_bus(const struct tsk_bus *bus, int64_t deadline, int stop_fd)
+{
+    struct pollfd fds[2] = {{.fd = tsk_bus_fd(bus), .events = POLLIN},
+                            {.fd = stop_fd, .events = POLLIN}};
+    return poll(fds, 2, tsk_left_ms(deadline)) <= 0 || !fds[1].revents;
+}
+
+static struct tsk_bus *open_bus(struct peer *peer, const struct tsk_conf *conf,
+                                enum tsk_channel channel, enum tsk_side side, bool bind,
+                                const char *endpoint)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct tsk_bus *bus = tsk_bus_open_at(conf, channel, side, bind, endpoint, &err);
+    if (!bus)
+        snprintf(peer->note, sizeof peer->note, "%.200s", err.text);
+    return bus;
+}
+
+/* Takes an answer. Returns whether it is one. */
+static bool take_status(struct peer *peer, const struct tsk_frame *frame)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *status = tsk_json_object(parser, frame->body, frame->len, &err);
+    const char *type = status ? tsk_json_str(status, "message_type") : NULL;
+    tsk_json_free(parser);
+    if (type && strcmp(type, "publisher_status") == 0)
+        peer->kind = PEER_PUBLISHER;
+    else if (type && strcmp(type, "worker_status") == 0)
+        peer->kind = PEER_WORKER;
+    else if (status)
+        snprintf(peer->note, sizeof peer->note, "its answer is no status");
+    else
+        snprintf(peer->note, sizeof peer->note, "its answer is no status: %.180s", err.text);
+    if (peer->kind != PEER_PUBLISHER && peer->kind != PEER_WORKER) {
+        json_object_put(status);
+        return false;
+    }
+    peer->note[0] = '\0';
+    peer->status = status;
+    return true;
+}
+
+void peer_ask(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
+              const char *endpoint, int64_t timeout)
+{
+    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_RECEIVER, false, endpoint);
+    if (!bus)
+        return;
+    char uuid[TSK_UUID_SIZE], topic[64];
+    tsk_uuid(uuid);
+    snprintf(topic, sizeof topic, "status.%s ", uuid);
+    tsk_bus_subscribe(bus, topic);
+    topic[strlen(topic) - 1] = '\0'; /* as it comes back: without the space */
+    int64_t deadline = tsk_now_ms() + timeout;
+    peer->kind = PEER_PLAIN;
+    while (!peer->status) {
+        struct tsk_frame frame;
+        struct tsk_err err = TSK_ERR_INIT;
+        int rc = tsk_bus_recv(bus, &frame, &err);
+        if (rc > 0 && strcmp(frame.topic, topic) == 0)
+            take_status(peer, &frame);
+        else if (rc <= 0 && tsk_left_ms(deadline) == 0)
+            break;
+        else if (rc <= 0)
+            wait_bus(bus, deadline, -1);
+    }
+    tsk_bus_close(bus);
+}
+
+/* Notes subscriptions until end; if quiet is not 0, until none came for so long after the first. */
+static void note_topics(struct peer *peer, struct tsk_bus *bus, int64_t end, int64_t quiet,
+                        int stop_fd)
+{
+    int64_t deadline = end;
+    for (;;) {
+        struct tsk_frame frame;
+        struct tsk_err err = TSK_ERR_INIT;
+        int rc = tsk_bus_recv(bus, &frame, &err);
+        if (rc > 0)
+            topics_note(&peer->topics, &frame);
+        if (rc > 0 && quiet)
+            deadline = tsk_earlier(end, tsk_now_ms() + quiet);
+        if (rc <= 0 && (tsk_left_ms(deadline) == 0 || !wait_bus(bus, deadline, stop_fd)))
+            break;
+    }
+}
+
+void peer_hear(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
+               const char *endpoint, int64_t timeout)
+{
+    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_SENDER, false, endpoint);
+    if (!bus)
+        return;
+    peer->kind = PEER_SUBSCRIBER;
+    note_topics(peer, bus, tsk_now_ms() + timeout, QUIET_MS, -1);
+    tsk_bus_close(bus);
+}
+
+/* Stats the socket file of an ipc endpoint. Returns its path, or NULL if it has none. */
+static const char *socket_file(const char *endpoint, struct stat *info)
+{
+    const char *path = strncmp(endpoint, "ipc://", 6) ? NULL : endpoint + 6;
+    return path && lstat(path, info) == 0 && S_ISSOCK(info->st_mode) ? path : NULL;
+}
+
+void peer_listen(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
+                 const char *endpoint, int64_t timeout, int stop_fd)
+{
+    struct stat ours, now;
+    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_SENDER, true, endpoint);
+    if (!bus)
+        return;
+    bool is_file = socket_file(endpoint, &ours) != NULL;
+    peer->kind = PEER_LISTENED;
+    note_topics(peer, bus, tsk_now_ms() + timeout, 0, stop_fd);
+    tsk_bus_close(bus);
+    /* libzmq leaves the file there. Another process may have put its own in that place. */
+    const char *path = is_file ? socket_file(endpoint, &now) : NULL;
+    if (path && now.st_ino == ours.st_ino && now.st_dev == ours.st_dev)
+        unlink(path);
+}

@@ -1,0 +1,178 @@
+/* Endpoints as a table with remarks, or as JSON lines. A remark may hold what a peer said, so each
+ * one goes through text_plain. */
+#include "status/show.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/out.h"
+#include "status/table.h"
+
+static const char *format_ms(int64_t us, char *out, size_t size)
+{
+    snprintf(out, size, us < 0 ? "-" : "%.1f ms", (double)us / 1000);
+    return out;
+}
+
+static void add_row(struct table *table, const struct look *look)
+{
+    char time[32];
+    table_add(table, look->name);
+    table_add(table, look->endpoint);
+    table_add(table, look->state);
+    table_add(table, format_ms(look->probe.connect_us, time, sizeof time));
+    table_add(table, format_ms(look->probe.handshake_us, time, sizeof time));
+    table_add(table, look->holder);
+}
+
+/* A number of a status; a list counts its members. */
+static long long number(struct json_object *status, const char *key)
+{
+    struct json_object *value = tsk_json_get(status, key);
+    if (json_object_is_type(value, json_type_array))
+        return (long long)json_object_array_length(value);
+    return value ? (long long)json_object_get_int64(value) : 0;
+}
+
+static const char *text(struct json_object *status, const char *key)
+{
+    const char *found = tsk_json_str(status, key);
+    return found ? found : "?";
+}
+
+static void add_worker(struct tsk_buf *out, struct json_object *s)
+{
+    tsk_buf_printf(out, "worker %s (pid %lld on %s): %s; ", text(s, "worker_id"), number(s, "pid"),
+                   text(s, "host"), text(s, "state"));
+    tsk_buf_printf(out, "%lld running, %lld queued, %lld of %lld free; ", number(s, "running"),
+                   number(s, "queued"), number(s, "free_slots"), number(s, "max_workers"));
+    tsk_buf_printf(out, "%lld accepted, %lld completed, %lld failed; ", number(s, "accepted"),
+                   number(s, "completed"), number(s, "failed"));
+    tsk_buf_printf(out, "results %lld to %lld held, %lld lost; ", number(s, "oldest"),
+                   number(s, "offset"), number(s, "lost"));
+    tsk_buf_printf(out, "collectors: %lld", number(s, "collectors"));
+}
+
+static void add_publisher(struct tsk_buf *out, struct json_object *s)
+{
+    struct json_object *workers = tsk_json_get(s, "workers");
+    size_t count =
+        json_object_is_type(workers, json_type_array) ? json_object_array_length(workers) : 0;
+    tsk_buf_printf(out, "publisher (pid %lld): workers: %zu, plain subscribers: %lld",
+                   number(s, "pid"), count, number(s, "plain"));
+    for (size_t i = 0; i < count; i++) {
+        struct json_object *worker = json_object_array_get_idx(workers, i);
+        tsk_buf_printf(out, "; worker %s: %lld unanswered, %lld queued, %lld free",
+                       text(worker, "worker_id"), number(worker, "unanswered"),
+                       number(worker, "queued"), number(worker, "free_slots"));
+    }
+}
+
+/* Who was heard, behind what is said before it. */
+static void add_heard(struct tsk_buf *out, const struct peer *peer, const char *nobody)
+{
+    char *who = topics_text(&peer->topics);
+    tsk_buf_str(out, topics_count(&peer->topics) ? who : nobody);
+    free(who);
+}
+
+static void add_peer(struct tsk_buf *out, const struct look *look, const struct options *opts)
+{
+    const struct peer *peer = &look->peer;
+    switch (peer->kind) {
+    case PEER_UNKNOWN:
+        break;
+    case PEER_PLAIN:
+        tsk_buf_str(out, "handshake ok; the peer tells nothing about itself: a plain peer");
+        break;
+    case PEER_PUBLISHER:
+        add_publisher(out, peer->status);
+        break;
+    case PEER_WORKER:
+        add_worker(out, peer->status);
+        break;
+    case PEER_SUBSCRIBER:
+        tsk_buf_str(out, "handshake ok; the peer subscribes: ");
+        add_heard(out, peer, "to nothing");
+        break;
+    case PEER_LISTENED:
+        tsk_buf_printf(out, "listened there for %lld ms: ", (long long)opts->timeout);
+        add_heard(out, peer, "nobody subscribed");
+        break;
+    }
+    if (peer->note[0])
+        tsk_buf_printf(out, "%s%s", out->len ? "; " : "", peer->note);
+}
+
+static void remark(const struct look *look, const char *what)
+{
+    char *plain = text_plain(what);
+    if (*plain)
+        out_printf("%s: %s", look->name ? look->name : look->endpoint, plain);
+    free(plain);
+}
+
+void show_text(const struct look *looks, size_t count, const struct options *opts)
+{
+    static const char *const heads[] = {"NAME",    "ENDPOINT",  "STATE",
+                                        "CONNECT", "HANDSHAKE", "HELD BY"};
+    struct table table = {.columns = sizeof heads / sizeof *heads};
+    for (size_t i = 0; i < table.columns; i++)
+        table_add(&table, heads[i]);
+    for (size_t i = 0; i < count; i++)
+        add_row(&table, &looks[i]);
+    table_end(&table);
+    out_printf("%s", "");
+    for (size_t i = 0; i < count; i++) {
+        struct tsk_buf line = TSK_BUF_INIT;
+        tsk_buf_str(&line, "");
+        add_peer(&line, &looks[i], opts);
+        remark(&looks[i], looks[i].cause.data);
+        remark(&looks[i], line.data);
+        tsk_buf_fini(&line);
+    }
+}
+
+static void put_ms(struct json_object *object, const char *key, int64_t us)
+{
+    char digits[32];
+    snprintf(digits, sizeof digits, "%.3f", (double)us / 1000);
+    tsk_json_put(object, key, us < 0 ? NULL : json_object_new_double_s((double)us / 1000, digits));
+}
+
+static void put_text(struct json_object *object, const char *key, const char *value)
+{
+    tsk_json_put(object, key, *value ? tsk_json_lossy(value, strlen(value)) : NULL);
+}
+
+static const char *kind_name(enum peer_kind kind)
+{
+    static const char *const names[] = {NULL,     "plain",      "publisher",
+                                        "worker", "subscriber", "listened"};
+    return names[kind];
+}
+
+void show_json(const struct look *look)
+{
+    struct json_object *line = json_object_new_object();
+    const struct peer *peer = &look->peer;
+    bool heard = peer->kind == PEER_SUBSCRIBER || peer->kind == PEER_LISTENED;
+    tsk_json_put_str(line, "message_type", "endpoint_status");
+    tsk_json_put_str(line, "name", look->name);
+    put_text(line, "endpoint", look->endpoint);
+    tsk_json_put_bool(line, "ok", look->ok);
+    tsk_json_put_str(line, "state", look->state);
+    put_text(line, "cause", look->cause.data);
+    put_text(line, "reason", look->probe.reason);
+    put_text(line, "address", look->probe.address);
+    put_ms(line, "connect_ms", look->probe.connect_us);
+    put_ms(line, "handshake_ms", look->probe.handshake_us);
+    put_text(line, "holder", look->holder);
+    tsk_json_put_str(line, "peer", kind_name(peer->kind));
+    tsk_json_put(line, "peer_status", peer->status ? json_object_get(peer->status) : NULL);
+    tsk_json_put(line, "subscriptions", heard ? topics_json(&peer->topics) : NULL);
+    put_text(line, "note", peer->note);
+    out_json(line);
+    json_object_put(line);
+}
