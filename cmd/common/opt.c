@@ -56,6 +56,8 @@ struct parse {
     void *opts; /* the program's own */
     struct given *given;
     size_t count, cap;
+    struct option *longs; /* for getopt_long; here, so that they are not lost at an exit */
+    char *letters;
 };
 
 static void usage_error(const char *program)
@@ -118,11 +120,12 @@ static void collect(struct parse *parse, int argc, char **argv)
 {
     const struct program *program = parse->program;
     size_t total = program->count + COMMON_COUNT;
-    struct option *longs = tsk_alloc((total + 1) * sizeof *longs);
-    char *letters = tsk_alloc(2 * total + 2);
-    make_tables(program, longs, letters);
+    parse->longs = tsk_alloc((total + 1) * sizeof *parse->longs);
+    parse->letters = tsk_alloc(2 * total + 2);
+    make_tables(program, parse->longs, parse->letters);
     opterr = 0;
-    for (int c, at = 1; (c = getopt_long(argc, argv, letters, longs, NULL)) != -1; at = optind) {
+    for (int c, at = 1; (c = getopt_long(argc, argv, parse->letters, parse->longs, NULL)) != -1;
+         at = optind) {
         if (c == ':') {
             diag_error("option %s needs a value", argv[optind - 1]);
             usage_error(program->name);
@@ -133,8 +136,8 @@ static void collect(struct parse *parse, int argc, char **argv)
         parse->given = tsk_grow(parse->given, &parse->cap, parse->count + 1, sizeof *parse->given);
         parse->given[parse->count++] = (struct given){opt, optarg};
     }
-    free(longs);
-    free(letters);
+    free(parse->longs);
+    free(parse->letters);
 }
 
 static bool is_common(const struct opt *opt)
