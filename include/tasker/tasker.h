@@ -16,6 +16,7 @@
 #include "tasker/message.h"
 #include "tasker/os.h"
 #include "tasker/outbox.h"
+#include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/stream.h"
 

@@ -1,0 +1,120 @@
+/* From lines to the reconciliation. Reading blocks, but never for longer than until the next
+ * verdict is due; what was printed is flushed before any wait, so that the next stage of a pipe
+ * sees it at once. While following, a signal ends it as the end of input does, and so does a
+ * reader of stdout that went away: nobody would ever hear a verdict again. */
+#include "reconcile/reconcile.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "common/signals.h"
+#include "tasker/clock.h"
+#include "tasker/json.h"
+#include "tasker/line.h"
+
+struct loop {
+    struct tsk_reconcile *reconcile;
+    const struct options *opts;
+    struct tsk_lines *lines;
+    struct tsk_json *json;
+    int signals; /* descriptor, or -1 */
+    int64_t now;
+    enum tsk_exit status;
+};
+
+static void bad_line(struct loop *loop, const struct tsk_line *line, enum tsk_exit kind,
+                     const char *reason)
+{
+    diag_input(line->file, line->number, reason);
+    loop->status = tsk_exit_worse(loop->status, kind);
+}
+
+/* Lines that are not for this program go on as they came; a table is no place for them. */
+static void take_line(struct loop *loop, const struct tsk_line *line)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct json_object *message = tsk_json_object(loop->json, line->data, line->len, &err);
+    int taken = message ? tsk_reconcile_feed(loop->reconcile, message, loop->now, &err) : -1;
+    if (taken < 0)
+        bad_line(loop, line, err.kind, err.text);
+    else if (loop->opts->pass || (!taken && !loop->opts->text))
+        out_line(line->data, line->len);
+    json_object_put(message);
+}
+
+/* Waits until there is input or a verdict is due. Returns 1 for input, 0 for neither, or -1 to
+ * end. */
+static int wait_input(struct loop *loop)
+{
+    struct pollfd fds[] = {{.fd = tsk_lines_fd(loop->lines), .events = POLLIN},
+                           {.fd = loop->signals, .events = POLLIN},
+                           {.fd = loop->opts->follow ? STDOUT_FILENO : -1, .events = 0}};
+    if (fds[0].fd < 0)
+        return 1; /* a file is to be opened */
+    int ready = poll(fds, 3, tsk_left_ms(tsk_reconcile_due(loop->reconcile)));
+    if (ready <= 0)
+        return 0;
+    if (fds[1].revents && signals_read(NULL) & SIGNALS_STOP)
+        return -1;
+    if (fds[2].revents & POLLERR) {
+        diag_error("standard output: the reader went away");
+        loop->status = tsk_exit_worse(loop->status, TSK_IO);
+        return -1;
+    }
+    return fds[0].revents != 0;
+}
+
+/* Between what was read and the next read. Returns whether to go on. */
+static bool refill(struct loop *loop)
+{
+    if (out_flush() < 0)
+        return false;
+    int input = wait_input(loop);
+    if (input > 0)
+        tsk_lines_fill(loop->lines);
+    loop->now = tsk_now_ms();
+    tsk_reconcile_settle(loop->reconcile, loop->now);
+    return input >= 0;
+}
+
+static void run(struct loop *loop)
+{
+    struct tsk_line line;
+    loop->now = tsk_now_ms();
+    while (!out_failed()) {
+        switch (tsk_lines_next(loop->lines, &line)) {
+        case TSK_LINE_OK:
+            take_line(loop, &line);
+            break;
+        case TSK_LINE_BAD:
+            bad_line(loop, &line, line.kind, line.reason);
+            break;
+        case TSK_LINE_MORE:
+            if (!refill(loop))
+                return;
+            break;
+        case TSK_LINE_END:
+            return;
+        }
+    }
+}
+
+enum tsk_exit read_all(struct tsk_reconcile *reconcile, const struct options *opts,
+                       char *const *operands, size_t count, size_t max)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct loop loop = {.reconcile = reconcile, .opts = opts, .signals = -1};
+    if (opts->follow && (loop.signals = signals_open(false, &err)) < 0)
+        return diag_err(&err);
+    loop.lines = tsk_lines_new(operands, count, max);
+    loop.json = tsk_json_new();
+    run(&loop);
+    tsk_json_free(loop.json);
+    tsk_lines_free(loop.lines);
+    if (opts->follow)
+        signals_close();
+    return loop.status;
+}

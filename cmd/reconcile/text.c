@@ -1,0 +1,234 @@
+/* Verdicts for people: a line a batch, a table of its steps, its discrepancies. Widths are those of
+ * the batch's own cells; what a peer has written is shown with nothing in it that a terminal would
+ * act on. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/out.h"
+#include "reconcile/reconcile.h"
+#include "tasker/clock.h"
+
+enum column { STEP, NAME, STATUS, OUTCOME, ATTEMPT, TIME, CATEGORY, RETRY_AT, WORKER, COLUMNS };
+
+static const char *const heads[COLUMNS] = {"STEP", "NAME",     "STATUS",   "OUTCOME", "ATTEMPT",
+                                           "TIME", "CATEGORY", "RETRY AT", "WORKER"};
+
+/* Adds text; control characters (those of Latin-1 too, C2 80 to C2 9F) become a question mark. */
+static void add_plain(struct tsk_buf *cell, const char *text)
+{
+    for (; text && *text; text++) {
+        unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
+        bool c1 = c == 0xC2 && next >= 0x80 && next < 0xA0;
+        tsk_buf_char(cell, c < ' ' || c == 0x7F || c1 ? '?' : *text);
+        text += c1;
+    }
+}
+
+static void add_duration(struct tsk_buf *cell, int64_t ms)
+{
+    if (ms < 0)
+        return;
+    if (ms < 10000)
+        tsk_buf_printf(cell, "%" PRId64 " ms", ms);
+    else
+        tsk_buf_printf(cell, "%" PRId64 ".%" PRId64 " s", ms / 1000, ms % 1000 / 100);
+}
+
+static void add_time(struct tsk_buf *cell, int64_t wall_ms)
+{
+    char text[TSK_TIME_SIZE];
+    if (wall_ms < 0)
+        return;
+    tsk_time_format(wall_ms, text);
+    tsk_buf_str(cell, text);
+}
+
+/* Writes what stands in a column of step into cell; "-" where nothing is known. */
+static void fill_cell(struct tsk_buf *cell, const struct tsk_verdict_step *step, enum column column)
+{
+    tsk_buf_reset(cell);
+    if (column == STEP)
+        tsk_buf_printf(cell, "%" PRId64, step->step_id);
+    else if (column == NAME)
+        add_plain(cell, step->step_name);
+    else if (column == STATUS)
+        tsk_buf_str(cell, tsk_step_status_name(step->status));
+    else if (column == OUTCOME)
+        tsk_buf_str(cell, tsk_outcome_name(step->outcome));
+    else if (column == ATTEMPT)
+        tsk_buf_printf(cell, "%" PRId64 "/%" PRId64, step->attempt,
+                       step->retry_limit > 1 ? step->retry_limit : 1);
+    else if (column == TIME)
+        add_duration(cell, step->time_ms);
+    else if (column == CATEGORY)
+        add_plain(cell, step->category);
+    else if (column == RETRY_AT)
+        add_time(cell, step->retry_at);
+    else
+        add_plain(cell, step->worker_id);
+    if (!cell->len)
+        tsk_buf_char(cell, '-');
+}
+
+/* In characters, not bytes. */
+static int width_of(const char *text)
+{
+    int width = 0;
+    for (; *text; text++)
+        width += ((unsigned char)*text & 0xC0) != 0x80;
+    return width;
+}
+
+/* Columns of which every cell is "-" get the width 0 and are not shown. */
+static void measure(const struct tsk_verdict *verdict, struct tsk_buf *cell, int widths[COLUMNS])
+{
+    bool told[COLUMNS] = {false};
+    for (int c = 0; c < COLUMNS; c++)
+        widths[c] = width_of(heads[c]);
+    for (size_t i = 0; i < verdict->steps; i++) {
+        struct tsk_verdict_step step;
+        tsk_verdict_step(verdict, i, &step);
+        for (int c = 0; c < COLUMNS; c++) {
+            fill_cell(cell, &step, (enum column)c);
+            int width = width_of(cell->data);
+            widths[c] = width > widths[c] ? width : widths[c];
+            told[c] = told[c] || strcmp(cell->data, "-") != 0;
+        }
+    }
+    for (int c = 0; c < COLUMNS; c++)
+        widths[c] = told[c] ? widths[c] : 0;
+}
+
+/* Adds text to line, filled up to width; numbers stand to the right. */
+static void add_cell(struct tsk_buf *line, const char *text, int width, bool right)
+{
+    int blanks = width - width_of(text);
+    tsk_buf_str(line, "  ");
+    for (int i = 0; right && i < blanks; i++)
+        tsk_buf_char(line, ' ');
+    tsk_buf_str(line, text);
+    for (int i = 0; !right && i < blanks; i++)
+        tsk_buf_char(line, ' ');
+}
+
+static void end_row(struct tsk_buf *line)
+{
+    while (line->len && line->data[line->len - 1] == ' ')
+        line->len--;
+    out_line(line->data, line->len);
+    tsk_buf_reset(line);
+}
+
+static void print_steps(const struct tsk_verdict *verdict)
+{
+    struct tsk_buf line = TSK_BUF_INIT, cell = TSK_BUF_INIT;
+    int widths[COLUMNS];
+    measure(verdict, &cell, widths);
+    for (int c = 0; c < COLUMNS; c++) {
+        if (widths[c])
+            add_cell(&line, heads[c], widths[c], c == STEP || c == TIME);
+    }
+    end_row(&line);
+    for (size_t i = 0; i < verdict->steps; i++) {
+        struct tsk_verdict_step step;
+        tsk_verdict_step(verdict, i, &step);
+        for (int c = 0; c < COLUMNS; c++) {
+            if (!widths[c])
+                continue;
+            fill_cell(&cell, &step, (enum column)c);
+            add_cell(&line, cell.data, widths[c], c == STEP || c == TIME);
+        }
+        end_row(&line);
+    }
+    tsk_buf_fini(&line);
+    tsk_buf_fini(&cell);
+}
+
+static void add_count(struct tsk_buf *line, int64_t count, const char *what)
+{
+    if (count)
+        tsk_buf_printf(line, ", %" PRId64 " %s", count, what);
+}
+
+static void print_heading(const struct tsk_verdict *verdict)
+{
+    struct tsk_buf line = TSK_BUF_INIT;
+    tsk_buf_printf(&line, "batch %s: %s", *verdict->batch_id ? verdict->batch_id : "(not named)",
+                   tsk_verdict_name(verdict->kind));
+    if (verdict->revision > 1)
+        tsk_buf_printf(&line, " (revision %" PRId64 ")", verdict->revision);
+    tsk_buf_printf(&line, ", %" PRId64 " step%s", verdict->total, verdict->total == 1 ? "" : "s");
+    add_count(&line, verdict->completed, "completed");
+    add_count(&line, verdict->failed, "failed");
+    add_count(&line, verdict->in_progress, "in progress");
+    add_count(&line, verdict->missing, "missing");
+    add_count(&line, verdict->retry, "to retry");
+    if (verdict->time_ms >= 0) {
+        tsk_buf_str(&line, ", ");
+        add_duration(&line, verdict->time_ms);
+    }
+    out_line(line.data, line.len);
+    tsk_buf_fini(&line);
+}
+
+static void print_discrepancy(const struct tsk_discrepancy *one)
+{
+    struct tsk_buf line = TSK_BUF_INIT;
+    tsk_buf_printf(&line, "  ! %s: ", tsk_discrepancy_name(one->type));
+    if (one->step_id)
+        tsk_buf_printf(&line, "step %" PRId64 ": ", one->step_id);
+    tsk_buf_str(&line, one->detail);
+    if (one->field)
+        tsk_buf_printf(&line, ": %s is %" PRId64 ", counted %" PRId64, one->field, one->actual,
+                       one->expected);
+    if (one->partial)
+        tsk_buf_printf(&line, ": %s, %s", one->partial, one->summary);
+    out_line(line.data, line.len);
+    tsk_buf_fini(&line);
+}
+
+static void print_error(struct json_object *error)
+{
+    struct tsk_buf line = TSK_BUF_INIT;
+    const char *category = tsk_json_str(error, "error_category");
+    const char *message = tsk_json_str(error, "message");
+    tsk_buf_str(&line, "  ! batch_error: ");
+    add_plain(&line, message ? message : "no reason is given");
+    if (category) {
+        tsk_buf_str(&line, " (");
+        add_plain(&line, category);
+        tsk_buf_char(&line, ')');
+    }
+    out_line(line.data, line.len);
+    tsk_buf_fini(&line);
+}
+
+void text_verdict(const struct tsk_verdict *verdict)
+{
+    print_heading(verdict);
+    if (verdict->steps)
+        print_steps(verdict);
+    if (verdict->error)
+        print_error(verdict->error);
+    for (size_t i = 0; i < verdict->discrepancy_count; i++)
+        print_discrepancy(&verdict->discrepancies[i]);
+    out_line("", 0);
+}
+
+void text_totals(const struct totals *totals)
+{
+    struct tsk_buf line = TSK_BUF_INIT;
+    int64_t verdicts = 0;
+    for (int kind = TSK_CONSISTENT; kind <= TSK_TIMED_OUT; kind++)
+        verdicts += totals->verdicts[kind];
+    tsk_buf_printf(&line, "in all: %" PRId64 " verdict%s", verdicts, verdicts == 1 ? "" : "s");
+    for (int kind = TSK_CONSISTENT; kind <= TSK_TIMED_OUT; kind++)
+        add_count(&line, totals->verdicts[kind], tsk_verdict_name((enum tsk_verdict_kind)kind));
+    tsk_buf_printf(&line, "; %" PRId64 " step%s", totals->steps, totals->steps == 1 ? "" : "s");
+    add_count(&line, totals->completed, "completed");
+    add_count(&line, totals->failed, "failed");
+    add_count(&line, totals->retry, "to retry");
+    out_line(line.data, line.len);
+    tsk_buf_fini(&line);
+}

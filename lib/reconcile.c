@@ -1,0 +1,380 @@
+/* The reconciliation as a whole: which batches are open, when each gets its verdict, and what is
+ * remembered of those that had theirs.
+ *
+ * Open batches stand in a map in the order of their first message, and in two rings in the order
+ * of their last one: all of them (for the timeout), and those that are to settle. As both times are
+ * the same for every batch, the first of a ring is always the next one due.
+ *
+ * A batch that had its verdict leaves behind its revision and the facts of its steps, as hashes
+ * (reconcile_past.c). So what comes again is known for what it is; anything else is late. */
+#include "reconcile_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "mix.h"
+#include "tasker/clock.h"
+#include "tasker/map.h"
+
+#define PAST_BATCHES 65536
+#define PAST_FACTS 262144
+
+struct tsk_reconcile {
+    struct tsk_reconcile_opts opts;
+    tsk_verdict_fn *tell;
+    void *ctx;
+    struct tsk_map *open;    /* struct tsk_rbatch by batch_id */
+    struct tsk_rbatch *last; /* the one fed last; NULL */
+    struct tsk_rlink heard, settling;
+    bool receipts_seen;
+    struct tsk_past batches, facts;
+};
+
+struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, tsk_verdict_fn *tell,
+                                        void *ctx)
+{
+    struct tsk_reconcile *r = tsk_alloc(sizeof *r);
+    r->opts = *opts;
+    r->tell = tell;
+    r->ctx = ctx;
+    r->open = tsk_map_new(NULL);
+    r->heard.prev = r->heard.next = &r->heard;
+    r->settling.prev = r->settling.next = &r->settling;
+    r->batches.limit = PAST_BATCHES;
+    r->facts.limit = PAST_FACTS;
+    return r;
+}
+
+void tsk_reconcile_free(struct tsk_reconcile *r)
+{
+    if (!r)
+        return;
+    struct tsk_map_entry *next;
+    for (struct tsk_map_entry *e = tsk_map_first(r->open); e; e = next) {
+        next = tsk_map_next(e);
+        tsk_rbatch_free(tsk_map_value(e));
+    }
+    tsk_map_free(r->open);
+    tsk_past_fini(&r->batches);
+    tsk_past_fini(&r->facts);
+    free(r);
+}
+
+size_t tsk_reconcile_open(const struct tsk_reconcile *r)
+{
+    return tsk_map_count(r->open);
+}
+
+/* --- Rings. */
+
+static void unlink_from(struct tsk_rlink *link)
+{
+    if (!link->next)
+        return;
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    link->next = NULL;
+}
+
+static void move_to_end(struct tsk_rlink *ring, struct tsk_rlink *link)
+{
+    unlink_from(link);
+    link->prev = ring->prev;
+    link->next = ring;
+    link->prev->next = ring->prev = link;
+}
+
+static struct tsk_rbatch *first_heard(const struct tsk_reconcile *r)
+{
+    if (r->heard.next == &r->heard)
+        return NULL;
+    return (struct tsk_rbatch *)((char *)r->heard.next - offsetof(struct tsk_rbatch, heard_link));
+}
+
+static struct tsk_rbatch *first_settling(const struct tsk_reconcile *r)
+{
+    if (r->settling.next == &r->settling)
+        return NULL;
+    return (struct tsk_rbatch *)((char *)r->settling.next -
+                                 offsetof(struct tsk_rbatch, settle_link));
+}
+
+/* --- Facts of the past, as hashes. */
+
+enum fact { FACT_STEP, FACT_COMPLETION, FACT_RECEIPT, FACT_ERROR };
+
+static uint64_t hash_id(const char *batch_id)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *batch_id; batch_id++)
+        hash = (hash ^ (unsigned char)*batch_id) * 1099511628211u;
+    return tsk_mix(hash);
+}
+
+static uint64_t hash_fact(uint64_t batch, enum fact fact, uint64_t what)
+{
+    return tsk_mix(batch + tsk_mix(what * 4 + fact));
+}
+
+static uint64_t hash_step(uint64_t batch, int64_t step_id, int64_t attempt,
+                          enum tsk_step_status status)
+{
+    uint64_t which = tsk_mix((uint64_t)step_id) ^ (uint64_t)(attempt ? attempt : 1);
+    return hash_fact(batch, FACT_STEP, tsk_mix(which) + (uint64_t)status);
+}
+
+static void remember_step(struct tsk_reconcile *r, uint64_t batch, const struct tsk_rstep *step)
+{
+    uint32_t attempt = tsk_rstep_attempt(step);
+    if (step->status)
+        tsk_past_put(&r->facts, hash_step(batch, step->step_id, attempt, step->status), 1);
+    if (step->flags & TSK_RSTEP_PROGRESS && tsk_status_final(step->status))
+        tsk_past_put(&r->facts, hash_step(batch, step->step_id, attempt, TSK_STEP_IN_PROGRESS), 1);
+}
+
+static void remember(struct tsk_reconcile *r, const struct tsk_rbatch *batch)
+{
+    uint64_t id = hash_id(batch->id);
+    tsk_past_put(&r->batches, id, batch->revision < 65535 ? batch->revision : 65535);
+    for (size_t i = 0; i < batch->count; i++)
+        remember_step(r, id, &batch->steps[i]);
+    if (batch->completion)
+        tsk_past_put(&r->facts, hash_fact(id, FACT_COMPLETION, batch->digest), 1);
+    if (batch->receipt || !batch->late)
+        tsk_past_put(&r->facts, hash_fact(id, FACT_RECEIPT, tsk_rbatch_digest(batch)), 1);
+    if (batch->error)
+        tsk_past_put(&r->facts, hash_fact(id, FACT_ERROR, 0), 1);
+}
+
+/* --- Verdicts. */
+
+static bool needs_receipt(const struct tsk_reconcile *r)
+{
+    return r->opts.receipts == TSK_RECEIPTS_ALL ||
+           (r->opts.receipts == TSK_RECEIPTS_AUTO && r->receipts_seen);
+}
+
+/* Tells the verdict on batch and lets go of it. */
+static void conclude(struct tsk_reconcile *r, struct tsk_rbatch *batch)
+{
+    struct tsk_verdict verdict;
+    if (*batch->id) {
+        tsk_map_take(r->open, batch->id);
+        unlink_from(&batch->heard_link);
+        unlink_from(&batch->settle_link);
+    }
+    if (r->last == batch)
+        r->last = NULL;
+    struct tsk_discrepancy *list = tsk_rbatch_verdict(batch, &r->opts, needs_receipt(r), &verdict);
+    r->tell(r->ctx, &verdict);
+    free(list);
+    if (*batch->id)
+        remember(r, batch);
+    tsk_rbatch_free(batch);
+}
+
+/* News of batch are in: is it clear now, or when will it be? */
+static void consider(struct tsk_reconcile *r, struct tsk_rbatch *batch, int64_t now)
+{
+    if ((batch->receipt || !needs_receipt(r)) && tsk_rbatch_agrees(batch)) {
+        conclude(r, batch);
+        return;
+    }
+    batch->heard = now;
+    move_to_end(&r->heard, &batch->heard_link);
+    if (batch->completion || batch->error || batch->late)
+        move_to_end(&r->settling, &batch->settle_link);
+}
+
+void tsk_reconcile_settle(struct tsk_reconcile *r, int64_t now)
+{
+    struct tsk_rbatch *batch;
+    while (r->opts.settle_ms >= 0 && (batch = first_settling(r)) &&
+           now - batch->heard >= r->opts.settle_ms)
+        conclude(r, batch);
+    while (r->opts.timeout_ms >= 0 && (batch = first_heard(r)) &&
+           now - batch->heard >= r->opts.timeout_ms) {
+        batch->timed_out = true;
+        conclude(r, batch);
+    }
+}
+
+int64_t tsk_reconcile_due(const struct tsk_reconcile *r)
+{
+    const struct tsk_rbatch *batch;
+    int64_t due = -1;
+    if (r->opts.settle_ms >= 0 && (batch = first_settling(r)))
+        due = batch->heard + r->opts.settle_ms;
+    if (r->opts.timeout_ms >= 0 && (batch = first_heard(r)))
+        due = tsk_earlier(due, batch->heard + r->opts.timeout_ms);
+    return due;
+}
+
+void tsk_reconcile_finish(struct tsk_reconcile *r)
+{
+    struct tsk_map_entry *first;
+    while ((first = tsk_map_first(r->open)))
+        conclude(r, tsk_map_value(first));
+}
+
+/* --- Feeding. */
+
+static struct tsk_rbatch *find_open(struct tsk_reconcile *r, const char *batch_id)
+{
+    if (!r->last || strcmp(r->last->id, batch_id) != 0)
+        r->last = tsk_map_get(r->open, batch_id);
+    return r->last;
+}
+
+/* Opens a batch, or opens it again if it had its verdict. */
+static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_id)
+{
+    struct tsk_rbatch *batch = tsk_rbatch_new(batch_id, r->opts.receipts == TSK_RECEIPTS_AUTO);
+    unsigned revision = tsk_past_get(&r->batches, hash_id(batch_id));
+    batch->late = revision > 0;
+    batch->revision = revision + 1;
+    tsk_map_put(r->open, batch_id, batch);
+    r->last = batch;
+    return batch;
+}
+
+/* Whether a partial result says once more what was known when its batch had its verdict. */
+static bool partial_known(const struct tsk_reconcile *r, const char *batch_id,
+                          const struct tsk_rpartial *partial)
+{
+    return tsk_past_get(&r->facts, hash_step(hash_id(batch_id), partial->step_id, partial->attempt,
+                                             partial->status));
+}
+
+/* Whether it contradicts what was known then. */
+static bool partial_contradicts(const struct tsk_reconcile *r, const char *batch_id,
+                                const struct tsk_rpartial *partial)
+{
+    struct tsk_rpartial other = *partial;
+    other.status = partial->status == TSK_STEP_COMPLETED ? TSK_STEP_FAILED : TSK_STEP_COMPLETED;
+    return tsk_status_final(partial->status) && partial_known(r, batch_id, &other);
+}
+
+/* Whether batch is one of the past (its id not open, or open again), where only news count. */
+static bool of_the_past(struct tsk_reconcile *r, const char *batch_id)
+{
+    struct tsk_rbatch *batch = find_open(r, batch_id);
+    return batch ? batch->late : tsk_past_get(&r->batches, hash_id(batch_id)) > 0;
+}
+
+static struct tsk_rbatch *get_open(struct tsk_reconcile *r, const char *batch_id)
+{
+    struct tsk_rbatch *batch = find_open(r, batch_id);
+    return batch ? batch : open_batch(r, batch_id);
+}
+
+static struct tsk_rbatch *feed_partial(struct tsk_reconcile *r, const char *batch_id,
+                                       struct json_object *message)
+{
+    struct tsk_rpartial partial;
+    tsk_rpartial_read(&partial, message);
+    bool past = of_the_past(r, batch_id);
+    if (past && partial_known(r, batch_id, &partial))
+        return NULL;
+    struct tsk_rbatch *batch = get_open(r, batch_id);
+    tsk_rbatch_partial(batch, &partial);
+    if (past && partial_contradicts(r, batch_id, &partial))
+        tsk_rbatch_step(batch, partial.step_id)->flags |= TSK_RSTEP_CONFLICT;
+    return batch;
+}
+
+static struct tsk_rbatch *feed_completion(struct tsk_reconcile *r, const char *batch_id,
+                                          struct json_object *message)
+{
+    uint64_t digest = tsk_rcompletion_digest(message);
+    if (of_the_past(r, batch_id) &&
+        tsk_past_get(&r->facts, hash_fact(hash_id(batch_id), FACT_COMPLETION, digest)))
+        return NULL;
+    struct tsk_rbatch *batch = get_open(r, batch_id);
+    tsk_rbatch_completion(batch, message, digest);
+    return batch;
+}
+
+static struct tsk_rbatch *feed_receipt(struct tsk_reconcile *r, const char *batch_id,
+                                       struct json_object *message)
+{
+    r->receipts_seen = true;
+    if (of_the_past(r, batch_id) &&
+        tsk_past_get(&r->facts,
+                     hash_fact(hash_id(batch_id), FACT_RECEIPT, tsk_rreceipt_digest(message))))
+        return NULL;
+    struct tsk_rbatch *batch = get_open(r, batch_id);
+    tsk_rbatch_receipt(batch, message);
+    return batch;
+}
+
+/* A batch_error that names no batch gets a verdict of its own at once: nothing can belong to it. */
+static struct tsk_rbatch *feed_error(struct tsk_reconcile *r, const char *batch_id,
+                                     struct json_object *message)
+{
+    if (!batch_id) {
+        struct tsk_rbatch *nameless = tsk_rbatch_new("", false);
+        tsk_rbatch_error(nameless, message);
+        conclude(r, nameless);
+        return NULL;
+    }
+    if (of_the_past(r, batch_id) &&
+        tsk_past_get(&r->facts, hash_fact(hash_id(batch_id), FACT_ERROR, 0)))
+        return NULL;
+    struct tsk_rbatch *batch = get_open(r, batch_id);
+    tsk_rbatch_error(batch, message);
+    return batch;
+}
+
+struct feed {
+    struct tsk_reconcile *r;
+    int64_t now;
+};
+
+static int feed_result(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
+{
+    struct feed *feed = ctx;
+    const char *batch_id = tsk_json_str(message, "batch_id");
+    struct tsk_rbatch *batch = NULL;
+    (void)changed;
+    if (type == TSK_TYPE_PARTIAL)
+        batch = feed_partial(feed->r, batch_id, message);
+    else if (type == TSK_TYPE_COMPLETION)
+        batch = feed_completion(feed->r, batch_id, message);
+    else if (type == TSK_TYPE_ERROR)
+        batch = feed_error(feed->r, batch_id, message);
+    if (batch)
+        consider(feed->r, batch, feed->now);
+    return 0;
+}
+
+/* The older shape: many results in one message, with no type of its own. */
+static bool is_older(struct json_object *message)
+{
+    return json_object_is_type(tsk_json_get(message, "results"), json_type_array) &&
+           tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
+}
+
+int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int64_t now,
+                       struct tsk_err *err)
+{
+    struct feed feed = {r, now};
+    enum tsk_type type = tsk_type_of(message);
+    switch (type) {
+    case TSK_TYPE_PARTIAL:
+    case TSK_TYPE_COMPLETION:
+    case TSK_TYPE_ERROR:
+        return tsk_result_normalise("", message, feed_result, &feed, err) ? -1 : 1;
+    case TSK_TYPE_PUBLISHED:
+        if (tsk_rreceipt_check(message, err))
+            return -1;
+        struct tsk_rbatch *batch = feed_receipt(r, tsk_json_str(message, "batch_id"), message);
+        if (batch)
+            consider(r, batch, now);
+        return 1;
+    default:
+        if (!is_older(message))
+            return 0;
+        return tsk_result_normalise("results", message, feed_result, &feed, err) ? -1 : 1;
+    }
+}

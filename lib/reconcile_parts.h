@@ -1,0 +1,160 @@
+/* What the files reconcile*.c share. */
+#ifndef LIB_RECONCILE_PARTS_H
+#define LIB_RECONCILE_PARTS_H
+
+#include "tasker/message.h"
+#include "tasker/reconcile.h"
+
+/* --- reconcile_names.c: texts kept once each, named by where they stand; 0 is "none". */
+struct tsk_names {
+    struct tsk_buf text;
+    uint32_t *slots;
+    size_t size, count; /* size is 0 or a power of two */
+};
+void tsk_names_fini(struct tsk_names *names);
+uint32_t tsk_names_add(struct tsk_names *names, const char *text);     /* NULL and "" give 0 */
+const char *tsk_names_get(const struct tsk_names *names, uint32_t at); /* NULL for 0 */
+
+/* --- reconcile_past.c: what is remembered of the past, in bounded memory. Keys are hashes; about
+ * the last limit keys are kept, and at least half as many. */
+struct tsk_past {
+    struct tsk_past_half {
+        uint64_t *slots; /* the upper 48 bits of the hash, and the value; 0: free */
+        size_t size, count;
+    } now, before;
+    size_t limit;
+};
+void tsk_past_fini(struct tsk_past *past);
+void tsk_past_put(struct tsk_past *past, uint64_t hash, unsigned value); /* 1 to 65535 */
+unsigned tsk_past_get(const struct tsk_past *past, uint64_t hash);       /* 0: not known */
+
+/* --- reconcile_read.c: messages as plain values. Texts are borrowed from the message. */
+struct tsk_rpartial {
+    int64_t step_id, task_id;  /* 0: not told */
+    int64_t attempt, sequence; /* 0: not told */
+    int64_t time_ms;           /* -1: not told */
+    int64_t ended;             /* wall ms of a failure; -1: not told */
+    int64_t retry_after;       /* ms; -1: not told */
+    int64_t limit;             /* -1: not told */
+    enum tsk_step_status status;
+    bool retryable;
+    const char *step_name, *worker_id, *category; /* or NULL */
+};
+void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
+
+/* One entry of a completion (status) or of a receipt (limit, task_id, step_name). */
+struct tsk_rentry {
+    int64_t step_id, task_id, attempt, time_ms, limit;
+    enum tsk_step_status status;
+    const char *step_name, *worker_id;
+};
+void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json);
+
+/* Checks a whole receipt; returns 0, or -1 with err set. */
+int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err);
+/* Reads place i of a checked one: an entry of steps, or else of step_ids. */
+void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json);
+
+/* Whether a failure of category is worth another attempt, where the message does not say. */
+bool tsk_category_retryable(const char *category);
+
+/* A time stamp of message; -1 where there is none that can be read. */
+int64_t tsk_rtime_read(struct json_object *message, const char *key);
+
+/* --- reconcile_batch.c: a batch that has no verdict yet. */
+enum {
+    TSK_RSTEP_PUBLISHED = 1,   /* the receipt names it */
+    TSK_RSTEP_RETRYABLE = 2,   /* as its failure says */
+    TSK_RSTEP_PROGRESS = 4,    /* an in_progress of this attempt was heard */
+    TSK_RSTEP_OLDER = 8,       /* a result of an older attempt came */
+    TSK_RSTEP_AFTER = 16,      /* news came after the completion */
+    TSK_RSTEP_DISORDER = 32,   /* sequence numbers went back */
+    TSK_RSTEP_CONFLICT = 64,   /* two ends of one attempt */
+    TSK_RSTEP_CONTESTED = 128, /* two summaries that disagree */
+};
+
+struct tsk_rstep {
+    int64_t step_id, task_id;
+    int64_t ended, time_ms;   /* as in tsk_rpartial */
+    uint32_t retry_after;     /* ms; UINT32_MAX: not told */
+    uint32_t seen, sequence;  /* bit n-1: sequence n was seen, for 1 to 32; the greatest */
+    uint32_t attempt;         /* of its partial results; 0: not told */
+    uint32_t published;       /* attempt that the receipt tells; 0: not told */
+    uint32_t summary_attempt; /* 0: not told */
+    uint32_t limit;           /* UINT32_MAX: not told */
+    uint32_t name, worker, category;
+    uint8_t status, summary; /* enum tsk_step_status, by partial result and by completion */
+    uint8_t flags;
+};
+
+struct tsk_rlink {
+    struct tsk_rlink *prev, *next; /* a ring, whose head is in struct tsk_reconcile */
+};
+
+struct tsk_rbatch {
+    struct tsk_rlink heard_link, settle_link; /* settle_link.next is NULL: not to settle yet */
+    int64_t heard;                            /* when the last news came */
+    char id[TSK_ID_SIZE];
+    unsigned revision; /* that its verdict will have */
+    bool late;         /* it had a verdict: all that is here came after it */
+    bool wants_limit;  /* nobody but a receipt can tell whether a failure is for good */
+    bool receipt, completion, summaries, completions_differ, timed_out;
+    struct json_object *error; /* owned, or NULL; an empty object where the batch_error had none */
+    int64_t error_at;
+    uint64_t digest;                             /* of the completion */
+    int64_t published_at, completed_at, time_ms; /* -1: not told */
+    int64_t told_published;                      /* total_steps of the receipt; -1: not told */
+    int64_t told_total, told_completed, told_failed, told_in_progress; /* of the completion */
+    size_t published, summarised, summary_completed, summary_failed;   /* steps counted */
+    size_t completed, failed;                                          /* by partial results */
+    size_t unsettled; /* steps about which not all agree yet */
+    struct tsk_names names;
+    struct tsk_rstep *steps;
+    size_t count, cap, last; /* last: index of the step touched last */
+    uint32_t *slots;         /* indices + 1, by hash of step_id */
+    size_t size;
+};
+
+struct tsk_rbatch *tsk_rbatch_new(const char *batch_id, bool wants_limit);
+void tsk_rbatch_free(struct tsk_rbatch *batch);
+struct tsk_rstep *tsk_rbatch_step(struct tsk_rbatch *batch, int64_t step_id); /* made if needed */
+
+void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_rpartial *partial);
+void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message, uint64_t digest);
+void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message);
+void tsk_rbatch_error(struct tsk_rbatch *batch, struct json_object *message);
+
+/* What a completion or a receipt says, whatever the order of its entries. */
+uint64_t tsk_rcompletion_digest(struct json_object *message);
+uint64_t tsk_rreceipt_digest(struct json_object *message);
+uint64_t tsk_rbatch_digest(const struct tsk_rbatch *batch); /* of a receipt that names its steps */
+
+/* Whether all that is known agrees, so that a verdict can be told (receipts apart). */
+bool tsk_rbatch_agrees(const struct tsk_rbatch *batch);
+
+/* --- reconcile_step.c: one step. */
+enum tsk_rmatch { TSK_RMATCH_NONE, TSK_RMATCH_SAME, TSK_RMATCH_NEWER };
+
+static inline bool tsk_status_final(enum tsk_step_status status)
+{
+    return status >= TSK_STEP_COMPLETED;
+}
+uint32_t tsk_rstep_attempt(const struct tsk_rstep *step);      /* 0: nobody told */
+bool tsk_rstep_gap(const struct tsk_rstep *step);              /* a sequence number is missing */
+enum tsk_rmatch tsk_rstep_match(const struct tsk_rstep *step); /* which attempt the summary is of */
+void tsk_rstep_partial(struct tsk_rstep *step, const struct tsk_rpartial *partial, bool completed,
+                       struct tsk_names *names);
+void tsk_rstep_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,
+                       struct tsk_names *names);
+void tsk_rstep_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
+                       struct tsk_names *names);
+
+/* --- reconcile_verdict.c */
+
+/* Fills verdict for batch, whose steps it sorts. Returns the discrepancies, which verdict borrows
+ * and the caller frees. needs_receipt: the lack of one is a discrepancy. */
+struct tsk_discrepancy *tsk_rbatch_verdict(struct tsk_rbatch *batch,
+                                           const struct tsk_reconcile_opts *opts,
+                                           bool needs_receipt, struct tsk_verdict *verdict);
+
+#endif
