@@ -1,0 +1,122 @@
+/* What comes up the batch socket: subscriptions, which say who is there, and answers. Anybody can
+ * connect, so what makes no sense is told and thrown away. */
+#include <string.h>
+
+#include "common/diag.h"
+#include "publish/post.h"
+#include "tasker/clock.h"
+
+#define STATUS_TOPIC "status."
+
+/* Answers a peer that asks, by subscribing, what is going on. */
+static void answer_status(struct post *post, const char *prefix)
+{
+    char topic[TSK_TOPIC_SIZE];
+    size_t len = strlen(prefix);
+    if (len < 2 || prefix[len - 1] != ' ')
+        return;
+    memcpy(topic, prefix, len - 1);
+    topic[len - 1] = '\0';
+    struct json_object *status = receipt_status(post);
+    struct tsk_err err;
+    const char *text = tsk_json_text(status, &len);
+    if (tsk_bus_send(post->bus, topic, text, len, &err) < 0)
+        diag_debug("%s", err.text);
+    json_object_put(status);
+}
+
+static void joined(struct post *post, const char *topic, int64_t now)
+{
+    if (strncmp(topic, STATUS_TOPIC, strlen(STATUS_TOPIC)) == 0) {
+        answer_status(post, topic);
+        return;
+    }
+    int times = tsk_dispatch_join(post->dispatch, topic, now);
+    if (times == 1)
+        diag_info("%s: registered", topic);
+    else if (times > 1)
+        diag_warn("%s: registered %d times: give each worker its own worker.id; it gets no batch "
+                  "until one is left",
+                  topic, times);
+}
+
+static void left(struct post *post, const char *topic, int64_t now)
+{
+    if (tsk_dispatch_leave(post->dispatch, topic, now) == 0)
+        diag_info("%s: gone", topic);
+}
+
+static void accepted(struct post *post, struct json_object *answer, const char *batch_id,
+                     const char *worker_id, int64_t now)
+{
+    struct tsk_dispatch_load load = {0, 0};
+    int64_t attempts;
+    bool told = tsk_json_int(answer, "queued", &load.queued) == 1;
+    told = tsk_json_int(answer, "free_slots", &load.free_slots) == 1 && told;
+    struct parcel *parcel = tsk_dispatch_accept(post->dispatch, batch_id, worker_id,
+                                                told ? &load : NULL, now, &attempts);
+    if (!parcel) {
+        diag_debug("batch %s: accepted by %s, not asked for (any more)", batch_id, worker_id);
+        return;
+    }
+    post->accepted++;
+    diag_info("batch %s: accepted by %s", batch_id, worker_id);
+    receipt_print(parcel, answer, attempts);
+}
+
+static void rejected(struct post *post, struct json_object *answer, const char *batch_id,
+                     const char *worker_id, int64_t now)
+{
+    struct json_object *error = tsk_json_get(answer, "error");
+    struct parcel *parcel = tsk_dispatch_reject(post->dispatch, batch_id, worker_id, now);
+    if (!parcel)
+        return;
+    json_object_put(parcel->error);
+    parcel->error = json_object_is_type(error, json_type_object) ? json_object_get(error) : NULL;
+    memcpy(parcel->rejected_by, worker_id, strlen(worker_id) + 1);
+    const char *why = parcel->error ? tsk_json_str(parcel->error, "message") : NULL;
+    diag_info("batch %s: rejected by %s: %s", batch_id, worker_id, why ? why : "no reason given");
+}
+
+static void answered(struct post *post, const struct tsk_frame *frame, int64_t now)
+{
+    struct tsk_err err;
+    bool yes = strcmp(frame->topic, "batch_accepted") == 0;
+    if (!yes && strcmp(frame->topic, "batch_rejected") != 0) {
+        diag_warn("a peer sent what is no answer (topic \"%s\"): ignored", frame->topic);
+        return;
+    }
+    struct json_object *answer = tsk_json_object(post->parser, frame->body, frame->len, &err);
+    const char *batch_id = tsk_json_str(answer, "batch_id");
+    const char *worker_id = tsk_json_str(answer, "worker_id");
+    if (!answer)
+        diag_warn("a peer sent a bad %s: %s", frame->topic, err.text);
+    else if (!batch_id || !worker_id || !tsk_name_valid(worker_id))
+        diag_warn("a peer sent a %s without a valid batch_id and worker_id", frame->topic);
+    else if (yes)
+        accepted(post, answer, batch_id, worker_id, now);
+    else
+        rejected(post, answer, batch_id, worker_id, now);
+    json_object_put(answer);
+}
+
+bool post_receive(struct post *post)
+{
+    struct tsk_frame frame;
+    struct tsk_err err;
+    bool any = false;
+    int rc = 0;
+    while (post->bus && (rc = tsk_bus_recv(post->bus, &frame, &err)) > 0) {
+        int64_t now = tsk_now_ms();
+        any = true;
+        if (frame.kind == TSK_FRAME_JOIN)
+            joined(post, frame.topic, now);
+        else if (frame.kind == TSK_FRAME_LEAVE)
+            left(post, frame.topic, now);
+        else
+            answered(post, &frame, now);
+    }
+    if (rc < 0)
+        post->status = tsk_exit_worse(post->status, diag_err(&err));
+    return any;
+}

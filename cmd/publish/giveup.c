@@ -1,0 +1,84 @@
+/* Saying what was not done, so that nobody has to guess: each batch by name and place. */
+#include <inttypes.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "publish/post.h"
+#include "tasker/clock.h"
+
+#define WARN_EVERY_MS 10000
+
+static void name_held(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+{
+    const struct parcel *parcel = tag;
+    (void)ctx;
+    if (!attempts)
+        diag_error("not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id, parcel->file,
+                   parcel->line);
+    else
+        diag_error("sent, not accepted: batch %s (%s:%" PRId64 ")%s%s", parcel->batch_id,
+                   parcel->file, parcel->line, worker_id ? ", last to " : "",
+                   worker_id ? worker_id : "");
+}
+
+/* Reads on in plain files, whose end is near, to name what is there. */
+static void name_unread(struct post *post)
+{
+    struct tsk_lines *lines = source_lines(post->source);
+    struct parcel *parcel;
+    enum source_state state;
+    while ((state = source_next(post->source, INT64_MAX, &parcel)) != SOURCE_END) {
+        if (state == SOURCE_PARCEL) {
+            name_held(NULL, parcel, NULL, 0);
+            parcel_free(parcel);
+        } else if (state == SOURCE_MORE && tsk_lines_regular(lines)) {
+            tsk_lines_fill(lines);
+        } else if (state == SOURCE_MORE) {
+            const char *file;
+            int64_t line;
+            tsk_lines_where(lines, &file, &line);
+            diag_error("%s: input from line %" PRId64 " on was not read", file, line + 1);
+            return;
+        }
+    }
+}
+
+void post_give_up(struct post *post, const char *why)
+{
+    diag_error("%s", why);
+    tsk_dispatch_each_batch(post->dispatch, name_held, NULL);
+    if (!post->input_ended && !out_failed())
+        name_unread(post);
+}
+
+/* Whether another ten seconds since a moment have passed since the last look. */
+static bool is_due(const struct post *post, int64_t since, int64_t now)
+{
+    int64_t before = post->last_tick > since ? post->last_tick - since : 0;
+    return since >= 0 && (now - since) / WARN_EVERY_MS > before / WARN_EVERY_MS;
+}
+
+struct look {
+    const struct post *post;
+    int64_t now;
+};
+
+static void warn_worker(void *ctx, const struct tsk_dispatch_worker *worker)
+{
+    const struct look *look = ctx;
+    if (is_due(look->post, worker->silent_since, look->now))
+        diag_warn("worker %s has not answered for %" PRId64 " s (%" PRId64 " batches)",
+                  worker->worker_id, (look->now - worker->silent_since) / 1000, worker->unanswered);
+}
+
+void post_warn(struct post *post, int64_t now)
+{
+    struct look look = {post, now};
+    int64_t stranded = tsk_dispatch_stranded(post->dispatch);
+    tsk_dispatch_each_worker(post->dispatch, warn_worker, &look);
+    if (post->bus && is_due(post, stranded, now))
+        diag_warn("still waiting for a worker at %s: %zu registered, %zu batches wait",
+                  tsk_bus_endpoint(post->bus), tsk_dispatch_registered(post->dispatch),
+                  tsk_dispatch_count(post->dispatch));
+    post->last_tick = now;
+}

@@ -1,0 +1,121 @@
+/* Batches as bytes. What a user wrote is sent as it was written, so that numbers, the order of
+ * members and unknown fields reach the worker unchanged; only what is missing is put in. */
+#include "publish/parcel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tasker/clock.h"
+
+struct parcel *parcel_new(const char *file, int64_t line)
+{
+    struct parcel *parcel = tsk_alloc(sizeof *parcel);
+    parcel->file = file;
+    parcel->line = line;
+    parcel->step_ids = json_object_new_array();
+    parcel->steps = json_object_new_array();
+    return parcel;
+}
+
+void parcel_free(struct parcel *parcel)
+{
+    if (!parcel)
+        return;
+    tsk_buf_fini(&parcel->text);
+    json_object_put(parcel->step_ids);
+    json_object_put(parcel->steps);
+    json_object_put(parcel->error);
+    free(parcel);
+}
+
+void parcel_note_step(struct parcel *parcel, const struct tsk_step *step)
+{
+    struct json_object *note = json_object_new_object();
+    tsk_json_put_int(note, "step_id", step->step_id);
+    tsk_json_put_int(note, "task_id", step->task_id);
+    tsk_json_put_str(note, "step_name", step->step_name);
+    tsk_json_put_str(note, "handler_class", step->handler_class);
+    tsk_json_put_int(note, "attempt", step->attempt);
+    tsk_json_put_int(note, "retry_limit", step->retry_limit);
+    if (step->timeout_ms)
+        tsk_json_put_int(note, "timeout_ms", step->timeout_ms);
+    else
+        tsk_json_put(note, "timeout_ms", NULL);
+    json_object_array_add(parcel->steps, note);
+    json_object_array_add(parcel->step_ids, json_object_new_int64(step->step_id));
+    parcel->count++;
+}
+
+static void make_id(struct parcel *parcel)
+{
+    char id[TSK_UUID_SIZE];
+    tsk_uuid(id);
+    memcpy(parcel->batch_id, id, sizeof id);
+}
+
+static void add_member(struct tsk_buf *text, const char *key, const char *value)
+{
+    tsk_buf_printf(text, "\"%s\":\"%s\",", key, value);
+}
+
+static void add_created_at(struct tsk_buf *text)
+{
+    char now[TSK_TIME_SIZE];
+    tsk_time_format(tsk_wall_ms(), now);
+    add_member(text, "created_at", now);
+}
+
+/* A batch_id that is null must go, as it stands behind the place where ours would. */
+static bool null_id(const struct tsk_batch *batch)
+{
+    return !batch->batch_id[0] && json_object_object_get_ex(batch->json, "batch_id", NULL);
+}
+
+void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const char *raw, size_t len)
+{
+    struct json_object *json = batch->json;
+    struct tsk_buf *text = &parcel->text;
+    for (size_t i = 0; i < batch->count; i++)
+        parcel_note_step(parcel, &batch->steps[i]);
+    if (null_id(batch)) {
+        json_object_object_del(json, "batch_id");
+        raw = tsk_json_text(json, &len);
+    }
+    const char *brace = memchr(raw, '{', len);
+    size_t start = (size_t)(brace + 1 - raw);
+    tsk_buf_add(text, raw, start);
+    if (batch->batch_id[0]) {
+        memcpy(parcel->batch_id, batch->batch_id, sizeof parcel->batch_id);
+    } else {
+        make_id(parcel);
+        add_member(text, "batch_id", parcel->batch_id);
+    }
+    if (!json_object_object_get_ex(json, "protocol_version", NULL))
+        add_member(text, "protocol_version", TSK_PROTOCOL_VERSION);
+    if (!json_object_object_get_ex(json, "created_at", NULL))
+        add_created_at(text);
+    tsk_buf_add(text, raw + start, len - start);
+}
+
+void parcel_begin(struct parcel *parcel)
+{
+    make_id(parcel);
+    tsk_buf_char(&parcel->text, '{');
+    add_member(&parcel->text, "batch_id", parcel->batch_id);
+    add_member(&parcel->text, "protocol_version", TSK_PROTOCOL_VERSION);
+    add_created_at(&parcel->text);
+    tsk_buf_str(&parcel->text, "\"steps\":[");
+}
+
+void parcel_add(struct parcel *parcel, const struct tsk_step *step, const char *raw, size_t len)
+{
+    if (parcel->count)
+        tsk_buf_char(&parcel->text, ',');
+    tsk_buf_add(&parcel->text, raw, len);
+    parcel_note_step(parcel, step);
+}
+
+void parcel_end(struct parcel *parcel)
+{
+    tsk_buf_str(&parcel->text, "]}");
+}

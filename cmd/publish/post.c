@@ -1,0 +1,264 @@
+/* The loop of the publisher: input in, batches out, answers in, receipts out.
+ *
+ * Who gets what is decided by tsk_dispatch; here are the port, the poller and the clock. Nothing is
+ * ever waited for by sleeping: all pauses are the poller's, with the earliest of the deadlines. */
+#include "publish/post.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "common/signals.h"
+#include "tasker/clock.h"
+
+enum {
+    QUIET_MS = 200,      /* after the last subscription: plain subscribers are no workers */
+    OPEN_EVERY_MS = 100, /* tries to have the port */
+    TICK_MS = 1000,      /* looks for something to warn of */
+    LINES_AT_ONCE = 256  /* before the sockets are looked at again */
+};
+
+/* What the poller may find; the addresses are the tags. */
+static const char tag_input, tag_bus, tag_signals;
+
+/* Tries to have the port. Returns false if that can never be. */
+static bool open_bus(struct post *post, int64_t now)
+{
+    struct tsk_err err;
+    if (post->bus || now < post->next_open)
+        return true;
+    post->bus = tsk_bus_open(post->conf, TSK_STEPS, TSK_SENDER, &err);
+    if (post->bus) {
+        post->opened = now;
+        tsk_poller_set(post->poller, tsk_bus_fd(post->bus), TSK_READ, (void *)&tag_bus);
+        diag_info("%s %s", tsk_bus_binds(post->bus) ? "listening at" : "connecting to",
+                  tsk_bus_endpoint(post->bus));
+        return true;
+    }
+    if (err.kind != TSK_TEMPFAIL) {
+        post->status = diag_err(&err);
+        return false;
+    }
+    memcpy(post->held, err.text, sizeof post->held);
+    if (!post->port_told && post->wait)
+        diag_warn("%s; waiting for it", err.text);
+    post->port_told = true;
+    post->next_open = now + OPEN_EVERY_MS;
+    return true;
+}
+
+static void add_parcel(struct post *post, struct parcel *parcel)
+{
+    post->added++;
+    tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+}
+
+/* Reads while there is something to read and room for it. Returns whether there may be more. */
+static bool read_input(struct post *post)
+{
+    struct tsk_lines *lines = source_lines(post->source);
+    struct parcel *parcel;
+    post->input_wanted = false;
+    for (int i = 0; i < LINES_AT_ONCE; i++) {
+        if (post->input_ended || out_failed() || tsk_dispatch_full(post->dispatch))
+            return false;
+        switch (source_next(post->source, tsk_now_ms(), &parcel)) {
+        case SOURCE_PARCEL:
+            add_parcel(post, parcel);
+            break;
+        case SOURCE_LINE:
+            break;
+        case SOURCE_END:
+            post->input_ended = true;
+            break;
+        case SOURCE_MORE:
+            if (!tsk_lines_regular(lines)) {
+                post->input_wanted = true;
+                return false;
+            }
+            tsk_lines_fill(lines);
+            break;
+        }
+    }
+    return true;
+}
+
+/* Sends one batch as dispatch wants it. */
+static void send_batch(struct post *post, const struct tsk_dispatch_act *act, int64_t now)
+{
+    struct parcel *parcel = act->tag;
+    char topic[TSK_TOPIC_SIZE] = "steps";
+    struct tsk_err err;
+    bool plain = !act->worker_id;
+    if (!plain)
+        snprintf(topic, sizeof topic, "worker.%s", act->worker_id);
+    diag_debug("batch %s: sent on %s", parcel->batch_id, topic);
+    int rc = tsk_bus_send(post->bus, topic, parcel->text.data, parcel->text.len, &err);
+    if (rc < 0)
+        diag_warn("batch %s: %s", parcel->batch_id, err.text);
+    tsk_dispatch_sent(post->dispatch, rc > 0, now);
+    if (plain && rc > 0) {
+        post->accepted++;
+        receipt_print(parcel, NULL, act->attempts + 1);
+    }
+}
+
+/* Does all that can be done now. */
+static void act_all(struct post *post)
+{
+    struct tsk_dispatch_act act;
+    enum tsk_dispatch_kind kind;
+    int64_t now = tsk_now_ms();
+    while ((kind = tsk_dispatch_next(post->dispatch, now, &act)) != TSK_DISPATCH_NONE &&
+           !out_failed()) {
+        if (kind == TSK_DISPATCH_SEND) {
+            send_batch(post, &act, now);
+        } else {
+            receipt_rejected(act.tag);
+            post->status = tsk_exit_worse(post->status, TSK_NO);
+        }
+    }
+}
+
+/* When waiting for the port or for a worker has lasted long enough; -1: it does not last. */
+static int64_t wait_deadline(const struct post *post)
+{
+    if (!post->bus)
+        return post->started + post->wait;
+    int64_t since = tsk_dispatch_stranded(post->dispatch);
+    if (since < 0)
+        return -1;
+    return (since > post->opened ? since : post->opened) + post->wait;
+}
+
+/* Gives up if it is time, saying why. Returns whether it did. */
+static bool timed_out(struct post *post)
+{
+    int64_t deadline = wait_deadline(post);
+    char why[sizeof post->held + 64];
+    size_t registered = tsk_dispatch_registered(post->dispatch);
+    if (deadline < 0 || tsk_now_ms() < deadline)
+        return false;
+    if (!post->bus)
+        snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->held, post->wait);
+    else
+        snprintf(why, sizeof why,
+                 "no worker in time: %zu registered at %s, %zu wanted; waited %" PRId64 " ms",
+                 registered, tsk_bus_endpoint(post->bus), post->workers ? post->workers : 1,
+                 post->wait);
+    post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+    post_give_up(post, why);
+    return true;
+}
+
+static int64_t next_deadline(const struct post *post)
+{
+    int64_t at = tsk_dispatch_deadline(post->dispatch);
+    at = tsk_earlier(at, wait_deadline(post));
+    if (!tsk_dispatch_full(post->dispatch))
+        at = tsk_earlier(at, source_deadline(post->source));
+    if (!post->bus)
+        at = tsk_earlier(at, post->next_open);
+    if (tsk_dispatch_count(post->dispatch))
+        at = tsk_earlier(at, post->last_tick + TICK_MS);
+    return at;
+}
+
+static void wait_for_events(struct post *post, bool busy)
+{
+    struct tsk_event events[4];
+    struct tsk_lines *lines = source_lines(post->source);
+    int fd = tsk_lines_fd(lines);
+    if (post->input_wanted)
+        tsk_poller_set(post->poller, fd, TSK_READ, (void *)&tag_input);
+    size_t n = tsk_poller_wait(post->poller, busy ? 0 : tsk_left_ms(next_deadline(post)), events,
+                               sizeof events / sizeof *events);
+    if (post->input_wanted) /* it may be closed by the next read, or not be wanted */
+        tsk_poller_set(post->poller, fd, 0, NULL);
+    for (size_t i = 0; i < n; i++) {
+        if (events[i].tag == &tag_input)
+            tsk_lines_fill(lines);
+        else if (events[i].tag == &tag_signals)
+            post->stop |= signals_read(NULL) & SIGNALS_STOP;
+    }
+}
+
+/* One turn of the loop. Returns whether there is more to do. */
+static bool turn(struct post *post)
+{
+    if (!open_bus(post, tsk_now_ms()))
+        return false;
+    bool busy = read_input(post);
+    busy |= post_receive(post);
+    act_all(post);
+    busy |= post_receive(post); /* sending may have used up the sign that something came */
+    if (post->input_ended && !tsk_dispatch_count(post->dispatch))
+        return false;
+    if (!busy && out_flush() < 0) {
+        post_give_up(post, "stopped: nobody takes the receipts");
+        return false;
+    }
+    if (post->stop) {
+        post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+        post_give_up(post, "stopped by a signal");
+        return false;
+    }
+    if (timed_out(post))
+        return false;
+    if (tsk_now_ms() >= post->last_tick + TICK_MS)
+        post_warn(post, tsk_now_ms());
+    diag_progress("%" PRId64 " of %" PRId64 " batches accepted, %zu workers", post->accepted,
+                  post->added, tsk_dispatch_registered(post->dispatch));
+    wait_for_events(post, busy);
+    return true;
+}
+
+static void free_parcel(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+{
+    (void)ctx, (void)worker_id, (void)attempts;
+    parcel_free(tag);
+}
+
+static void close_all(struct post *post)
+{
+    diag_progress_end();
+    tsk_dispatch_each_batch(post->dispatch, free_parcel, NULL);
+    tsk_dispatch_free(post->dispatch);
+    tsk_bus_close(post->bus); /* lingers, so that the last message leaves */
+    tsk_poller_free(post->poller);
+    tsk_json_free(post->parser);
+    signals_close();
+}
+
+enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers)
+{
+    struct tsk_err err;
+    struct tsk_dispatch_opts opts = {
+        .window = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_SEND_WINDOW),
+        .resend_after_ms = tsk_conf_int(conf, TSK_ZEROMQ_RESEND_AFTER),
+        .quiet_ms = QUIET_MS,
+        .workers = workers,
+    };
+    struct post post = {.conf = conf,
+                        .source = source,
+                        .workers = workers,
+                        .wait = tsk_conf_int(conf, TSK_ZEROMQ_WAIT),
+                        .started = tsk_now_ms()};
+    int signals_fd = signals_open(false, &err);
+    if (signals_fd < 0)
+        return diag_err(&err);
+    post.last_tick = post.started;
+    post.poller = tsk_poller_new();
+    post.dispatch = tsk_dispatch_new(&opts);
+    post.parser = tsk_json_new();
+    tsk_poller_set(post.poller, signals_fd, TSK_READ, (void *)&tag_signals);
+    while (turn(&post))
+        ;
+    out_flush();
+    close_all(&post);
+    return tsk_exit_worse(post.status, source_status(source));
+}

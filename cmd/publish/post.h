@@ -1,0 +1,64 @@
+/* The publisher at work: its state, shared by the parts in this folder. */
+#ifndef PUBLISH_POST_H
+#define PUBLISH_POST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "publish/source.h"
+#include "tasker/bus.h"
+#include "tasker/conf.h"
+#include "tasker/dispatch.h"
+#include "tasker/os.h"
+
+struct post {
+    const struct tsk_conf *conf;
+    struct source *source;
+    struct tsk_dispatch *dispatch; /* its tags are parcels, owned by it in effect */
+    struct tsk_bus *bus;           /* NULL while another process holds the port */
+    struct tsk_poller *poller;
+    struct tsk_json *parser; /* for answers */
+    size_t workers;          /* as --workers, or 0 */
+    int64_t wait;            /* ms */
+    int64_t started, opened; /* when it began, when it had its port */
+    int64_t next_open;       /* when to try again to have the port */
+    int64_t last_tick;       /* when warnings were looked at last */
+    bool input_wanted, input_ended;
+    bool stop;       /* a signal came */
+    bool port_told;  /* that the port is in use */
+    char held[1024]; /* why it cannot be had */
+    int64_t added, accepted;
+    enum tsk_exit status;
+};
+
+/* ---- post.c */
+
+/* Publishes all that source gives. Returns the status to end with. */
+enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers);
+
+/* ---- answers.c: what comes from the other side */
+
+/* Deals with all that has come. Returns whether there was anything. */
+bool post_receive(struct post *post);
+
+/* ---- receipt.c: what goes to stdout and to status peers */
+
+/* Prints the receipt of a batch that was accepted (or, with answer NULL, sent to plain
+ * subscribers) and frees the parcel. */
+void receipt_print(struct parcel *parcel, struct json_object *answer, int64_t attempts);
+
+/* Prints, in place of a receipt, that every worker rejected it; frees the parcel. */
+void receipt_rejected(struct parcel *parcel);
+
+/* Returns a publisher_status message (the caller's). */
+struct json_object *receipt_status(const struct post *post);
+
+/* ---- giveup.c: what was not done */
+
+/* Tells why, and names each batch that was not accepted, also those that are still to be read. */
+void post_give_up(struct post *post, const char *why);
+
+/* Tells of workers that owe an answer, and of the wait for a worker, every ten seconds. */
+void post_warn(struct post *post, int64_t now);
+
+#endif

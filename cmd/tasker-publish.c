@@ -1,0 +1,77 @@
+/* tasker-publish: give batches to workers, and return when they are accepted.
+ *
+ * It reads batch lines, and step lines which it groups, hands each batch to one worker (or, where
+ * only plain subscribers are, to all of them as the seed did), and prints a receipt for each. Its
+ * parts are in cmd/publish: source.c (lines in), group.c and parcel.c (batches made of them),
+ * post.c (the loop), answers.c (what workers say), receipt.c (lines out), giveup.c (what was not
+ * done). */
+#include <stddef.h>
+
+#include "common/opt.h"
+#include "common/out.h"
+#include "publish/post.h"
+
+struct opts {
+    int64_t batch_size, batch_delay, workers;
+    bool dry_run;
+};
+
+static const struct opt table[] = {
+    {'n', "dry-run", NULL, OPT_FLAG, offsetof(struct opts, dry_run),
+     "print the batches that would be sent, and open no socket", 0, 0, NULL},
+    {'b', "batch-size", "N", OPT_INT, offsetof(struct opts, batch_size),
+     "put at most so many single steps into a batch [10]", 1, 1000000, NULL},
+    {'d', "batch-delay", "DURATION", OPT_DURATION, offsetof(struct opts, batch_delay),
+     "send a batch of single steps this long after its first one [100ms]", 0, 86400000, NULL},
+    {'w', "wait", "DURATION", OPT_KEY, TSK_ZEROMQ_WAIT,
+     "how long to wait for the port, and for a worker [30s]", 0, 0, NULL},
+    {'W', "workers", "N", OPT_INT, offsetof(struct opts, workers),
+     "wait for so many registered workers before the first batch", 1, 100000, NULL},
+    {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
+     0, NULL},
+    {0, "result-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_RESULT_ENDPOINT,
+     "where results come back", 0, 0, NULL},
+};
+
+static const struct program program = {
+    .name = "tasker-publish",
+    .synopsis = "[option ...] [FILE ...]",
+    .description = "Reads batches and steps as JSON lines, gives them to workers, and prints a\n"
+                   "receipt for each batch that a worker has accepted. Other lines are passed on.",
+    .opts = table,
+    .count = sizeof table / sizeof *table,
+    .least = 0,
+    .most = (size_t)-1,
+};
+
+static enum tsk_exit dry_run(struct source *source)
+{
+    struct tsk_lines *lines = source_lines(source);
+    struct parcel *parcel;
+    enum source_state state;
+    while (!out_failed() && (state = source_next(source, 0, &parcel)) != SOURCE_END) {
+        if (state == SOURCE_PARCEL) {
+            out_line(parcel->text.data, parcel->text.len);
+            parcel_free(parcel);
+        } else if (state == SOURCE_MORE) {
+            if (!tsk_lines_regular(lines))
+                out_flush();
+            tsk_lines_fill(lines);
+        }
+    }
+    return source_status(source);
+}
+
+int main(int argc, char **argv)
+{
+    struct opts opts = {.batch_size = 10, .batch_delay = 100};
+    struct tsk_conf *conf;
+    int first = opt_parse(&program, argc, argv, &opts, &conf);
+    struct source *source = source_new(conf, argv + first, (size_t)(argc - first),
+                                       (size_t)opts.batch_size, opts.batch_delay);
+    enum tsk_exit status =
+        opts.dry_run ? dry_run(source) : post_run(conf, source, (size_t)opts.workers);
+    source_free(source);
+    tsk_conf_free(conf);
+    return out_close(status);
+}
