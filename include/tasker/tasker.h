@@ -15,6 +15,7 @@
 #include "tasker/map.h"
 #include "tasker/message.h"
 #include "tasker/os.h"
+#include "tasker/probe.h"
 #include "tasker/outbox.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
