@@ -200,7 +200,7 @@ END
     peer rubbish "$results"
     status_is 0 endpoints -t 400ms
     has "batch_endpoint: publisher (pid " out
-    has "worker ?: 0 unanswered" out
+    has "workers: 2, plain subscribers: ?; worker ?: ? unanswered" out
     has "its answer is no status" out
     has "a plain peer" out
 }
@@ -283,4 +283,25 @@ END
     peer pub "$steps"
     status_is 0 endpoints --listen -t 300ms batch_endpoint -f json
     holds '.[0] | .ok and .peer == "plain" and .subscriptions == null'
+}
+
+@test "status endpoints: the true publisher and worker" {
+    printf 'handlers:\n  "T::*": {command: [cat]}\n' >h.yaml
+    export TASKER_WORKER_HANDLERS=$PWD/h.yaml TASKER_WORKER_ID=w-true
+    spawn worker tasker-work
+    wait_until 10 tasker-status endpoints result_endpoint -t 200ms >out 2>err
+    status_is 69 endpoints --listen -t 1500ms batch_endpoint
+    has "workers: w-true" out
+    mkfifo steps
+    exec 7<>steps
+    spawn publish tasker-publish steps 7>&-
+    wait_until 10 tasker-status endpoints -t 200ms >out 2>err
+    status_is 0 endpoints -t 10s -f json
+    holds 'map(.peer) == ["publisher", "worker"]'
+    holds ".[0].peer_status.pid == ${PIDS[publish]} and .[1].peer_status.pid == ${PIDS[worker]}"
+    holds '.[1].peer_status | .worker_id == "w-true" and .state == "ready" and .collectors == 0'
+    exec 7>&-
+    signal worker TERM
+    finish worker
+    finish publish
 }

@@ -26,47 +26,61 @@ static void add_row(struct table *table, const struct look *look)
     table_add(table, look->holder);
 }
 
-/* A number of a status; a list counts its members. */
-static long long number(struct json_object *status, const char *key)
+/* Adds a member of a status: a text, a number, the length of a list; "?" where it is anything else
+ * or not there. */
+static void add_member(struct tsk_buf *out, struct json_object *status, const char *key)
 {
     struct json_object *value = tsk_json_get(status, key);
+    int64_t number;
     if (json_object_is_type(value, json_type_array))
-        return (long long)json_object_array_length(value);
-    return value ? (long long)json_object_get_int64(value) : 0;
+        tsk_buf_printf(out, "%zu", json_object_array_length(value));
+    else if (tsk_json_int(status, key, &number) > 0)
+        tsk_buf_printf(out, "%lld", (long long)number);
+    else
+        tsk_buf_str(out, tsk_json_str(status, key) ? tsk_json_str(status, key) : "?");
 }
 
-static const char *text(struct json_object *status, const char *key)
+/* Adds a sentence in which {KEY} stands for a member of status. */
+static void add_sentence(struct tsk_buf *out, const char *sentence, struct json_object *status)
 {
-    const char *found = tsk_json_str(status, key);
-    return found ? found : "?";
-}
-
-static void add_worker(struct tsk_buf *out, struct json_object *s)
-{
-    tsk_buf_printf(out, "worker %s (pid %lld on %s): %s; ", text(s, "worker_id"), number(s, "pid"),
-                   text(s, "host"), text(s, "state"));
-    tsk_buf_printf(out, "%lld running, %lld queued, %lld of %lld free; ", number(s, "running"),
-                   number(s, "queued"), number(s, "free_slots"), number(s, "max_workers"));
-    tsk_buf_printf(out, "%lld accepted, %lld completed, %lld failed; ", number(s, "accepted"),
-                   number(s, "completed"), number(s, "failed"));
-    tsk_buf_printf(out, "results %lld to %lld held, %lld lost; ", number(s, "oldest"),
-                   number(s, "offset"), number(s, "lost"));
-    tsk_buf_printf(out, "collectors: %lld", number(s, "collectors"));
-}
-
-static void add_publisher(struct tsk_buf *out, struct json_object *s)
-{
-    struct json_object *workers = tsk_json_get(s, "workers");
-    size_t count =
-        json_object_is_type(workers, json_type_array) ? json_object_array_length(workers) : 0;
-    tsk_buf_printf(out, "publisher (pid %lld): workers: %zu, plain subscribers: %lld",
-                   number(s, "pid"), count, number(s, "plain"));
-    for (size_t i = 0; i < count; i++) {
-        struct json_object *worker = json_object_array_get_idx(workers, i);
-        tsk_buf_printf(out, "; worker %s: %lld unanswered, %lld queued, %lld free",
-                       text(worker, "worker_id"), number(worker, "unanswered"),
-                       number(worker, "queued"), number(worker, "free_slots"));
+    while (*sentence) {
+        size_t len = strcspn(sentence, "{");
+        tsk_buf_add(out, sentence, len);
+        sentence += len;
+        char key[32];
+        if (sscanf(sentence, "{%31[^}]}", key) != 1)
+            break;
+        add_member(out, status, key);
+        sentence += strlen(key) + 2;
     }
+}
+
+static void add_worker(struct tsk_buf *out, struct json_object *status)
+{
+    int64_t oldest = 0, newest = 0;
+    bool holds = tsk_json_int(status, "oldest", &oldest) > 0 &&
+                 tsk_json_int(status, "offset", &newest) > 0 && oldest <= newest;
+    add_sentence(out,
+                 "worker {worker_id} (pid {pid} on {host}): {state}; {running} running, {queued} "
+                 "queued, {free_slots} of {max_workers} free; {accepted} accepted, {completed} "
+                 "completed, {failed} failed; ",
+                 status);
+    add_sentence(out, holds ? "results {oldest} to {offset} held" : "no result held", status);
+    add_sentence(out, ", {lost} lost; collectors: {collectors}", status);
+}
+
+static void add_publisher(struct tsk_buf *out, struct json_object *status)
+{
+    struct json_object *workers = tsk_json_get(status, "workers");
+    bool is_list = json_object_is_type(workers, json_type_array);
+    size_t count = is_list ? json_object_array_length(workers) : 0;
+    add_sentence(out, "publisher (pid {pid}): workers: {workers}, plain subscribers: {plain}",
+                 status);
+    for (size_t i = 0; i < count; i++)
+        add_sentence(out,
+                     "; worker {worker_id}: {unanswered} unanswered, {queued} queued, {free_slots} "
+                     "free",
+                     json_object_array_get_idx(workers, i));
 }
 
 /* Who was heard, behind what is said before it. */
