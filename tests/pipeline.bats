@@ -36,14 +36,11 @@ verdicts() { jq -r 'select(.message_type=="batch_reconciled")|.verdict' "$1" | s
 
 @test "pipeline: the worker comes last" {
     steps Echo 1 3 >in
-    spawn publish tasker-publish in
-    spawn collect tasker-collect --timeout 20s /dev/stdin < <(tail -f --pid="${PIDS[publish]}" -n +1 publish.out 3>&-)
+    spawn all bash -c 'tasker-publish in | tasker-collect --timeout 20s | tasker-reconcile'
     wait_until 10 listening "$TASKER_ZEROMQ_BATCH_ENDPOINT"
     spawn work tasker-work
-    finish_with 0 publish
-    finish_with 0 collect
-    tasker-reconcile collect.out >out
-    [ "$(verdicts out)" = "1 consistent" ]
+    finish_with 0 all
+    [ "$(verdicts all.out)" = "1 consistent" ]
 }
 
 listening() { (exec 9<>"/dev/tcp/127.0.0.1/${1##*:}") 2>/dev/null; }
@@ -51,7 +48,7 @@ listening() { (exec 9<>"/dev/tcp/127.0.0.1/${1##*:}") 2>/dev/null; }
 @test "pipeline: collected later, by the receipts" {
     spawn work tasker-work
     steps Echo 1 3 | tasker-publish >receipts
-    wait_until 10 test "$(wc -l <home/runs)" -eq 3
+    wait_until 10 grep -q 3 home/runs
     tasker-collect --timeout 20s receipts >results
     tasker-reconcile results >out
     [ "$(verdicts out)" = "1 consistent" ]
@@ -65,7 +62,7 @@ listening() { (exec 9<>"/dev/tcp/127.0.0.1/${1##*:}") 2>/dev/null; }
     set +o pipefail
     run -1 tasker-reconcile results
     [ "$(jq -r 'select(.status=="failed")|[.step_id,.error.error_category,.error.retryable,.error.exit_status]|@csv' results)" = '3,"validation",false,65' ]
-    has "not today" "$(jq -r 'select(.status=="failed")|.error.message' results)"
+    has "not today" "$(jq -r 'select(.status=="failed")|.error.backtrace[]' results)"
 }
 
 @test "pipeline: three workers share the work, and each step is run once" {

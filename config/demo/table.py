@@ -7,7 +7,8 @@ import sys
 def outcome(result):
     """One short word for what a step gave."""
     if result["status"] != "completed":
-        return (result.get("error") or {}).get("error_category", "failed")
+        said = (result.get("error") or {}).get("backtrace") or ["failed"]
+        return "no: " + said[-1]
     out = result["output"]
     return {"Checksum": lambda: out["sha256"][:16], "Fits": lambda: "yes",
             "Compress": lambda: f'{out["percent"]} %',
@@ -25,7 +26,7 @@ for line in sys.stdin:
     workers[result["worker_id"]] = workers.get(result["worker_id"], 0) + 1
 
 layout = "{:<14} {:<16} {:>13} {:>6}  {}"
-print(layout.format("text", "sha256", "lines  words", "gzip", "fits in 20000 bytes"))
+print(layout.format("text", "sha256", "lines  words", "gzip", "fits in 20000 bytes?"))
 for text, row in sorted(rows.items()):
     print(layout.format(text[:14], *(row.get(k, "-") for k in ("Checksum", "Count", "Compress", "Fits"))))
 print("steps run by " + ", ".join(f"{name}: {n}" for name, n in sorted(workers.items())))
