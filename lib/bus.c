@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "bus_parts.h"
@@ -16,6 +17,7 @@
 enum {
     ENDPOINT_SIZE = 1024,
     KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */
+    GLIMPSE_BYTES = 4096, /* what is given of a message that is too long */
 };
 
 struct tsk_bus {
@@ -26,6 +28,7 @@ struct tsk_bus {
     bool sent; /* anything but subscriptions */
     int fd;
     char *endpoint;    /* as tsk_bus_endpoint tells it */
+    size_t longest;    /* message that is given whole */
     char **places;     /* all, in canonical form */
     size_t count, cap; /* of places */
     zmq_msg_t part;
@@ -132,7 +135,7 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
         return set_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
     if (zmq_getsockopt(bus->socket, ZMQ_FD, &bus->fd, &size) != 0)
         return set_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
-    return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, err);
+    return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, bus->binds, err);
 }
 
 struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel channel,
@@ -148,6 +151,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->channel = channel;
     bus->side = side;
     bus->binds = bind;
+    bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) != 0) {
         tsk_bus_close(bus);
@@ -169,6 +173,15 @@ struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel chann
                            err);
 }
 
+/* libzmq leaves the path of an ipc socket behind. It goes before the socket does: after that it
+ * might be another's. */
+static void remove_path(const struct tsk_bus *bus)
+{
+    const char *path = bus->binds && bus->endpoint ? tsk_bus_ipc_path(bus->endpoint) : NULL;
+    if (path)
+        unlink(path);
+}
+
 void tsk_bus_close(struct tsk_bus *bus)
 {
     if (!bus)
@@ -178,6 +191,7 @@ void tsk_bus_close(struct tsk_bus *bus)
         /* subscriptions that wait for a peer which never came are no reason to linger */
         if (!bus->sent)
             zmq_setsockopt(bus->socket, ZMQ_LINGER, &(int){0}, sizeof(int));
+        remove_path(bus);
         zmq_close(bus->socket);
     }
     while (bus->ctx && zmq_ctx_term(bus->ctx) != 0 && zmq_errno() == EINTR)
@@ -288,30 +302,46 @@ static size_t topic_length(const char *text, size_t len, size_t first_len, int p
     return space ? (size_t)(space - text) : 0;
 }
 
-/* Gathers all parts of a message, the first of which is in bus->part, with a space between them. */
-static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
+/* Gathers all parts of a message, the first of which is in bus->part, with a space between them.
+ * Returns their number and the length of the first (without a space at its end: "steps " is the
+ * same topic as "steps"), or -1. */
+static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
 {
     struct tsk_buf *text = &bus->text;
-    size_t first_len = 0;
-    int parts = 0;
-    for (;;) {
+    for (int parts = 1;; parts++) {
         tsk_buf_add(text, zmq_msg_data(&bus->part), zmq_msg_size(&bus->part));
-        if (++parts == 1) /* "steps " is the same topic as "steps" */
-            first_len = text->len && text->data[text->len - 1] == ' ' ? text->len - 1 : text->len;
+        bool spaced = text->len && text->data[text->len - 1] == ' ';
+        if (parts == 1)
+            *first_len = text->len - spaced;
         if (!zmq_msg_more(&bus->part))
-            break;
-        if (parts > 1 || first_len == text->len)
+            return parts;
+        if (parts > 1 || !spaced)
             tsk_buf_char(text, ' ');
         if (recv_part(bus, err) <= 0) /* libzmq gives all parts at once */
             return tsk_err_set(err, TSK_UNAVAILABLE, "a message ended before its last part");
     }
+}
+
+static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
+{
+    struct tsk_buf *text = &bus->text;
+    size_t first_len;
+    int parts = gather(bus, &first_len, err);
+    if (parts < 0)
+        return -1;
+    frame->whole = 0;
+    if (text->len > bus->longest) {
+        frame->whole = text->len;
+        text->len = GLIMPSE_BYTES < bus->longest ? GLIMPSE_BYTES : bus->longest;
+        text->data[text->len] = '\0';
+    }
     size_t topic = topic_length(text->data, text->len, first_len, parts);
-    bool known = copy_topic(frame, text->data, topic) && topic;
+    size_t skip = copy_topic(frame, text->data, topic) && topic ? topic + 1 : 0;
     frame->kind = TSK_FRAME_MESSAGE;
     frame->raw = text->data;
     frame->raw_len = text->len;
-    frame->body = text->data + (known ? topic + 1 : 0);
-    frame->len = text->len - (known ? topic + 1 : 0);
+    frame->body = text->data + skip;
+    frame->len = text->len - skip;
     return 1;
 }
 

@@ -36,11 +36,17 @@ int tsk_bus_port(const char *endpoint)
     return strncmp(endpoint, "tcp://", 6) == 0 ? atoi(colon + 1) : 0;
 }
 
+const char *tsk_bus_ipc_path(const char *endpoint)
+{
+    const char *path = endpoint + strlen("ipc://");
+    return strncmp(endpoint, "ipc://", 6) == 0 && *path != '@' ? path : NULL;
+}
+
 bool tsk_bus_ipc_taken(const char *endpoint)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    const char *path = endpoint + strlen("ipc://");
-    if (strncmp(endpoint, "ipc://", 6) != 0 || *path == '@' || strlen(path) >= sizeof at.sun_path)
+    const char *path = tsk_bus_ipc_path(endpoint);
+    if (!path || strlen(path) >= sizeof at.sun_path)
         return false;
     strcpy(at.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);

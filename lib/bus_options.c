@@ -10,6 +10,8 @@
 enum {
     TTL_MAX_MS = 6553599, /* the wire has 16 bits of tenths of a second */
     BACKLOG = 1024,       /* hundreds of workers may connect at the same moment */
+    HUGE_BYTES = 1 << 30, /* a peer that we went to may send so much at a time; see set_longest */
+    HUGE_FACTOR = 4,      /* of the limit: what a peer that came to us may send */
 };
 
 static int set_int(void *socket, int option, int64_t value)
@@ -27,21 +29,33 @@ static int set_heartbeat(void *socket, int64_t interval)
     return rc;
 }
 
+/* libzmq ends a connection over which too much came, and if it was made from here it never makes it
+ * again. So the limit proper is kept by tsk_bus_recv, which tells of it, and this one only guards
+ * the memory: closely against whoever comes, widely where one message would cut us off for good. */
+static int set_longest(void *socket, int64_t limit, bool binds)
+{
+    int64_t longest = limit * HUGE_FACTOR + TSK_TOPIC_SIZE;
+    if (!binds && longest < HUGE_BYTES)
+        longest = HUGE_BYTES;
+    return zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest);
+}
+
 /* An XPUB tells of every subscription and of its end, also of one that another peer has as well.
  * Only batches wait for a slow reader; a result is dropped for it and replayed. */
 static int set_sender(void *socket, enum tsk_channel channel)
 {
     int rc = set_int(socket, ZMQ_XPUB_VERBOSER, 1);
+    /* where it connects, only this makes the loss of the connection the end of subscriptions */
+    rc |= set_int(socket, ZMQ_IMMEDIATE, 1);
     if (channel == TSK_STEPS)
         rc |= set_int(socket, ZMQ_XPUB_NODROP, 1);
     return rc;
 }
 
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
-                    enum tsk_side side, struct tsk_err *err)
+                    enum tsk_side side, bool binds, struct tsk_err *err)
 {
-    int64_t longest = tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
-    int rc = zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest);
+    int rc = set_longest(socket, tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), binds);
     rc |= set_int(socket, ZMQ_SNDHWM, tsk_conf_int(conf, TSK_ZEROMQ_SEND_HWM));
     rc |= set_int(socket, ZMQ_RCVHWM, tsk_conf_int(conf, TSK_ZEROMQ_RECV_HWM));
     rc |= set_int(socket, ZMQ_LINGER, tsk_conf_int(conf, TSK_ZEROMQ_LINGER));

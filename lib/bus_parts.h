@@ -9,7 +9,7 @@
 
 /* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
-                    enum tsk_side side, struct tsk_err *err);
+                    enum tsk_side side, bool binds, struct tsk_err *err);
 
 /* Sets what depends on the endpoint that is bound or connected next. */
 void tsk_bus_options_for(void *socket, const char *endpoint);
@@ -20,6 +20,9 @@ void tsk_bus_canonical(const char *endpoint, char *out, size_t size);
 
 /* The port of a tcp endpoint; 0 if there is none. */
 int tsk_bus_port(const char *endpoint);
+
+/* The path of an ipc endpoint that stands in the file system, or NULL. */
+const char *tsk_bus_ipc_path(const char *endpoint);
 
 /* Whether a process listens on an ipc endpoint. libzmq would take the path away from it. */
 bool tsk_bus_ipc_taken(const char *endpoint);
