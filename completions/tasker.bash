@@ -5,12 +5,49 @@
 _tasker_options()
 {
     case $1 in
+    tasker-collect) echo '
+-a --all
+-f --follow
+-n --count arg
+-t --timeout arg
+- --status
+- --strict
+- --id arg
+- --result-endpoint tcp
+- --silence-timeout arg' ;;
+    tasker-publish) echo '
+-n --dry-run
+-b --batch-size arg
+-d --batch-delay arg
+-w --wait arg
+-W --workers arg
+- --batch-endpoint tcp
+- --result-endpoint tcp' ;;
+    tasker-reconcile) echo '
+-F --follow
+-s --settle arg
+-t --timeout arg
+-f --format json,text
+-p --pass
+-r --receipts auto,all,none' ;;
     tasker-status) echo '
 -f --format text,json
 -t --timeout arg
 -l --listen
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
+    tasker-work) echo '
+-H --handlers file
+-w --max-workers arg
+- --queue-limit arg
+- --id arg
+-b --batch-endpoint tcp
+-r --result-endpoint tcp
+- --step-timeout arg
+- --kill-grace arg
+- --drain-timeout arg
+- --max-output arg
+- --check' ;;
     esac
     echo '
 -c --config file

@@ -82,7 +82,7 @@ compare() {
     local program letter name arg line
     for program in $programs; do
         "$program" --help >help
-        while IFS=$'\t' read -r line; do
+        while IFS= read -r line; do
             IFS='|' read -r letter name arg <<<"${line//$'\t'/|}"
             [ -n "$arg" ] || continue
             grep -qE -e "--$name $arg( |\$)" help || { echo "$program --help: --$name lacks $arg"; bad=1; }
