@@ -13,9 +13,9 @@ enum tsk_conf_type {
     TSK_CONF_BOOL,
     TSK_CONF_INT,
     TSK_CONF_SIZE,     /* bytes; suffix K, M, G (powers of 1024) */
-    TSK_CONF_DURATION, /* milliseconds; written 500ms, 2s, 5m, 1h, 7d; a plain number is seconds */
+    TSK_CONF_DURATION, /* milliseconds; written 500ms, 2s, 1.5m, 1h, 7d; without a unit seconds */
     TSK_CONF_STRING,
-    TSK_CONF_ENDPOINTS, /* one or more of tcp:// and ipc://, by commas */
+    TSK_CONF_ENDPOINTS, /* one or more of tcp:// and ipc://, by commas (in the file also a list) */
     TSK_CONF_PATH,      /* relative to the configuration file that names it */
     TSK_CONF_ENUM,      /* one word of a list; the number is its place there */
 };
@@ -119,7 +119,9 @@ void tsk_conf_free(struct tsk_conf *conf); /* NULL is fine */
 /* Loads the layers below the flags: the file (path, else $TASKER_CONFIG, else the places of
  * DESIGN; none found is fine unless it was named), its section for the environment (environment,
  * else $TASKER_ENV, APP_ENV, RAILS_ENV, RACK_ENV, else development), and the TASKER_SECTION_KEY
- * variables. Returns 0, or -1 with kind TSK_CONFIG and FILE:LINE in the text. */
+ * variables. An empty variable counts as unset; one of such a name that no key has is an error.
+ * Returns 0, or -1 with kind TSK_CONFIG and FILE:LINE or $VARIABLE in the text; conf then holds
+ * some of it. */
 int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environment,
                   struct tsk_err *err);
 

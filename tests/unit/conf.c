@@ -226,7 +226,8 @@ static bool holds_line(const char *path, const char *first, const char *second)
     bool found = false;
     while (in && !found && fgets(line, sizeof line, in)) {
         const char *at = strstr(line, first);
-        found = at && strstr(at, second);
+        at = at ? strstr(at, second) : NULL;
+        found = at && (at[strlen(second)] == '\n' || strncmp(at + strlen(second), " (", 2) == 0);
     }
     if (in)
         fclose(in);

@@ -65,6 +65,8 @@ static const struct {
     {"production:\n  log:\n    level: error\nlog:\n  level: debug\n", NULL, TSK_LOG_LEVEL, "debug",
      5},
     {"log: {level: debug}\nstaging: {log: {format: json}}\n", "staging", TSK_LOG_LEVEL, "debug", 1},
+    {"log: {level: debug}\nstaging: {log: {level: error}}\n", NULL, TSK_LOG_LEVEL, "debug", 1},
+    {"staging: {log: {level: error}}\n", "test", TSK_LOG_LEVEL, "warning", 0},
     {"test: {log: {format: json}}\n", "test", TSK_LOG_FORMAT, "json", 1},
     {"development:\n  retry:\n    cap: 9s\n", NULL, TSK_RETRY_CAP, "9s", 3},
     /* anchors and aliases */
