@@ -3,21 +3,21 @@
  *
  * Open batches stand in a map in the order of their first message, and in two rings in the order
  * of their last one: all of them (for the timeout), and those that are to settle. As both times are
- * the same for every batch, the first of a ring is always the next one due.
+ * the same for every batch, the first of a ring is always the next one due. A third ring holds
+ * those that lack nothing but their receipt; it is bounded, so that a stream without receipts needs
+ * no more memory than one with them.
  *
  * A batch that had its verdict leaves behind its revision and the facts of its steps, as hashes
- * (reconcile_past.c). So what comes again is known for what it is; anything else is late. */
+ * (reconcile_history.c). So what comes again is known for what it is; anything else is late. */
 #include "reconcile_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "mix.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 
-#define PAST_BATCHES 65536
-#define PAST_FACTS 262144
+#define WAITING_STEPS 65536
 
 struct tsk_reconcile {
     struct tsk_reconcile_opts opts;
@@ -25,9 +25,10 @@ struct tsk_reconcile {
     void *ctx;
     struct tsk_map *open;    /* struct tsk_rbatch by batch_id */
     struct tsk_rbatch *last; /* the one fed last; NULL */
-    struct tsk_rlink heard, settling;
+    struct tsk_rlink heard, settling, waiting;
+    size_t waiting_steps;
     bool receipts_seen;
-    struct tsk_past batches, facts;
+    struct tsk_history history;
 };
 
 struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, tsk_verdict_fn *tell,
@@ -40,8 +41,8 @@ struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, t
     r->open = tsk_map_new(NULL);
     r->heard.prev = r->heard.next = &r->heard;
     r->settling.prev = r->settling.next = &r->settling;
-    r->batches.limit = PAST_BATCHES;
-    r->facts.limit = PAST_FACTS;
+    r->waiting.prev = r->waiting.next = &r->waiting;
+    tsk_history_init(&r->history);
     return r;
 }
 
@@ -55,8 +56,7 @@ void tsk_reconcile_free(struct tsk_reconcile *r)
         tsk_rbatch_free(tsk_map_value(e));
     }
     tsk_map_free(r->open);
-    tsk_past_fini(&r->batches);
-    tsk_past_fini(&r->facts);
+    tsk_history_fini(&r->history);
     free(r);
 }
 
@@ -84,66 +84,25 @@ static void move_to_end(struct tsk_rlink *ring, struct tsk_rlink *link)
     link->prev->next = ring->prev = link;
 }
 
+/* The first batch of a ring whose links are at offset; NULL if it is empty. */
+static struct tsk_rbatch *first_of(const struct tsk_rlink *ring, size_t offset)
+{
+    return ring->next == ring ? NULL : (struct tsk_rbatch *)((char *)ring->next - offset);
+}
+
 static struct tsk_rbatch *first_heard(const struct tsk_reconcile *r)
 {
-    if (r->heard.next == &r->heard)
-        return NULL;
-    return (struct tsk_rbatch *)((char *)r->heard.next - offsetof(struct tsk_rbatch, heard_link));
+    return first_of(&r->heard, offsetof(struct tsk_rbatch, heard_link));
 }
 
 static struct tsk_rbatch *first_settling(const struct tsk_reconcile *r)
 {
-    if (r->settling.next == &r->settling)
-        return NULL;
-    return (struct tsk_rbatch *)((char *)r->settling.next -
-                                 offsetof(struct tsk_rbatch, settle_link));
+    return first_of(&r->settling, offsetof(struct tsk_rbatch, settle_link));
 }
 
-/* --- Facts of the past, as hashes. */
-
-enum fact { FACT_STEP, FACT_COMPLETION, FACT_RECEIPT, FACT_ERROR };
-
-static uint64_t hash_id(const char *batch_id)
+static struct tsk_rbatch *first_waiting(const struct tsk_reconcile *r)
 {
-    uint64_t hash = 14695981039346656037u;
-    for (; *batch_id; batch_id++)
-        hash = (hash ^ (unsigned char)*batch_id) * 1099511628211u;
-    return tsk_mix(hash);
-}
-
-static uint64_t hash_fact(uint64_t batch, enum fact fact, uint64_t what)
-{
-    return tsk_mix(batch + tsk_mix(what * 4 + fact));
-}
-
-static uint64_t hash_step(uint64_t batch, int64_t step_id, int64_t attempt,
-                          enum tsk_step_status status)
-{
-    uint64_t which = tsk_mix((uint64_t)step_id) ^ (uint64_t)(attempt ? attempt : 1);
-    return hash_fact(batch, FACT_STEP, tsk_mix(which) + (uint64_t)status);
-}
-
-static void remember_step(struct tsk_reconcile *r, uint64_t batch, const struct tsk_rstep *step)
-{
-    uint32_t attempt = tsk_rstep_attempt(step);
-    if (step->status)
-        tsk_past_put(&r->facts, hash_step(batch, step->step_id, attempt, step->status), 1);
-    if (step->flags & TSK_RSTEP_PROGRESS && tsk_status_final(step->status))
-        tsk_past_put(&r->facts, hash_step(batch, step->step_id, attempt, TSK_STEP_IN_PROGRESS), 1);
-}
-
-static void remember(struct tsk_reconcile *r, const struct tsk_rbatch *batch)
-{
-    uint64_t id = hash_id(batch->id);
-    tsk_past_put(&r->batches, id, batch->revision < 65535 ? batch->revision : 65535);
-    for (size_t i = 0; i < batch->count; i++)
-        remember_step(r, id, &batch->steps[i]);
-    if (batch->completion)
-        tsk_past_put(&r->facts, hash_fact(id, FACT_COMPLETION, batch->digest), 1);
-    if (batch->receipt || !batch->late)
-        tsk_past_put(&r->facts, hash_fact(id, FACT_RECEIPT, tsk_rbatch_digest(batch)), 1);
-    if (batch->error)
-        tsk_past_put(&r->facts, hash_fact(id, FACT_ERROR, 0), 1);
+    return first_of(&r->waiting, offsetof(struct tsk_rbatch, wait_link));
 }
 
 /* --- Verdicts. */
@@ -154,29 +113,61 @@ static bool needs_receipt(const struct tsk_reconcile *r)
            (r->opts.receipts == TSK_RECEIPTS_AUTO && r->receipts_seen);
 }
 
+static void stop_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
+{
+    unlink_from(&batch->wait_link);
+    r->waiting_steps -= batch->waiting;
+    batch->waiting = 0;
+}
+
+static void take_out(struct tsk_reconcile *r, struct tsk_rbatch *batch)
+{
+    if (!*batch->id)
+        return; /* it never was in */
+    tsk_map_take(r->open, batch->id);
+    unlink_from(&batch->heard_link);
+    unlink_from(&batch->settle_link);
+    stop_waiting(r, batch);
+    if (r->last == batch)
+        r->last = NULL;
+}
+
 /* Tells the verdict on batch and lets go of it. */
 static void conclude(struct tsk_reconcile *r, struct tsk_rbatch *batch)
 {
     struct tsk_verdict verdict;
-    if (*batch->id) {
-        tsk_map_take(r->open, batch->id);
-        unlink_from(&batch->heard_link);
-        unlink_from(&batch->settle_link);
-    }
-    if (r->last == batch)
-        r->last = NULL;
+    take_out(r, batch);
     struct tsk_discrepancy *list = tsk_rbatch_verdict(batch, &r->opts, needs_receipt(r), &verdict);
     r->tell(r->ctx, &verdict);
     free(list);
     if (*batch->id)
-        remember(r, batch);
+        tsk_history_add(&r->history, batch);
     tsk_rbatch_free(batch);
+}
+
+/* Whether an agreed batch has no need of (another) receipt. */
+static bool has_receipt(const struct tsk_reconcile *r, const struct tsk_rbatch *batch)
+{
+    if (batch->receipt || r->opts.receipts == TSK_RECEIPTS_NONE)
+        return true;
+    return !needs_receipt(r) && !batch->limitless;
+}
+
+/* An agreed batch waits for its receipt, and those that wait longest make room for it. */
+static void start_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
+{
+    batch->waiting = batch->count + 1;
+    r->waiting_steps += batch->waiting;
+    move_to_end(&r->waiting, &batch->wait_link);
+    while (r->waiting_steps > WAITING_STEPS && first_waiting(r))
+        conclude(r, first_waiting(r));
 }
 
 /* News of batch are in: is it clear now, or when will it be? */
 static void consider(struct tsk_reconcile *r, struct tsk_rbatch *batch, int64_t now)
 {
-    if ((batch->receipt || !needs_receipt(r)) && tsk_rbatch_agrees(batch)) {
+    bool agreed = tsk_rbatch_agrees(batch);
+    if (agreed && has_receipt(r, batch)) {
         conclude(r, batch);
         return;
     }
@@ -184,6 +175,9 @@ static void consider(struct tsk_reconcile *r, struct tsk_rbatch *batch, int64_t 
     move_to_end(&r->heard, &batch->heard_link);
     if (batch->completion || batch->error || batch->late)
         move_to_end(&r->settling, &batch->settle_link);
+    stop_waiting(r, batch);
+    if (agreed)
+        start_waiting(r, batch);
 }
 
 void tsk_reconcile_settle(struct tsk_reconcile *r, int64_t now)
@@ -229,8 +223,8 @@ static struct tsk_rbatch *find_open(struct tsk_reconcile *r, const char *batch_i
 /* Opens a batch, or opens it again if it had its verdict. */
 static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_id)
 {
-    struct tsk_rbatch *batch = tsk_rbatch_new(batch_id, r->opts.receipts == TSK_RECEIPTS_AUTO);
-    unsigned revision = tsk_past_get(&r->batches, hash_id(batch_id));
+    struct tsk_rbatch *batch = tsk_rbatch_new(batch_id);
+    unsigned revision = tsk_history_revision(&r->history, batch_id);
     batch->late = revision > 0;
     batch->revision = revision + 1;
     tsk_map_put(r->open, batch_id, batch);
@@ -242,8 +236,8 @@ static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_
 static bool partial_known(const struct tsk_reconcile *r, const char *batch_id,
                           const struct tsk_rpartial *partial)
 {
-    return tsk_past_get(&r->facts, hash_step(hash_id(batch_id), partial->step_id, partial->attempt,
-                                             partial->status));
+    return tsk_history_knows_step(&r->history, batch_id, partial->step_id, partial->attempt,
+                                  partial->status);
 }
 
 /* Whether it contradicts what was known then. */
@@ -259,7 +253,7 @@ static bool partial_contradicts(const struct tsk_reconcile *r, const char *batch
 static bool of_the_past(struct tsk_reconcile *r, const char *batch_id)
 {
     struct tsk_rbatch *batch = find_open(r, batch_id);
-    return batch ? batch->late : tsk_past_get(&r->batches, hash_id(batch_id)) > 0;
+    return batch ? batch->late : tsk_history_revision(&r->history, batch_id) > 0;
 }
 
 static struct tsk_rbatch *get_open(struct tsk_reconcile *r, const char *batch_id)
@@ -288,7 +282,7 @@ static struct tsk_rbatch *feed_completion(struct tsk_reconcile *r, const char *b
 {
     uint64_t digest = tsk_rcompletion_digest(message);
     if (of_the_past(r, batch_id) &&
-        tsk_past_get(&r->facts, hash_fact(hash_id(batch_id), FACT_COMPLETION, digest)))
+        tsk_history_knows(&r->history, batch_id, TSK_FACT_COMPLETION, digest))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_completion(batch, message, digest);
@@ -300,8 +294,7 @@ static struct tsk_rbatch *feed_receipt(struct tsk_reconcile *r, const char *batc
 {
     r->receipts_seen = true;
     if (of_the_past(r, batch_id) &&
-        tsk_past_get(&r->facts,
-                     hash_fact(hash_id(batch_id), FACT_RECEIPT, tsk_rreceipt_digest(message))))
+        tsk_history_knows(&r->history, batch_id, TSK_FACT_RECEIPT, tsk_rreceipt_digest(message)))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_receipt(batch, message);
@@ -313,13 +306,12 @@ static struct tsk_rbatch *feed_error(struct tsk_reconcile *r, const char *batch_
                                      struct json_object *message)
 {
     if (!batch_id) {
-        struct tsk_rbatch *nameless = tsk_rbatch_new("", false);
+        struct tsk_rbatch *nameless = tsk_rbatch_new("");
         tsk_rbatch_error(nameless, message);
         conclude(r, nameless);
         return NULL;
     }
-    if (of_the_past(r, batch_id) &&
-        tsk_past_get(&r->facts, hash_fact(hash_id(batch_id), FACT_ERROR, 0)))
+    if (of_the_past(r, batch_id) && tsk_history_knows(&r->history, batch_id, TSK_FACT_ERROR, 0))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_error(batch, message);

@@ -9,12 +9,11 @@
 #include "mix.h"
 #include "tasker/clock.h"
 
-struct tsk_rbatch *tsk_rbatch_new(const char *batch_id, bool wants_limit)
+struct tsk_rbatch *tsk_rbatch_new(const char *batch_id)
 {
     struct tsk_rbatch *batch = tsk_alloc(sizeof *batch);
     strncpy(batch->id, batch_id, sizeof batch->id - 1);
     batch->revision = 1;
-    batch->wants_limit = wants_limit;
     batch->error_at = batch->published_at = batch->completed_at = batch->time_ms = -1;
     batch->told_published = -1;
     batch->told_total = batch->told_completed = batch->told_failed = batch->told_in_progress = -1;
@@ -37,13 +36,17 @@ static bool settled(const struct tsk_rbatch *batch, const struct tsk_rstep *step
 {
     if (!tsk_status_final(step->status) || tsk_rstep_gap(step))
         return false;
-    if (batch->summaries &&
-        (step->summary != step->status || tsk_rstep_match(step) != TSK_RMATCH_SAME))
+    if (batch->receipt && !(step->flags & TSK_RSTEP_PUBLISHED))
         return false;
-    if (batch->receipt)
-        return step->flags & TSK_RSTEP_PUBLISHED;
-    return !(batch->wants_limit && step->status == TSK_STEP_FAILED &&
-             step->flags & TSK_RSTEP_RETRYABLE && step->limit == UINT32_MAX);
+    return !batch->summaries ||
+           (step->summary == step->status && tsk_rstep_match(step) == TSK_RMATCH_SAME);
+}
+
+/* Whether what follows for step hangs on a limit that only a receipt can still tell. */
+static bool lacks_limit(const struct tsk_rstep *step)
+{
+    return step->status == TSK_STEP_FAILED && step->flags & TSK_RSTEP_RETRYABLE &&
+           step->limit == UINT32_MAX;
 }
 
 /* Adds (sign 1) step to what is counted, or takes it out (-1, before it is changed). */
@@ -52,6 +55,8 @@ static void count_step(struct tsk_rbatch *batch, const struct tsk_rstep *step, i
     size_t one = (size_t)sign; /* wraps around as it should */
     if (!settled(batch, step))
         batch->unsettled += one;
+    if (lacks_limit(step))
+        batch->limitless += one;
     if (step->status == TSK_STEP_COMPLETED)
         batch->completed += one;
     if (step->status == TSK_STEP_FAILED)
@@ -69,8 +74,8 @@ static void count_step(struct tsk_rbatch *batch, const struct tsk_rstep *step, i
 /* Counts anew after a change that concerns all steps. */
 static void count_all(struct tsk_rbatch *batch)
 {
-    batch->unsettled = batch->completed = batch->failed = batch->published = 0;
-    batch->summarised = batch->summary_completed = batch->summary_failed = 0;
+    batch->unsettled = batch->limitless = batch->completed = batch->failed = 0;
+    batch->published = batch->summarised = batch->summary_completed = batch->summary_failed = 0;
     for (size_t i = 0; i < batch->count; i++)
         count_step(batch, &batch->steps[i], 1);
 }
@@ -121,6 +126,16 @@ struct tsk_rstep *tsk_rbatch_step(struct tsk_rbatch *batch, int64_t step_id)
     return &batch->steps[batch->last];
 }
 
+/* Makes room for as many steps as are sure to come, and no more: many batches may be open. */
+static void expect_steps(struct tsk_rbatch *batch, struct json_object *entries)
+{
+    size_t count = entries ? json_object_array_length(entries) : 0;
+    if (batch->cap || !count)
+        return;
+    batch->steps = tsk_alloc(count * sizeof *batch->steps);
+    batch->cap = count;
+}
+
 void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_rpartial *partial)
 {
     struct tsk_rstep *step = tsk_rbatch_step(batch, partial->step_id);
@@ -156,6 +171,7 @@ void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message
     batch->completion = true;
     batch->digest = digest;
     batch->summaries |= all != NULL;
+    expect_steps(batch, all);
     for (size_t i = 0; all && i < json_object_array_length(all); i++) {
         tsk_rsummary_read(&entry, json_object_array_get_idx(all, i));
         tsk_rstep_summary(tsk_rbatch_step(batch, entry.step_id), &entry, &batch->names);
@@ -169,6 +185,7 @@ void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message)
     struct tsk_rentry entry;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         struct json_object *all = tsk_json_get(message, keys[k]);
+        expect_steps(batch, all);
         for (size_t i = 0; all && i < json_object_array_length(all); i++) {
             tsk_rreceipt_read(&entry, json_object_array_get_idx(all, i));
             tsk_rstep_publish(tsk_rbatch_step(batch, entry.step_id), &entry, &batch->names);

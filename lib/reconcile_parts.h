@@ -92,12 +92,12 @@ struct tsk_rlink {
 };
 
 struct tsk_rbatch {
-    struct tsk_rlink heard_link, settle_link; /* settle_link.next is NULL: not to settle yet */
-    int64_t heard;                            /* when the last news came */
+    struct tsk_rlink heard_link, settle_link, wait_link; /* next is NULL: in no ring */
+    size_t waiting; /* steps counted as waiting for a receipt; 0: it does not wait */
+    int64_t heard;  /* when the last news came */
     char id[TSK_ID_SIZE];
     unsigned revision; /* that its verdict will have */
     bool late;         /* it had a verdict: all that is here came after it */
-    bool wants_limit;  /* nobody but a receipt can tell whether a failure is for good */
     bool receipt, completion, summaries, completions_differ, timed_out;
     struct json_object *error; /* owned, or NULL; an empty object where the batch_error had none */
     int64_t error_at;
@@ -108,6 +108,7 @@ struct tsk_rbatch {
     size_t published, summarised, summary_completed, summary_failed;   /* steps counted */
     size_t completed, failed;                                          /* by partial results */
     size_t unsettled; /* steps about which not all agree yet */
+    size_t limitless; /* failed steps of which only a receipt can tell the retry_limit */
     struct tsk_names names;
     struct tsk_rstep *steps;
     size_t count, cap, last; /* last: index of the step touched last */
@@ -115,7 +116,7 @@ struct tsk_rbatch {
     size_t size;
 };
 
-struct tsk_rbatch *tsk_rbatch_new(const char *batch_id, bool wants_limit);
+struct tsk_rbatch *tsk_rbatch_new(const char *batch_id);
 void tsk_rbatch_free(struct tsk_rbatch *batch);
 struct tsk_rstep *tsk_rbatch_step(struct tsk_rbatch *batch, int64_t step_id); /* made if needed */
 
@@ -129,7 +130,7 @@ uint64_t tsk_rcompletion_digest(struct json_object *message);
 uint64_t tsk_rreceipt_digest(struct json_object *message);
 uint64_t tsk_rbatch_digest(const struct tsk_rbatch *batch); /* of a receipt that names its steps */
 
-/* Whether all that is known agrees, so that a verdict can be told (receipts apart). */
+/* Whether all that is known agrees, so that a verdict can be told (the receipt apart). */
 bool tsk_rbatch_agrees(const struct tsk_rbatch *batch);
 
 /* --- reconcile_step.c: one step. */
@@ -148,6 +149,22 @@ void tsk_rstep_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,
                        struct tsk_names *names);
 void tsk_rstep_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
                        struct tsk_names *names);
+
+/* --- reconcile_history.c: what is remembered of batches that had their verdict. */
+struct tsk_history {
+    struct tsk_past batches, facts;
+};
+enum tsk_fact { TSK_FACT_STEP, TSK_FACT_COMPLETION, TSK_FACT_RECEIPT, TSK_FACT_ERROR };
+void tsk_history_init(struct tsk_history *history);
+void tsk_history_fini(struct tsk_history *history);
+void tsk_history_add(struct tsk_history *history, const struct tsk_rbatch *batch);
+/* The revision of its last verdict; 0: none is known. */
+unsigned tsk_history_revision(const struct tsk_history *history, const char *batch_id);
+/* Whether a fact (what: a digest, 0 for TSK_FACT_ERROR) was known at a verdict. */
+bool tsk_history_knows(const struct tsk_history *history, const char *batch_id, enum tsk_fact fact,
+                       uint64_t what);
+bool tsk_history_knows_step(const struct tsk_history *history, const char *batch_id,
+                            int64_t step_id, int64_t attempt, enum tsk_step_status status);
 
 /* --- reconcile_verdict.c */
 

@@ -20,6 +20,9 @@
  * - incomplete: there is no completion, or of some step neither side says how it ended.
  * - timed_out: as incomplete, and a batch_error of category timeout came or opts.timeout_ms passed.
  *
+ * Batches that lack nothing but their receipt wait for it only while they have no more than 65 536
+ * steps together; then the oldest of them get their verdict without it.
+ *
  * Memory: an open batch needs about 100 bytes a step besides its texts; a finished one a few words
  * in tables of fixed size, which hold the last 65 536 batches and 262 144 facts at most (half as
  * many at least). What is older is forgotten: its late results are then those of a batch never
@@ -69,8 +72,9 @@ enum tsk_discrepancy_type {
 
 /* Which batches must have a receipt (batch_published). */
 enum tsk_receipts {
-    TSK_RECEIPTS_AUTO, /* all, from the first receipt on; where there are none at all, none.
-                        * A batch whose retries hang on the receipt's retry_limit waits for it. */
+    TSK_RECEIPTS_AUTO, /* all, from the first receipt on; where there are none at all, none. A batch
+                        * in which a failed step's retry hangs on a retry_limit that nobody but a
+                        * receipt can tell waits for one in any case. */
     TSK_RECEIPTS_ALL,
     TSK_RECEIPTS_NONE,
 };
