@@ -24,11 +24,11 @@ struct opts {
 
 static const struct opt table[] = {
     KEY('H', "handlers", "FILE", TSK_WORKER_HANDLERS, "the handler registry"),
-    KEY('w', "max-workers", "N", TSK_WORKER_MAX_WORKERS, "steps run at the same time"),
+    KEY('j', "max-workers", "N", TSK_WORKER_MAX_WORKERS, "steps run at the same time"),
     KEY(0, "queue-limit", "N", TSK_WORKER_QUEUE_LIMIT, "steps accepted and waiting"),
     KEY(0, "id", "NAME", TSK_WORKER_ID, "name of this worker; otherwise HOST-PID"),
-    KEY('b', "batch-endpoint", "ENDPOINT", TSK_ZEROMQ_BATCH_ENDPOINT, "where batches come from"),
-    KEY('r', "result-endpoint", "ENDPOINT", TSK_ZEROMQ_RESULT_ENDPOINT, "where results go"),
+    KEY(0, "batch-endpoint", "ENDPOINT", TSK_ZEROMQ_BATCH_ENDPOINT, "where batches come from"),
+    KEY(0, "result-endpoint", "ENDPOINT", TSK_ZEROMQ_RESULT_ENDPOINT, "where results go"),
     KEY(0, "step-timeout", "DURATION", TSK_WORKER_STEP_TIMEOUT,
         "time limit of a step that names none"),
     KEY(0, "kill-grace", "DURATION", TSK_WORKER_KILL_GRACE, "time between TERM and KILL"),

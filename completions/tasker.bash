@@ -38,11 +38,11 @@ _tasker_options()
 - --result-endpoint tcp' ;;
     tasker-work) echo '
 -H --handlers file
--w --max-workers arg
+-j --max-workers arg
 - --queue-limit arg
 - --id arg
--b --batch-endpoint tcp
--r --result-endpoint tcp
+- --batch-endpoint tcp
+- --result-endpoint tcp
 - --step-timeout arg
 - --kill-grace arg
 - --drain-timeout arg
