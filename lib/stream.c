@@ -26,6 +26,7 @@ struct source {
     int64_t lowest;    /* the lowest one heard while the start is not known */
     int64_t confirmed; /* the last one confirmed */
     int64_t held;      /* nothing from here on may be confirmed */
+    int64_t settled;   /* what is before it is durable elsewhere */
     int64_t heard_at;
     int64_t moved_at; /* the last request or delivery */
     int asks;         /* requests since the last delivery */
@@ -263,11 +264,21 @@ void tsk_stream_hold_none(struct tsk_stream *stream)
         ((struct source *)tsk_map_value(e))->held = INT64_MAX;
 }
 
-void tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset)
+bool tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset)
 {
     struct source *s = tsk_map_get(stream->sources, source);
-    if (s && offset < s->held)
+    if (!s || offset < s->settled)
+        return false;
+    if (offset < s->held)
         s->held = offset;
+    return true;
+}
+
+void tsk_stream_settled(struct tsk_stream *stream, const char *source, int64_t offset)
+{
+    struct source *s = tsk_map_get(stream->sources, source);
+    if (s && offset > s->settled)
+        s->settled = offset;
 }
 
 bool tsk_stream_stalled(struct tsk_stream *stream, int64_t now, struct tsk_stream_order *order)

@@ -80,8 +80,8 @@ bool collect_done(const struct collect *c);
 /* Prints one result line and takes note of it. */
 void collect_print(struct collect *c, const struct result *result, const char *data, size_t len);
 
-/* Writes out what was printed, then confirms it upstream. Returns whether anything was sent. */
-bool collect_save(struct collect *c);
+/* Writes out what was printed, then confirms it upstream. */
+void collect_save(struct collect *c);
 
 /* setup.c. Opens all that c needs for opts and conf, reading operands. Returns 0, or -1. Both ways
  * collect_close is to be called. */

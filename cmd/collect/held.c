@@ -154,8 +154,8 @@ void held_mark(const struct held *held, struct tsk_stream *stream)
         for (const struct item *item = group->first; item; item = item->next) {
             if (!item->source || (marked && strcmp(marked, item->source) == 0))
                 continue;
-            tsk_stream_hold(stream, item->source, item->offset);
-            marked = item->source;
+            if (tsk_stream_hold(stream, item->source, item->offset))
+                marked = item->source;
         }
     }
 }

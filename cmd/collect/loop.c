@@ -2,9 +2,9 @@
  *
  * The bus is read in rounds, so that a flood of results cannot keep the input waiting, nor the
  * other way round. When nothing is left to do, what was printed is written out, then confirmed
- * upstream, and missing messages are asked for; only if that sent nothing may the loop sleep: to
- * send is to use up the edge by which the bus tells that it has something to read. Time limits are
- * looked at only when the bus is empty, so that results that lie there are never late. */
+ * upstream, and missing messages are asked for. Time limits are looked at only then, so that
+ * results that lie there are never late. The bus is read last before each sleep: any other use of
+ * it, to send or to connect, can use up the edge by which it tells that there is more to read. */
 #include "collect/collect.h"
 
 #include <inttypes.h>
@@ -45,46 +45,40 @@ void collect_print(struct collect *c, const struct result *result, const char *d
     batches_note(c->batches, result, c->now);
 }
 
-static bool send_up(struct collect *c, const char *topic, const char *key,
+static void send_up(struct collect *c, const char *topic, const char *key,
                     const struct tsk_stream_order *order)
 {
     struct tsk_buf body = TSK_BUF_INIT;
     struct tsk_err err = TSK_ERR_INIT;
     tsk_buf_printf(&body, "{\"source\":\"%s\",\"%s\":%" PRId64 ",\"collector_id\":\"%s\"}",
                    order->source, key, order->offset, c->id);
-    int sent = tsk_bus_send(c->bus, topic, body.data, body.len, &err);
-    if (sent < 0)
+    if (tsk_bus_send(c->bus, topic, body.data, body.len, &err) < 0)
         diag_warn("cannot send %s: %s", topic, err.text);
     diag_debug("%s %s", topic, body.data);
     tsk_buf_fini(&body);
-    return sent > 0;
 }
 
-bool collect_save(struct collect *c)
+void collect_save(struct collect *c)
 {
     struct tsk_stream_order order;
-    bool sent = false;
     if (out_flush() < 0)
-        return false;
+        return;
     c->unsaved = false;
     c->saved_at = c->now;
     tsk_stream_hold_none(c->stream);
     held_mark(c->held, c->stream);
     while (tsk_stream_confirm(c->stream, &order))
-        sent |= send_up(c, "collected", "offset", &order);
-    return sent;
+        send_up(c, "collected", "offset", &order);
 }
 
-static bool ask_replays(struct collect *c)
+static void ask_replays(struct collect *c)
 {
     struct tsk_stream_order order;
-    bool sent = false;
     while (tsk_stream_ask(c->stream, c->now, &order))
-        sent |= send_up(c, "replay", "after", &order);
+        send_up(c, "replay", "after", &order);
     while (tsk_stream_stalled(c->stream, c->now, &order))
         diag_warn("source %s is silent and owes %" PRId64 " message%s", order.source, order.offset,
                   order.offset == 1 ? "" : "s");
-    return sent;
 }
 
 static int64_t overall_deadline(const struct collect *c)
@@ -126,15 +120,14 @@ static void wait_for_more(struct collect *c, int timeout)
     }
 }
 
-/* Nothing is at hand. Returns how long to sleep, in ms as poll(2) has it. */
-static int prepare_sleep(struct collect *c)
+/* Nothing was at hand in the last round. */
+static void idle(struct collect *c)
 {
     check_time(c);
     out_flush();
-    bool sent = ask_replays(c);
+    ask_replays(c);
     if (c->unsaved && c->now - c->saved_at >= SAVE_MS)
-        sent |= collect_save(c);
-    return sent || collect_done(c) ? 0 : tsk_left_ms(next_deadline(c));
+        collect_save(c);
 }
 
 /* Much is at hand, perhaps for long. */
@@ -159,17 +152,17 @@ static enum tsk_exit end_status(const struct collect *c)
 
 enum tsk_exit collect_run(struct collect *c)
 {
+    bool busy = true;
     while (!collect_done(c)) {
         c->now = tsk_now_ms();
-        size_t frames = receive(c, FRAMES_A_ROUND);
         bool lines = input_pump(c);
-        int timeout = 0;
-        if (frames || lines)
+        if (busy)
             keep_up(c);
         else
-            timeout = prepare_sleep(c);
+            idle(c);
+        busy = receive(c, FRAMES_A_ROUND) > 0 || lines;
         if (!collect_done(c))
-            wait_for_more(c, timeout);
+            wait_for_more(c, busy ? 0 : tsk_left_ms(next_deadline(c)));
     }
     collect_save(c);
     if (!c->opts->follow)

@@ -30,13 +30,15 @@ static void read_place(struct incoming *in, struct json_object *message)
 
 static void take_status(struct incoming *in, struct json_object *message)
 {
-    int64_t oldest = 0;
+    int64_t oldest = 0, unconfirmed = 0;
     if (!in->source)
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
     report_lost(in->c, in->source,
                 tsk_stream_status(in->c->stream, in->source, in->offset, oldest, in->c->now));
+    if (tsk_json_int(message, "unconfirmed", &unconfirmed) == 1)
+        tsk_stream_settled(in->c->stream, in->source, unconfirmed);
 }
 
 static bool is_next(struct incoming *in)

@@ -58,9 +58,14 @@ bool tsk_stream_ask(struct tsk_stream *stream, int64_t now, struct tsk_stream_or
 bool tsk_stream_confirm(struct tsk_stream *stream, struct tsk_stream_order *order);
 
 /* Messages that were delivered but are not durable yet: nothing from offset on is confirmed. The
- * caller tells all such places anew before tsk_stream_confirm: _hold_none, then _hold for each. */
+ * caller tells all such places anew before tsk_stream_confirm: _hold_none, then _hold for each,
+ * which returns whether that holds anything back: not what is settled, or of a source unknown. */
 void tsk_stream_hold_none(struct tsk_stream *stream);
-void tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset);
+bool tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset);
+
+/* All that source sent before offset is known to be durable elsewhere (the worker_status'
+ * "unconfirmed"). It never goes back. */
+void tsk_stream_settled(struct tsk_stream *stream, const char *source, int64_t offset);
 
 /* Gives the next source that owes messages and has fallen silent, each once a silence; offset is
  * the number of messages owed. Returns false when there is none. */

@@ -114,9 +114,13 @@ static void test_confirm_again_and_hold(void)
     for (int64_t i = 1; i <= 9; i++)
         message(s, i, 0);
     tsk_stream_hold_none(s);
-    tsk_stream_hold(s, "w", 7);
-    tsk_stream_hold(s, "w", 5);
-    tsk_stream_hold(s, "nobody", 1);
+    tsk_stream_settled(s, "w", 4);
+    tsk_stream_settled(s, "w", 2);
+    tsk_stream_settled(s, "nobody", 2);
+    CHECK(tsk_stream_hold(s, "w", 7));
+    CHECK(tsk_stream_hold(s, "w", 5));
+    CHECK(!tsk_stream_hold(s, "w", 3));
+    CHECK(!tsk_stream_hold(s, "nobody", 1));
     CHECK_INT(confirmed(s), 4);
     CHECK_INT(confirmed(s), -1);
     tsk_stream_hold_none(s);
