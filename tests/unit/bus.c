@@ -1,6 +1,8 @@
 /* The sockets at work: who joins and leaves, what goes down and up, in every direction of bind and
  * connect, with peers of our own and with plain ones. */
 #define _POSIX_C_SOURCE 200809L
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "bus_peers.h"
@@ -269,12 +271,21 @@ static void test_big_messages(void)
     tsk_conf_free(conf);
 }
 
+static bool have_ipv6(void)
+{
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_STREAM, 0);
+    bool have = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+    if (fd >= 0)
+        close(fd);
+    return have;
+}
+
 /* The other kinds of endpoint. */
 static void test_ipc_and_ipv6(void)
 {
     struct tsk_conf *conf = test_conf();
     char folder[] = "/tmp/tasker-bus.XXXXXX", ipc[64];
-    struct tsk_err err = TSK_ERR_INIT;
     CHECK(mkdtemp(folder) != NULL);
     snprintf(ipc, sizeof ipc, "ipc://%s/steps", folder);
     struct tsk_bus *sender = open_at(conf, TSK_STEPS, TSK_SENDER, true, ipc);
@@ -284,8 +295,8 @@ static void test_ipc_and_ipv6(void)
     tsk_bus_close(receiver);
     tsk_bus_close(sender);
     CHECK(rmdir(folder) == 0); /* the socket is gone too */
-    sender = tsk_bus_open_at(conf, TSK_STEPS, TSK_SENDER, true, "tcp://[::1]:*", &err);
-    if (sender) { /* else this machine has no IPv6 */
+    if (have_ipv6()) {
+        sender = open_at(conf, TSK_STEPS, TSK_SENDER, true, "tcp://[::1]:*");
         CHECK(strncmp(tsk_bus_endpoint(sender), "tcp://[::1]:", 12) == 0);
         receiver = open_at(conf, TSK_STEPS, TSK_RECEIVER, false, tsk_bus_endpoint(sender));
         exchange(sender, receiver);

@@ -118,38 +118,40 @@ static void test_kill_children(void)
     close(safe);
 }
 
+/* Starts a process that starts another one, which waits for input from in and holds out. */
+static pid_t start_parent(int in, int out)
+{
+    pid_t parent = fork();
+    if (parent != 0)
+        return parent;
+    char *argv[] = {"sh", "-c", "echo; exec cat", NULL};
+    struct tsk_spawn spawn = {argv, environ, NULL, {in, out, 2, -1}};
+    if (tsk_os_spawn(&spawn) < 0)
+        _exit(1);
+    close(out);
+    for (;;)
+        pause();
+}
+
 /* A parent that is killed takes what it has started with it. */
 static void test_death_of_parent(void)
 {
-    int ends[2];
-    CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    if (!tsk_os_adopt_orphans()) { /* no such thing here */
-        close(ends[0]);
-        close(ends[1]);
-        return;
-    }
-    pid_t parent = fork();
-    if (parent == 0) {
-        int in[2];
-        char *argv[] = {"sh", "-c", "echo; exec cat", NULL};
-        if (pipe2(in, O_CLOEXEC) != 0)
-            _exit(1);
-        struct tsk_spawn spawn = {argv, environ, NULL, {in[0], ends[1], 2, -1}};
-        if (tsk_os_spawn(&spawn) < 0)
-            _exit(1);
-        close(ends[1]);
-        for (;;)
-            pause();
-    }
-    close(ends[1]);
+    int in[2], out[2];
     char c;
-    CHECK(read(ends[0], &c, 1) == 1);
+    if (!tsk_os_adopt_orphans()) /* no such thing here */
+        return;
+    CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
+    pid_t parent = start_parent(in[0], out[1]);
+    close(in[0]);
+    close(out[1]);
+    CHECK(read(out[0], &c, 1) == 1);
     kill(parent, SIGKILL);
     CHECK(waitpid(parent, NULL, 0) == parent);
-    CHECK(ended(ends[0]));
+    CHECK(ended(out[0]));
+    close(in[1]);
     while (waitpid(-1, NULL, 0) > 0)
         ;
-    close(ends[0]);
+    close(out[0]);
 }
 
 static void test_port_holder(void)
@@ -169,7 +171,13 @@ static void test_port_holder(void)
         CHECK_STR(text, want);
     else
         CHECK(!tsk_os_adopt_orphans()); /* only OS=posix does not know */
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(connect(client, (struct sockaddr *)&at, len) == 0);
+    int accepted = accept(fd, NULL, NULL);
     close(fd);
+    CHECK(!tsk_os_port_holder(port, text, sizeof text)); /* a mere connection is no holder */
+    close(client);
+    close(accepted);
 }
 
 int main(void)

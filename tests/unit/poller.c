@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tasker/clock.h"
 #include "tasker/os.h"
 
 #include "check.h"
@@ -33,11 +34,13 @@ static void test_poller_pipe(void)
     CHECK_INT(wait_for(poller, 0, &tags[1]), TSK_WRITE);
     CHECK(write(ends[1], "x", 1) == 1);
     CHECK_INT(wait_for(poller, PATIENCE_MS, &tags[0]), TSK_READ);
+    tsk_poller_set(poller, ends[1], 0, NULL);
     tsk_poller_set(poller, ends[0], 0, NULL);
-    CHECK_INT(wait_for(poller, 0, &tags[0]), 0);
+    int64_t start = tsk_now_ms();
+    CHECK_INT(wait_for(poller, 30, &tags[0]), 0);
+    CHECK(tsk_now_ms() - start >= 25); /* it does not even wake */
     tsk_poller_set(poller, ends[0], TSK_READ, &tags[0]);
     CHECK_INT(wait_for(poller, 0, &tags[0]), TSK_READ);
-    tsk_poller_set(poller, ends[1], 0, NULL);
     close(ends[1]);
     char c;
     CHECK(read(ends[0], &c, 1) == 1);
