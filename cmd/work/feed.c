@@ -12,6 +12,7 @@
 #define REPLAY_AT_ONCE 256 /* messages a turn of the loop and replay */
 #define REPLAY_AHEAD 5000  /* messages beyond what the collector has confirmed */
 #define REPLAYS_MOST 64
+#define COLLECTORS_MOST 1024
 
 /* A replay under way. */
 struct replay {
@@ -148,6 +149,8 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
             end_replay(feed, find_replay(feed, name));
             return;
         }
+        if (tsk_outbox_collectors(feed->outbox) >= COLLECTORS_MOST)
+            return; /* whoever that is, they can still listen */
         diag_info("collector %s is there", name);
         tsk_outbox_join(feed->outbox, name);
         feed_status(work, topic);

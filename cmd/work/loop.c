@@ -138,8 +138,8 @@ static enum tsk_exit ending(struct work *work)
     feed_status(work, NULL);
     if (!unconfirmed || (feed_has_subscriber(work) && !feed_has_collector(work)))
         return TSK_OK;
-    diag_error("%lld results were confirmed by no collector and are lost with this worker",
-               (long long)unconfirmed);
+    diag_error("%lld results are not confirmed by %s and may be lost with this worker",
+               (long long)unconfirmed, feed_has_collector(work) ? "all collectors" : "a collector");
     return TSK_TEMPFAIL;
 }
 
