@@ -18,7 +18,7 @@ by_help() {
     "$1" --help | sed -nE 's/^  (-(.), |    )--([a-z0-9-]+).*/\2 \3/p' | sed 's/^ /- /' | sort
 }
 
-by_page() { # .It Fl f , Fl -format Ar FORMAT
+by_page() { # .It Fl f , Fl -format Ar FORMAT; those that all programs have may be in tasker.7 alone
     awk '/^\.It Fl/ {
         letter = "-"
         name = ""
@@ -26,7 +26,7 @@ by_page() { # .It Fl f , Fl -format Ar FORMAT
             if ($i == "Fl" && $(i + 1) ~ /^-/) name = substr($(i + 1), 2)
             else if ($i == "Fl") letter = $(i + 1)
         print letter, name
-    }' "$ROOT/cmd/$1.1" | sort
+    }' "$ROOT/cmd/$1.1" "$ROOT/cmd/tasker.7" | sort -u
 }
 
 by_bash() { # what really is completed after "-"; a letter stands before its name
@@ -86,7 +86,7 @@ compare() {
             IFS='|' read -r letter name arg <<<"${line//$'\t'/|}"
             [ -n "$arg" ] || continue
             grep -qE -e "--$name $arg( |\$)" help || { echo "$program --help: --$name lacks $arg"; bad=1; }
-            grep -qE "^\.It Fl .*-$name( Ns)?( =)?( Ns)? Ar $arg" "$ROOT/cmd/$program.1" ||
+            grep -qEs "^\.It Fl .*-$name( Ns)?( =)?( Ns)? Ar $arg" "$ROOT/cmd/$program.1" "$ROOT/cmd/tasker.7" ||
                 { echo "$program.1: --$name lacks $arg"; bad=1; }
         done < <("$program" --dump-options)
     done
@@ -139,6 +139,7 @@ compare() {
     for page in "$ROOT"/cmd/*.[17]; do
         mandoc -Tlint -Wwarning "$page" || bad=1
         case $page in *.7) continue ;; esac
+        grep -q '^\.Xr tasker 7' "$page" || { echo "$page: no reference to tasker(7)"; bad=1; }
         for section in NAME SYNOPSIS DESCRIPTION "EXIT STATUS" EXAMPLES "SEE ALSO"; do
             grep -q "^\.Sh $section\$" "$page" || { echo "$page: no $section"; bad=1; }
         done
