@@ -165,6 +165,8 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
     struct tsk_err err;
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
     const char *batch_id = tsk_json_str(json, "batch_id");
+    if (!json && frame->whole)
+        tsk_err_set(&err, TSK_DATA, "message of %zu bytes is over max_message_bytes", frame->whole);
     if (!json) {
         reject(work, frame->topic, "", err.text, "InvalidBatch", "validation");
     } else if (!batch_id || !tsk_name_valid(batch_id)) {
