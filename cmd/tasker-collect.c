@@ -18,9 +18,9 @@
 static const struct opt table[] = {
     {'a', "all", NULL, OPT_FLAG, offsetof(struct options, all),
      "print the results of batches without a receipt too", 0, 0, NULL},
-    {'f', "follow", NULL, OPT_FLAG, offsetof(struct options, follow),
+    {'F', "follow", NULL, OPT_FLAG, offsetof(struct options, follow),
      "print everything and go on until stopped", 0, 0, NULL},
-    {'n', "count", "N", OPT_INT, offsetof(struct options, count),
+    {'N', "count", "N", OPT_INT, offsetof(struct options, count),
      "print everything and end after N results", 1, INT64_MAX, NULL},
     {'t', "timeout", "DURATION", OPT_DURATION, offsetof(struct options, timeout),
      "give a batch up so long after its receipt", 1, YEAR_MS, NULL},

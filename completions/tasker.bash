@@ -7,8 +7,8 @@ _tasker_options()
     case $1 in
     tasker-collect) echo '
 -a --all
--f --follow
--n --count arg
+-F --follow
+-N --count arg
 -t --timeout arg
 - --status
 - --strict

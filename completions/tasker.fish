@@ -12,8 +12,8 @@ for program in tasker-collect tasker-publish tasker-reconcile tasker-status task
 end
 
 complete -c tasker-collect -s a -l all -d 'Print the results of batches without a receipt too'
-complete -c tasker-collect -s f -l follow -d 'Print everything and go on until stopped'
-complete -c tasker-collect -s n -l count -x -d 'Print everything and end after N results'
+complete -c tasker-collect -s F -l follow -d 'Print everything and go on until stopped'
+complete -c tasker-collect -s N -l count -x -d 'Print everything and end after N results'
 complete -c tasker-collect -s t -l timeout -x -d 'Give a batch up so long after its receipt'
 complete -c tasker-collect -l status -d 'Print status messages of workers too'
 complete -c tasker-collect -l strict -d 'End with 65 if any message could not be read'
