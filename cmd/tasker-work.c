@@ -177,7 +177,7 @@ static int open_sockets(struct work *work, struct tsk_err *err)
     work->result_endpoint = told_endpoint(work->results);
     strcat(strcat(topic, work->id), " ");
     tsk_bus_subscribe(work->steps, topic);
-    tsk_bus_subscribe(work->steps, "steps ");
+    tsk_bus_subscribe(work->steps, "steps");
     work->state = WORK_READY;
     diag_info("worker %s is ready: batches from %s, results at %s", work->id,
               tsk_bus_endpoint(work->steps), tsk_bus_endpoint(work->results));

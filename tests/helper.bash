@@ -217,7 +217,7 @@ run_case_table() {
     local program=$1 line name args input want text rest cases=0 bad=0
     while IFS= read -r line; do
         case $line in '' | '#'*) continue ;; esac
-        rest=$line
+        rest="$line " # so that a line may end in |
         name=$(field "$rest" 1) args=$(field "$rest" 2) input=$(field "$rest" 3)
         want=$(field "$rest" 4) text=$(field "$rest" 5)
         cases=$((cases + 1))

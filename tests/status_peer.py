@@ -83,7 +83,7 @@ def pub():
 
 def sub():
     sock = zsocket(zmq.SUB)
-    for topic in (b"steps ", b"worker.w9 "):
+    for topic in (b"steps", b"worker.w9 "):
         sock.setsockopt(zmq.SUBSCRIBE, topic)
     sock.bind(endpoint)
     stay(sock)
@@ -104,11 +104,11 @@ def connected(topics):
 
 
 def worker():
-    stay(connected([b"steps ", b"worker.w2 "]))
+    stay(connected([b"steps", b"worker.w2 "]))
 
 
 def plain():
-    stay(connected([b"steps "]))
+    stay(connected([b"steps"]))
 
 
 def raw(talk):

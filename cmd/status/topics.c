@@ -1,5 +1,5 @@
 /* What subscriptions tell of who is there (PROTOCOL section 2): "worker.ID " is a registered
- * worker, "collector.ID " a collector that confirms; "steps " beyond the workers' own is a plain
+ * worker, "collector.ID " a collector that confirms; "steps" beyond the workers' own is a plain
  * subscriber, as is any other topic. */
 #include "status/topics.h"
 
@@ -70,14 +70,14 @@ static long add_names(const struct topics *topics, const char *prefix, const cha
     return found;
 }
 
-/* Adds the topics that belong to nobody by name; "steps " without those of the workers. */
+/* Adds the topics that belong to nobody by name; "steps" without those of the workers. */
 static void add_plain(const struct topics *topics, long workers, struct tsk_buf *text)
 {
     struct tsk_map_entry *entry = tsk_map_first(topics->map);
     bool first = true;
     for (; entry; entry = tsk_map_next(entry)) {
         const char *topic = tsk_map_key(entry);
-        long n = count_of(entry) - (strcmp(topic, "steps ") == 0 ? workers : 0);
+        long n = count_of(entry) - (strcmp(topic, "steps") == 0 ? workers : 0);
         if (n <= 0 || !strncmp(topic, WORKER, strlen(WORKER)) ||
             !strncmp(topic, COLLECTOR, strlen(COLLECTOR)))
             continue;

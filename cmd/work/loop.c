@@ -26,7 +26,7 @@ static void begin_draining(struct work *work, int64_t now)
     strcat(strcat(topic, work->id), " ");
     work->state = WORK_DRAINING;
     tsk_bus_unsubscribe(work->steps, topic);
-    tsk_bus_unsubscribe(work->steps, "steps ");
+    tsk_bus_unsubscribe(work->steps, "steps");
     diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
               work->queue.count);
     stop_queued(work);
