@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 
@@ -262,18 +263,16 @@ static struct tsk_rbatch *get_open(struct tsk_reconcile *r, const char *batch_id
     return batch ? batch : open_batch(r, batch_id);
 }
 
-static struct tsk_rbatch *feed_partial(struct tsk_reconcile *r, const char *batch_id,
-                                       struct json_object *message)
+static struct tsk_rbatch *feed_partial(struct tsk_reconcile *r, const struct tsk_rpartial *partial)
 {
-    struct tsk_rpartial partial;
-    tsk_rpartial_read(&partial, message);
+    const char *batch_id = partial->batch_id;
     bool past = of_the_past(r, batch_id);
-    if (past && partial_known(r, batch_id, &partial))
+    if (past && partial_known(r, batch_id, partial))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
-    tsk_rbatch_partial(batch, &partial);
-    if (past && partial_contradicts(r, batch_id, &partial))
-        tsk_rbatch_step(batch, partial.step_id)->flags |= TSK_RSTEP_CONFLICT;
+    tsk_rbatch_partial(batch, partial);
+    if (past && partial_contradicts(r, batch_id, partial))
+        tsk_rbatch_step(batch, partial->step_id)->flags |= TSK_RSTEP_CONFLICT;
     return batch;
 }
 
@@ -328,10 +327,12 @@ static int feed_result(void *ctx, enum tsk_type type, struct json_object *messag
     struct feed *feed = ctx;
     const char *batch_id = tsk_json_str(message, "batch_id");
     struct tsk_rbatch *batch = NULL;
+    struct tsk_rpartial partial;
     (void)changed;
-    if (type == TSK_TYPE_PARTIAL)
-        batch = feed_partial(feed->r, batch_id, message);
-    else if (type == TSK_TYPE_COMPLETION)
+    if (type == TSK_TYPE_PARTIAL) {
+        tsk_rpartial_read(&partial, message);
+        batch = feed_partial(feed->r, &partial);
+    } else if (type == TSK_TYPE_COMPLETION)
         batch = feed_completion(feed->r, batch_id, message);
     else if (type == TSK_TYPE_ERROR)
         batch = feed_error(feed->r, batch_id, message);
@@ -347,6 +348,32 @@ static bool is_older(struct json_object *message)
            tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
 }
 
+/* The bulk of all input: a partial result of tasker's own workers. False if it is not one. */
+static bool feed_usual(struct tsk_reconcile *r, struct json_object *message, int64_t now)
+{
+    struct tsk_rpartial partial;
+    if (!tsk_rpartial_scan(&partial, message))
+        return false;
+    bool same = r->last && strcmp(r->last->id, partial.batch_id) == 0;
+    if (!same && !tsk_name_valid(partial.batch_id))
+        return false;
+    struct tsk_rbatch *batch = feed_partial(r, &partial);
+    if (batch)
+        consider(r, batch, now);
+    return true;
+}
+
+static int feed_published(struct tsk_reconcile *r, struct json_object *message, int64_t now,
+                          struct tsk_err *err)
+{
+    if (tsk_rreceipt_check(message, err))
+        return -1;
+    struct tsk_rbatch *batch = feed_receipt(r, tsk_json_str(message, "batch_id"), message);
+    if (batch)
+        consider(r, batch, now);
+    return 1;
+}
+
 int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int64_t now,
                        struct tsk_err *err)
 {
@@ -354,16 +381,14 @@ int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int
     enum tsk_type type = tsk_type_of(message);
     switch (type) {
     case TSK_TYPE_PARTIAL:
+        if (feed_usual(r, message, now))
+            return 1;
+        /* fall through */
     case TSK_TYPE_COMPLETION:
     case TSK_TYPE_ERROR:
         return tsk_result_normalise("", message, feed_result, &feed, err) ? -1 : 1;
     case TSK_TYPE_PUBLISHED:
-        if (tsk_rreceipt_check(message, err))
-            return -1;
-        struct tsk_rbatch *batch = feed_receipt(r, tsk_json_str(message, "batch_id"), message);
-        if (batch)
-            consider(r, batch, now);
-        return 1;
+        return feed_published(r, message, now, err);
     default:
         if (!is_older(message))
             return 0;

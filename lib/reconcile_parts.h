@@ -30,6 +30,7 @@ unsigned tsk_past_get(const struct tsk_past *past, uint64_t hash);       /* 0: n
 
 /* --- reconcile_read.c: messages as plain values. Texts are borrowed from the message. */
 struct tsk_rpartial {
+    const char *batch_id;
     int64_t step_id, task_id;  /* 0: not told */
     int64_t attempt, sequence; /* 0: not told */
     int64_t time_ms;           /* -1: not told */
@@ -41,6 +42,9 @@ struct tsk_rpartial {
     const char *step_name, *worker_id, *category; /* or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
+/* The same for a message that did not go through tsk_result_normalise, and several times faster;
+ * false if it has to, since something in it is unusual or wrong (batch_id is not looked at). */
+bool tsk_rpartial_scan(struct tsk_rpartial *partial, struct json_object *message);
 
 /* One entry of a completion (status) or of a receipt (limit, task_id, step_name). */
 struct tsk_rentry {
