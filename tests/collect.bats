@@ -156,7 +156,7 @@ END
 s = w.send
 s('partial_result {"batch_id":"b1" , "step_id":1,"status":"completed","message_type":"partial_result","x":1.50}')
 s('partial_result', '{"batch_id":"b1", "step_id":2, "status":"failed", "message_type":"partial_result"}')
-s('batch_completion {"batch_id":"b1","message_type":"batch_completion"}')
+s('batch_completion {"message_type":"batch_completion",\n"batch_id":"b1"}\n')
 w.until(lambda: not w.joined)
 END
     run -0 timeout 20 tasker-collect receipt
@@ -164,6 +164,7 @@ END
     [ "${lines[1]}" = '{"message_type": "other",   "kept":1}' ]
     [ "${lines[2]}" = '{"batch_id":"b1" , "step_id":1,"status":"completed","message_type":"partial_result","x":1.50}' ]
     [ "${lines[3]}" = '{"batch_id":"b1", "step_id":2, "status":"failed", "message_type":"partial_result"}' ]
+    [ "${lines[4]}" = '{"message_type":"batch_completion","batch_id":"b1"}' ] # the only one on two lines
     [ "${#lines[@]}" -eq 5 ]
     finish_with 0 w
 }

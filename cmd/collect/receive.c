@@ -71,6 +71,13 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     return collect_done(c);
 }
 
+/* On its own topic, or among the messages that are for this collector alone. */
+static bool is_status(const char *topic, struct json_object *message)
+{
+    return !strcmp(topic, "worker_status") ||
+           (!strncmp(topic, "collector.", 10) && tsk_type_of(message) == TSK_TYPE_WORKER);
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
     struct tsk_err err = TSK_ERR_INIT;
@@ -81,7 +88,7 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
         return;
     }
     read_place(&in, message);
-    bool status = tsk_type_of(message) == TSK_TYPE_WORKER || !strcmp(frame->topic, "worker_status");
+    bool status = is_status(frame->topic, message);
     if (status)
         take_status(&in, message);
     c->unsaved |= in.source != NULL;
