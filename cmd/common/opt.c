@@ -3,6 +3,7 @@
  * order on top of it. */
 #include "common/opt.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -269,11 +270,22 @@ static void check_operands(const struct program *program, size_t count, char **o
     }
 }
 
+/* Whoever started us may have closed stdin, stdout or stderr. The next file opened would then take
+ * its place; so something does that fails when it is used. */
+static void fill_closed_fds(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int opt_parse(const struct program *program, int argc, char **argv, void *opts,
               struct tsk_conf **conf)
 {
     struct parse parse = {.program = program, .opts = opts};
     diag_name(program->name);
+    fill_closed_fds();
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error like any other: see out.h */
     collect(&parse, argc, argv);
     apply(&parse);
