@@ -58,7 +58,8 @@ static enum tsk_exit status_of(const struct tsk_verdict *verdict)
 static void add_totals(struct totals *totals, const struct tsk_verdict *verdict)
 {
     totals->verdicts[verdict->kind]++;
-    totals->steps += verdict->total;
+    if (totals->steps < INT64_MAX - verdict->total) /* a peer may claim any number of steps */
+        totals->steps += verdict->total;
     totals->completed += verdict->completed;
     totals->failed += verdict->failed;
     totals->retry += verdict->retry;

@@ -289,6 +289,19 @@ EOF
     diff want <(echo "$output")
 }
 
+@test "reconcile: claims of absurd size are told, and break nothing" {
+    for b in x y; do
+        echo "{${C/\"b\"/\"$b\"},\"total_steps\":9223372036854775807}"
+        echo "{${P/\"b\"/\"$b\"},\"step_id\":9223372036854775807,\"attempt\":9223372036854775806,\"status\":\"failed\",\"retryable\":true,\"timestamp\":\"9999-12-31T23:59:59Z\"}"
+    done >in
+    reconcile in
+    [ "$status" -eq 75 ]
+    jq -e '.counts.missing == 9223372036854775806' <<<"$output" >/dev/null || echo "$output"
+    reconcile --format=text in
+    [ "$status" -eq 75 ]
+    has 9223372036854775807 "$output"
+}
+
 @test "reconcile: a verdict comes at once, before the end of the input" {
     mkfifo in
     spawn rec bash -c 'exec tasker-reconcile <in'
