@@ -296,7 +296,6 @@ EOF
     done >in
     reconcile in
     [ "$status" -eq 75 ]
-    jq -e '.counts.missing == 9223372036854775806' <<<"$output" >/dev/null || echo "$output"
     reconcile --format=text in
     [ "$status" -eq 75 ]
     has 9223372036854775807 "$output"
