@@ -24,7 +24,7 @@ static const struct opt table[] = {
     {'d', "batch-delay", "DURATION", OPT_DURATION, offsetof(struct opts, batch_delay),
      "send a batch of single steps this long after its first one [100ms]", 0, 86400000, NULL},
     {'w', "wait", "DURATION", OPT_KEY, TSK_ZEROMQ_WAIT,
-     "how long to wait for the port, and for a worker [30s]", 0, 0, NULL},
+     "how long to wait for the port, and for a worker", 0, 0, NULL},
     {'W', "workers", "N", OPT_INT, offsetof(struct opts, workers),
      "wait for so many registered workers before the first batch", 1, 100000, NULL},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,

@@ -57,15 +57,20 @@ static void add_parcel(struct post *post, struct parcel *parcel)
     tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
 }
 
-/* Reads while there is something to read and room for it. Returns whether there may be more. */
-static bool read_input(struct post *post)
+/* Whether there is room for input, and some that need not be waited for. */
+static bool can_read(const struct post *post)
+{
+    return !post->input_ended && !post->input_wanted && !out_failed() &&
+           !tsk_dispatch_full(post->dispatch);
+}
+
+/* Reads while there is something to read and room for it. */
+static void read_input(struct post *post)
 {
     struct tsk_lines *lines = source_lines(post->source);
     struct parcel *parcel;
     post->input_wanted = false;
-    for (int i = 0; i < LINES_AT_ONCE; i++) {
-        if (post->input_ended || out_failed() || tsk_dispatch_full(post->dispatch))
-            return false;
+    for (int i = 0; i < LINES_AT_ONCE && can_read(post); i++) {
         switch (source_next(post->source, tsk_now_ms(), &parcel)) {
         case SOURCE_PARCEL:
             add_parcel(post, parcel);
@@ -76,15 +81,12 @@ static bool read_input(struct post *post)
             post->input_ended = true;
             break;
         case SOURCE_MORE:
-            if (!tsk_lines_regular(lines)) {
-                post->input_wanted = true;
-                return false;
-            }
-            tsk_lines_fill(lines);
+            post->input_wanted = !tsk_lines_regular(lines);
+            if (!post->input_wanted)
+                tsk_lines_fill(lines);
             break;
         }
     }
-    return true;
 }
 
 /* Sends one batch as dispatch wants it. */
@@ -192,10 +194,11 @@ static bool turn(struct post *post)
 {
     if (!open_bus(post, tsk_now_ms()))
         return false;
-    bool busy = read_input(post);
-    busy |= post_receive(post);
+    read_input(post);
+    post_receive(post);
     act_all(post);
-    busy |= post_receive(post); /* sending may have used up the sign that something came */
+    /* sending may have used up the sign that something came */
+    bool busy = post_receive(post) || can_read(post);
     if (post->input_ended && !tsk_dispatch_count(post->dispatch))
         return false;
     if (!busy && out_flush() < 0) {
