@@ -38,11 +38,16 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Whether text may hold an integer of 19 digits or more: any run of 19 covers one of these. */
+/* Whether text may hold an integer of 19 digits or more: any such run covers one of the places. */
 static bool maybe_long(const char *text, size_t len)
 {
     for (size_t i = 18; i < len; i += 19) {
-        if (is_digit(text[i]))
+        size_t from = i, to = i;
+        while (to < len && is_digit(text[to]))
+            to++;
+        while (to > i && from && is_digit(text[from - 1]))
+            from--;
+        if (to - from >= 19)
             return true;
     }
     return false;
