@@ -27,7 +27,7 @@ static void name_unread(struct post *post)
     struct tsk_lines *lines = source_lines(post->source);
     struct parcel *parcel;
     enum source_state state;
-    while ((state = source_next(post->source, INT64_MAX, &parcel)) != SOURCE_END) {
+    while ((state = source_next(post->source, tsk_now_ms(), &parcel)) != SOURCE_END) {
         if (state == SOURCE_PARCEL) {
             name_held(NULL, parcel, NULL, 0);
             parcel_free(parcel);
