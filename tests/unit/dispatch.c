@@ -316,7 +316,7 @@ static void test_each_batch(void)
 enum { WORKERS = 5, BATCHES = 300, ROUNDS = 40 };
 
 struct batch {
-    char id[8];
+    char id[16];
     bool ended;
     unsigned has;     /* workers that have it and did not answer, by bit */
     unsigned refused; /* workers that said no */
