@@ -9,6 +9,7 @@
 
 enum {
     TTL_MAX_MS = 6553599, /* the wire has 16 bits of tenths of a second */
+    RECEIVER_LINGER_MS = 200,
     BACKLOG = 1024,       /* hundreds of workers may connect at the same moment */
     HUGE_BYTES = 1 << 30, /* a peer that we went to may send so much at a time; see set_longest */
     HUGE_FACTOR = 4,      /* of the limit: what a peer that came to us may send */
@@ -52,13 +53,21 @@ static int set_sender(void *socket, enum tsk_channel channel)
     return rc;
 }
 
+/* A receiver says little, and where it lingers its peer is gone as a rule: an endpoint that nobody
+ * listens at would hold each end up for the whole time. */
+static int set_linger(void *socket, int64_t linger, enum tsk_side side)
+{
+    bool brief = side == TSK_RECEIVER && linger > RECEIVER_LINGER_MS;
+    return set_int(socket, ZMQ_LINGER, brief ? RECEIVER_LINGER_MS : linger);
+}
+
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
                     enum tsk_side side, bool binds, struct tsk_err *err)
 {
     int rc = set_longest(socket, tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), binds);
     rc |= set_int(socket, ZMQ_SNDHWM, tsk_conf_int(conf, TSK_ZEROMQ_SEND_HWM));
     rc |= set_int(socket, ZMQ_RCVHWM, tsk_conf_int(conf, TSK_ZEROMQ_RECV_HWM));
-    rc |= set_int(socket, ZMQ_LINGER, tsk_conf_int(conf, TSK_ZEROMQ_LINGER));
+    rc |= set_linger(socket, tsk_conf_int(conf, TSK_ZEROMQ_LINGER), side);
     rc |= set_int(socket, ZMQ_RECONNECT_IVL, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MIN));
     rc |= set_int(socket, ZMQ_RECONNECT_IVL_MAX, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX));
     rc |= set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
