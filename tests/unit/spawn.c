@@ -157,7 +157,12 @@ static void test_spawn_group_and_signals(void)
     char *end;
     long group = strtol(text.data, &end, 10);
     CHECK(group > 0 && group == strtol(end, NULL, 10)); /* it leads its own group */
-    CHECK_INT(run_shell("grep -E '^Sig(Ign|Blk)' /proc/self/status | cut -f2", NULL, &text), 0);
+    /* glibc's posix_spawn, which make uses, leaves its own two signals (32, 33) ignored */
+    CHECK_INT(
+        run_shell(
+            "grep -E '^Sig(Ign|Blk)' /proc/self/status | cut -f2 | sed s/00000001800/00000000000/",
+            NULL, &text),
+        0);
     CHECK_STR(text.data, "0000000000000000\n0000000000000000\n");
     int status = run_shell("kill -TERM $$", NULL, &text);
     CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
