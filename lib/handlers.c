@@ -145,7 +145,7 @@ static int read_document(struct reading *reading, struct tsk_err *err)
 {
     yaml_node_t *root = yaml_document_get_root_node(reading->document);
     if (root && root->type != YAML_MAPPING_NODE)
-        return bad(reading, 1, err, "a handler registry must be a mapping");
+        return bad(reading, tsk_yaml_line(root), err, "a handler registry must be a mapping");
     if (root && tsk_yaml_each(reading->path, reading->document, root, read_top, reading, err) < 0)
         return -1;
     if (!reading->handlers->count)
