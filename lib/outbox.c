@@ -15,6 +15,11 @@ struct message {
     int64_t time; /* when it was added */
 };
 
+struct collector {
+    int64_t confirmed;
+    int connections; /* a new one may come before the old one is known to be dead */
+};
+
 struct tsk_outbox {
     struct message *ring;
     size_t size;          /* a power of two */
@@ -22,7 +27,7 @@ struct tsk_outbox {
     int64_t confirmed;    /* the highest offset that was ever confirmed by all there */
     int64_t bytes, lost;
     int64_t limit, max_bytes, max_age;
-    struct tsk_map *collectors; /* by id, to int64_t: what it has confirmed */
+    struct tsk_map *collectors; /* by id, to struct collector */
 };
 
 struct tsk_outbox *tsk_outbox_new(int64_t limit, int64_t max_bytes, int64_t max_age)
@@ -111,7 +116,7 @@ static int64_t least_confirmed(const struct tsk_outbox *outbox)
     int64_t least = -1;
     struct tsk_map_entry *e = tsk_map_first(outbox->collectors);
     for (; e; e = tsk_map_next(e)) {
-        int64_t confirmed = *(int64_t *)tsk_map_value(e);
+        int64_t confirmed = ((struct collector *)tsk_map_value(e))->confirmed;
         if (least < 0 || confirmed < least)
             least = confirmed;
     }
@@ -127,30 +132,37 @@ static void settle(struct tsk_outbox *outbox)
 
 void tsk_outbox_join(struct tsk_outbox *outbox, const char *collector)
 {
-    int64_t *confirmed = tsk_alloc(sizeof *confirmed);
-    *confirmed = outbox->oldest - 1; /* it may want all that there is */
-    tsk_map_put(outbox->collectors, collector, confirmed);
+    struct collector *entry = tsk_map_get(outbox->collectors, collector);
+    if (!entry) {
+        entry = tsk_alloc(sizeof *entry);
+        entry->confirmed = outbox->oldest - 1; /* it may want all that there is */
+        tsk_map_put(outbox->collectors, collector, entry);
+    }
+    entry->connections++;
 }
 
 void tsk_outbox_leave(struct tsk_outbox *outbox, const char *collector)
 {
+    struct collector *entry = tsk_map_get(outbox->collectors, collector);
+    if (!entry || --entry->connections)
+        return;
     tsk_map_remove(outbox->collectors, collector);
     settle(outbox);
 }
 
 void tsk_outbox_confirm(struct tsk_outbox *outbox, const char *collector, int64_t offset)
 {
-    int64_t *confirmed = tsk_map_get(outbox->collectors, collector);
-    if (!confirmed || offset <= *confirmed || offset >= outbox->next)
+    struct collector *entry = tsk_map_get(outbox->collectors, collector);
+    if (!entry || offset <= entry->confirmed || offset >= outbox->next)
         return; /* nobody we know, nothing new, or more than was ever sent */
-    *confirmed = offset;
+    entry->confirmed = offset;
     settle(outbox);
 }
 
 int64_t tsk_outbox_confirmed(const struct tsk_outbox *outbox, const char *collector)
 {
-    const int64_t *confirmed = tsk_map_get(outbox->collectors, collector);
-    return confirmed ? *confirmed : -1;
+    const struct collector *entry = tsk_map_get(outbox->collectors, collector);
+    return entry ? entry->confirmed : -1;
 }
 
 size_t tsk_outbox_collectors(const struct tsk_outbox *outbox)

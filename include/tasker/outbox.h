@@ -14,7 +14,8 @@ struct tsk_outbox;
  * this worker only by a receipt), in ms. */
 #define TSK_OUTBOX_KEEP_MS 10000
 
-/* Returns an outbox that keeps at most limit messages, max_bytes of them, each at most max_age ms. */
+/* Returns an outbox that keeps at most limit messages, max_bytes of them, each at most max_age ms.
+ */
 struct tsk_outbox *tsk_outbox_new(int64_t limit, int64_t max_bytes, int64_t max_age);
 void tsk_outbox_free(struct tsk_outbox *outbox); /* NULL is fine */
 
@@ -35,7 +36,9 @@ bool tsk_outbox_get(const struct tsk_outbox *outbox, int64_t offset,
                     struct tsk_outbox_entry *entry);
 
 /* A collector with an address of its own comes, confirms all up to offset, or goes. A message is
- * forgotten when all that are there have confirmed it (and some time after, see above). */
+ * forgotten when all that are there have confirmed it (and some time after, see above). One that
+ * comes twice is there until it has gone twice: after a broken connection the new one can be seen
+ * before the end of the old one. */
 void tsk_outbox_join(struct tsk_outbox *outbox, const char *collector);
 void tsk_outbox_leave(struct tsk_outbox *outbox, const char *collector);
 void tsk_outbox_confirm(struct tsk_outbox *outbox, const char *collector, int64_t offset);
@@ -47,7 +50,8 @@ size_t tsk_outbox_collectors(const struct tsk_outbox *outbox);
 /* Forgets what is confirmed or over a limit. Call it now and then. */
 void tsk_outbox_expire(struct tsk_outbox *outbox, int64_t now);
 
-/* The oldest offset held (next if none), and the oldest that nobody has confirmed (next if none). */
+/* The oldest offset held (next if none), and the oldest that nobody has confirmed (next if none).
+ */
 int64_t tsk_outbox_oldest(const struct tsk_outbox *outbox);
 int64_t tsk_outbox_unconfirmed(const struct tsk_outbox *outbox);
 
