@@ -160,13 +160,40 @@ static void accept(struct work *work, const char *topic, const char *id, struct 
     }
 }
 
+/* Finds the batch_id in the beginning of a message that is too long to be read. Returns whether
+ * there is one that can be answered. */
+static bool glimpse_id(const struct tsk_frame *frame, char id[TSK_ID_SIZE])
+{
+    static const char key[] = "\"batch_id\"";
+    const char *at = strstr(frame->body, key);
+    if (!at)
+        return false;
+    at += sizeof key - 1;
+    at += strspn(at, " :");
+    size_t len = *at == '"' ? strcspn(at + 1, "\"") : 0;
+    if (!len || len >= TSK_ID_SIZE)
+        return false;
+    memcpy(id, at + 1, len);
+    id[len] = '\0';
+    return tsk_name_valid(id);
+}
+
+static void refuse_long(struct work *work, const struct tsk_frame *frame)
+{
+    char id[TSK_ID_SIZE], text[128];
+    snprintf(text, sizeof text, "message of %zu bytes is over max_message_bytes", frame->whole);
+    reject(work, frame->topic, glimpse_id(frame, id) ? id : "", text, "InvalidBatch", "validation");
+}
+
 static void on_message(struct work *work, const struct tsk_frame *frame)
 {
+    if (frame->whole) {
+        refuse_long(work, frame);
+        return;
+    }
     struct tsk_err err;
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
     const char *batch_id = tsk_json_str(json, "batch_id");
-    if (!json && frame->whole)
-        tsk_err_set(&err, TSK_DATA, "message of %zu bytes is over max_message_bytes", frame->whole);
     if (!json) {
         reject(work, frame->topic, "", err.text, "InvalidBatch", "validation");
     } else if (!batch_id || !tsk_name_valid(batch_id)) {
@@ -180,17 +207,27 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
     }
 }
 
+/* Whether it has one of the two topics that a batch can have, or none at all. Others are meant for
+ * somebody else, and come only since their names begin with "steps". */
+static bool is_for_us(const struct work *work, const struct tsk_frame *frame)
+{
+    const char *topic = frame->topic;
+    return !*topic || !strcmp(topic, "steps") ||
+           (!strncmp(topic, "worker.", 7) && !strcmp(topic + 7, work->id));
+}
+
 bool accept_drain(struct work *work)
 {
     struct tsk_frame frame;
     struct tsk_err err;
     bool any = false;
-    for (int got; (got = tsk_bus_recv(work->steps, &frame, &err)) != 0; any = true) {
+    int left = DRAIN_MOST;
+    for (int got; left-- && (got = tsk_bus_recv(work->steps, &frame, &err)) != 0; any = true) {
         if (got < 0) {
             diag_error("steps: %s", err.text);
             return any;
         }
-        if (frame.kind == TSK_FRAME_MESSAGE && work->state == WORK_READY)
+        if (work->state == WORK_READY && is_for_us(work, &frame))
             on_message(work, &frame);
     }
     return any;

@@ -146,10 +146,12 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
     if (own_topic(frame->topic, "collector.", name, topic)) {
         if (!join) {
             tsk_outbox_leave(feed->outbox, name);
-            end_replay(feed, find_replay(feed, name));
+            if (tsk_outbox_confirmed(feed->outbox, name) < 0)
+                end_replay(feed, find_replay(feed, name));
             return;
         }
-        if (tsk_outbox_collectors(feed->outbox) >= COLLECTORS_MOST)
+        if (tsk_outbox_collectors(feed->outbox) >= COLLECTORS_MOST &&
+            tsk_outbox_confirmed(feed->outbox, name) < 0)
             return; /* whoever that is, they can still listen */
         diag_info("collector %s is there", name);
         tsk_outbox_join(feed->outbox, name);
@@ -172,6 +174,8 @@ static void on_replay(struct work *work, struct json_object *message, const char
         diag_warn("a replay message without \"after\"");
         return;
     }
+    if (*collector && tsk_outbox_confirmed(feed->outbox, collector) < 0)
+        return; /* it is not subscribed to its own topic, so that nothing would reach it */
     struct replay *replay = find_replay(feed, collector);
     if (!replay && feed->replay_count == REPLAYS_MOST)
         return; /* it asks again */
@@ -208,7 +212,8 @@ bool feed_drain(struct work *work)
     struct tsk_frame frame;
     struct tsk_err err;
     bool any = false;
-    for (int got; (got = tsk_bus_recv(work->results, &frame, &err)) != 0; any = true) {
+    int left = DRAIN_MOST;
+    for (int got; left-- && (got = tsk_bus_recv(work->results, &frame, &err)) != 0; any = true) {
         if (got < 0) {
             diag_error("results: %s", err.text);
             return any;

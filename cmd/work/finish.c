@@ -187,13 +187,17 @@ static struct json_object *merge_error(struct json_object *error, struct json_ob
     const char *message = tsk_json_str(said, "message");
     const char *category = tsk_json_str(said, "error_category");
     const char *type = tsk_json_str(said, "error_type");
-    bool retryable = error && json_object_get_boolean(tsk_json_get(error, "retryable"));
-    if (tsk_json_bool(said, "retryable", &retryable) == 0 && category)
+    const char *by_exit = tsk_json_str(error, "error_category");
+    bool retryable = false;
+    tsk_json_bool(error, "retryable", &retryable);
+    if (tsk_json_bool(said, "retryable", &retryable) != 1 && category)
         retryable = !strcmp(category, "retryable") || !strcmp(category, "infrastructure") ||
                     !strcmp(category, "timeout");
-    struct json_object *merged = tsk_error_object(
-        message ? message : "the handler reported an error", type ? type : "HandlerError",
-        category ? category : "business_logic", retryable);
+    if (!category)
+        category = by_exit ? by_exit : "business_logic";
+    struct json_object *merged =
+        tsk_error_object(message ? message : "the handler reported an error",
+                         type ? type : "HandlerError", category, retryable);
     if (error)
         tsk_json_put_shared(merged, "backtrace", tsk_json_get(error, "backtrace"));
     json_object_object_foreach(said, key, value)
@@ -256,6 +260,7 @@ static void tell_failure(const struct run *run, struct json_object *error)
 void finish_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
+    pipes_last_note(work, run); /* somebody else may still hold descriptor 3 */
     run->execution_ms = (tsk_now_us() - process->started_us) / 1000;
     struct json_object *error = exit_error(work, run);
     if (process->error && process->stop == STOP_NONE)

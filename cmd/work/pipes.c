@@ -43,23 +43,40 @@ static void keep_end(struct tsk_buf *text, const char *data, size_t len)
         tsk_buf_consume(text, text->len - ERR_KEPT);
 }
 
+/* Tells of a line on descriptor 3 that says nothing, once a step. */
+static void bad_note(struct run *run, const char *why)
+{
+    if (!run->process->note_told)
+        diag_warn("step %lld: descriptor 3: %s", (long long)run->step->step_id, why);
+    run->process->note_told = true;
+}
+
+/* Keeps an error; mere words are its message. Returns whether it is one. */
+static bool keep_error(struct process *process, struct json_object *error)
+{
+    bool words = json_object_is_type(error, json_type_string);
+    if (!words && !json_object_is_type(error, json_type_object))
+        return false;
+    json_object_put(process->error);
+    process->error = words ? json_object_new_object() : json_object_get(error);
+    if (words)
+        tsk_json_put_shared(process->error, "message", error);
+    return true;
+}
+
 static void note_line(struct work *work, struct run *run, const char *text, size_t len)
 {
     struct process *process = run->process;
     struct tsk_err err;
     struct json_object *note = tsk_json_object(work->json, text, len, &err);
-    struct json_object *error = tsk_json_get(note, "error");
-    if (!note) {
-        diag_warn("step %lld: descriptor 3: %s", (long long)run->step->step_id, err.text);
-        return;
-    }
-    if (json_object_is_type(error, json_type_object)) {
-        json_object_put(process->error);
-        process->error = json_object_get(error);
-    }
-    if (tsk_json_get(note, "progress")) {
+    struct json_object *progress = tsk_json_get(note, "progress");
+    if (!note)
+        bad_note(run, err.text);
+    else if (!keep_error(process, tsk_json_get(note, "error")) && !progress)
+        bad_note(run, "neither \"progress\" nor \"error\"");
+    if (progress) {
         json_object_put(process->progress);
-        process->progress = json_object_get(tsk_json_get(note, "progress"));
+        process->progress = json_object_get(progress);
         pipes_progress(work, run, tsk_now_ms());
     }
     json_object_put(note);
@@ -92,8 +109,7 @@ static void read_notes(struct work *work, struct run *run, const char *data, siz
         if (!process->note_skipping)
             tsk_buf_add(text, data, part);
         if (newline && process->note_skipping)
-            diag_warn("step %lld: descriptor 3: line of over %d bytes",
-                      (long long)run->step->step_id, NOTE_LINE);
+            bad_note(run, "a line is too long");
         else if (newline && text->len)
             note_line(work, run, text->data, text->len);
         if (newline) {
@@ -104,6 +120,14 @@ static void read_notes(struct work *work, struct run *run, const char *data, siz
         data += part;
         len -= part;
     }
+}
+
+void pipes_last_note(struct work *work, struct run *run)
+{
+    struct tsk_buf *text = &run->process->note_text;
+    if (text->len && !run->process->note_skipping)
+        note_line(work, run, text->data, text->len);
+    tsk_buf_reset(text);
 }
 
 static void take(struct work *work, struct watch *watch, const char *data, size_t len)
@@ -117,6 +141,14 @@ static void take(struct work *work, struct watch *watch, const char *data, size_
         read_notes(work, watch->run, data, len);
 }
 
+static void at_end(struct work *work, struct watch *watch)
+{
+    struct run *run = watch->run;
+    pipes_close(work, watch);
+    if (watch == &run->process->note)
+        pipes_last_note(work, run);
+}
+
 /* Reads what is there, at most so many times; at the end of the pipe it is closed. */
 static void read_some(struct work *work, struct watch *watch, int times)
 {
@@ -126,7 +158,7 @@ static void read_some(struct work *work, struct watch *watch, int times)
         if (n > 0)
             take(work, watch, data, (size_t)n);
         else if (!n || (errno != EINTR && errno != EAGAIN))
-            pipes_close(work, watch);
+            at_end(work, watch);
         else if (errno == EAGAIN)
             return;
     }

@@ -10,6 +10,7 @@
 
 #define STARTS_AT_ONCE 16 /* then the loop looks at everything else */
 #define PIPE_GRACE_MS 100 /* after the leader's end, while others of its group hold the pipes */
+#define DEAD_MS 1000      /* after KILL only a zombie is left, which its own parent must bury */
 
 void run_list_add(struct run_list *list, struct run *run)
 {
@@ -151,13 +152,13 @@ static void leave_group(struct work *work, const struct process *process)
         keeper_remove(work->keeper, process->slot);
         return;
     }
-    int64_t kill_at = tsk_now_ms() + work->kill_grace;
+    int64_t due = tsk_now_ms() + (process->killed ? DEAD_MS : work->kill_grace);
     kill(-process->pid, process->killed ? SIGKILL : SIGTERM);
     work->leftovers = tsk_grow(work->leftovers, &work->leftover_cap, work->leftover_count + 1,
                                sizeof *work->leftovers);
     work->leftovers[work->leftover_count++] =
-        (struct leftover){process->pid, process->slot, kill_at, process->killed};
-    work->next_check = tsk_earlier(work->next_check, kill_at);
+        (struct leftover){process->pid, process->slot, due, process->killed};
+    work->next_check = tsk_earlier(work->next_check, due);
 }
 
 void run_release(struct work *work, struct run *run)
@@ -196,16 +197,16 @@ static void check_leftovers(struct work *work, int64_t now)
     size_t kept = 0;
     for (size_t i = 0; i < work->leftover_count; i++) {
         struct leftover *left = &work->leftovers[i];
-        if (group_is_empty(left->group)) {
+        if (group_is_empty(left->group) || (left->killed && now >= left->due)) {
             keeper_remove(work->keeper, left->slot);
             continue;
         }
-        if (!left->killed && now >= left->kill_at) {
+        if (now >= left->due) {
             kill(-left->group, SIGKILL);
             left->killed = true;
+            left->due = now + DEAD_MS;
         }
-        if (!left->killed)
-            work->next_check = tsk_earlier(work->next_check, left->kill_at);
+        work->next_check = tsk_earlier(work->next_check, left->due);
         work->leftovers[kept++] = *left;
     }
     work->leftover_count = kept;

@@ -52,6 +52,7 @@ struct process {
     struct tsk_buf out_text, err_text, note_text;
     int64_t out_bytes;  /* all that came, also what was cut */
     bool note_skipping; /* within a line of fd 3 that was too long */
+    bool note_told;     /* that a line of fd 3 is wrong */
     int64_t started_us, started_wall;
     int64_t deadline; /* when TERM is due, and then KILL; -1 never */
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
@@ -81,13 +82,14 @@ struct run_list {
 struct leftover {
     pid_t group;
     size_t slot;
-    int64_t kill_at;
+    int64_t due; /* when KILL is, and once that was sent, when it is forgotten */
     bool killed;
 };
 
 enum work_state { WORK_STARTING, WORK_READY, WORK_DRAINING, WORK_STOPPED };
 
 #define PID_BUCKETS 1024
+#define DRAIN_MOST 256 /* messages of one socket, then the rest of the loop has its turn */
 
 struct work {
     const struct tsk_conf *conf;
@@ -159,6 +161,8 @@ void pipes_open(struct work *work, struct run *run, const int fds[3]);
 void pipes_close(struct work *work, struct watch *watch);
 /* Reads what is there now; returns whether all three are at their end. */
 bool pipes_drain(struct work *work, struct run *run);
+/* Takes what is left of descriptor 3 as its last line, where that has no newline. */
+void pipes_last_note(struct work *work, struct run *run);
 /* Sends progress that was held back, once it is due. */
 void pipes_progress(struct work *work, struct run *run, int64_t now);
 
