@@ -1,0 +1,51 @@
+# What the tests of tasker-work share; after helper. work_peer.py is the other side of the sockets.
+
+setup() {
+    test_begin
+    endpoints
+    export STEPS=$TASKER_ZEROMQ_BATCH_ENDPOINT RESULTS=$TASKER_ZEROMQ_RESULT_ENDPOINT
+    export PYTHONPATH=$BATS_TEST_DIRNAME PYTHONDONTWRITEBYTECODE=1
+    export TASKER_WORKER_ID=w1 TASKER_WORKER_KILL_GRACE=200ms TASKER_WORKER_CONFIRM_TIMEOUT=1s
+    export TASKER_ZEROMQ_LINGER=200ms TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms
+    echo 'handlers:' >handlers.yaml
+    handler True 'exit 0'
+}
+
+# handler CLASS SCRIPT [YAML]: adds a handler that is a shell script, with more keys of the registry
+handler() {
+    printf '#!/bin/sh\n%s\n' "$2" >"h.$1"
+    chmod +x "h.$1"
+    printf '  %s: {command: [./h.%s]%s}\n' "$1" "$1" "${3:+, $3}" >>handlers.yaml
+}
+
+# A handler that runs until it is told, by go(): "started ID" and "ended ID" are in the file log.
+waiter() {
+    handler Wait 'echo "started $TASKER_STEP_ID" >>log; read -r x <go; echo "ended $TASKER_STEP_ID" >>log'
+    mkfifo go
+}
+
+worker() { spawn work tasker-work -H handlers.yaml "$@"; }
+
+# Runs the Python program on stdin, with work_peer imported; peer: in the background, as $1.
+script() { { echo 'from work_peer import *' && cat; } >"$1.py"; }
+py() { script py && timeout -k 2 30 /usr/bin/python3 py.py; }
+peer() { script "$1" && spawn "$1" timeout -k 2 30 /usr/bin/python3 "$1.py"; }
+
+# run_steps CLASS...: gives the worker one batch, its steps numbered from 1; final results are in
+# the file results.
+run_steps() {
+    py <<END
+c = run(*"$*".split())
+open("results", "w").writelines(json.dumps(m) + "\n" for m in c.seen if m.get("status") != "in_progress")
+END
+}
+
+# of STEP FILTER: what jq makes of its result
+of() { jq -rc --argjson id "$1" "select(.step_id==\$id)|$2" results; }
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# Prints the process id of the worker's keeper.
+keeper() { pgrep -P "${PIDS[work]}" -x tasker-keeper; }
+
+is() { [ "$1" = "$2" ] || { printf 'is:     %s\nwanted: %s\n' "$1" "$2" >&2; return 1; }; }

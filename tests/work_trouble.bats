@@ -1,0 +1,207 @@
+#!/usr/bin/env bats
+# tasker-work: handlers that misbehave, and the end of a worker, its own will or not.
+load helper
+load work
+
+@test "work: handlers that fork, flood, ignore, stop and never read" {
+    handler Forks 'sh -c "trap : HUP; read -r x <never" & echo $! >forked; echo parent'
+    handler Session 'setsid sh -c "echo \$\$ >session; read -r x <never" & until [ -s session ]; do :; done; echo parent'
+    handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 100'
+    handler Slow 'echo partly; read -r x <never' 'timeout_ms: 100'
+    handler Polite 'trap "echo cleaned; exit 0" TERM; read -r x <never' 'timeout_ms: 100'
+    handler Stops 'kill -STOP $$' 'timeout_ms: 100'
+    handler Reads 'exit 0'
+    handler Counts 'wc -c'
+    mkfifo never
+    exec 8<>never
+    worker 8>&-
+    py <<'END'
+big = {"x": "y" * 1000000}
+names = "Forks Session Ignores Slow Polite Stops Reads Counts".split()
+start = time.monotonic()
+c = run(*(step(i + 1, n, task_context=big if n in ("Reads", "Counts") else {}) for i, n in enumerate(names)))
+f = dict(zip(names, (c.final(i + 1) for i in range(8))))
+assert f["Forks"]["output"] == "parent" and f["Forks"]["execution_time_ms"] < 2000, f["Forks"]
+assert f["Session"]["output"] == "parent", f["Session"]
+for n in ("Ignores", "Slow", "Polite", "Stops"):
+    e = f[n]["error"]
+    assert (e["error_category"], e["error_type"], f[n]["retryable"]) == ("timeout", "HandlerTimeout", True), f[n]
+    assert e["message"].startswith("out of time after 100 ms"), e
+assert f["Ignores"]["error"]["signal"] == 9 and "did not end on TERM" in f["Ignores"]["error"]["message"], f["Ignores"]
+assert f["Ignores"]["output"] == "started" and f["Ignores"]["execution_time_ms"] >= 300, f["Ignores"]
+assert f["Slow"]["error"]["signal"] == 15 and f["Slow"]["output"] == "partly", f["Slow"]
+assert f["Polite"]["error"]["exit_status"] == 0 and f["Polite"]["output"] == "cleaned", f["Polite"]
+assert f["Stops"]["error"]["signal"] == 15 and f["Stops"]["execution_time_ms"] < 2000, f["Stops"]
+assert f["Reads"]["status"] == "completed" and f["Counts"]["output"] > 1000000, (f["Reads"], f["Counts"])
+END
+    # what was left of a process group went with its step
+    wait_until 5 gone "$(cat forked)"
+    # and what left its group goes with the worker
+    kill -0 "$(cat session)"
+    signal work TERM
+    finish_with 0 work
+    wait_until 5 gone "$(cat session)"
+}
+
+@test "work: a group that cannot be emptied does not hold the end up" {
+    # a child forks another one in the group, leaves the group, and never waits for it
+    handler Zombie '/usr/bin/python3 -c "
+import os, time
+if not os.fork():
+    if not os.fork():
+        open(\"ready\", \"w\").close()
+        time.sleep(30)
+    while not os.path.exists(\"ready\"): time.sleep(0.01)
+    os.setsid()
+    open(\"left\", \"w\").close()
+    time.sleep(30)
+while not os.path.exists(\"left\"): time.sleep(0.01)
+os._exit(0)" >/dev/null 2>&1 3>&-'
+    worker
+    run_steps Zombie
+    is "$(of 1 .status)" completed
+    signal work TERM
+    finish_with 0 work 6
+}
+
+# A handler whose child, grandchild and one in a session of its own would live on.
+family() {
+    handler Family 'sh -c "read -r x <never" & setsid sh -c "read -r x <never" & echo "$! $$" >>family; trap "" TERM; while :; do read -r x <never; done'
+    mkfifo never
+    exec 8<>never
+    worker 8>&-
+    py <<'END'
+p = Publisher().wait_worker()
+p.send(batch("b1", "Family", "Family"))
+p.accepted("b1")
+until(lambda: len(lines("family")) == 2, "the handlers")
+END
+}
+
+@test "work: killed, it leaves nothing running" {
+    family
+    keeper
+    signal work KILL
+    finish work
+    wait_until 5 nothing_marked
+}
+
+@test "work: without its keeper it says so and goes on; killed, its handlers go with it" {
+    local pid
+    family
+    kill -KILL "$(keeper)"
+    wait_line work.err 'warning: the keeper process is gone'
+    is "$(grep -c 'keeper process' work.err)" 1
+    py <<<'run("True", batch_id="b2")'
+    signal work KILL
+    finish work
+    while read -r _ pid; do wait_until 5 gone "$pid"; done <family
+    for pid in $(marked); do kill -KILL "$pid"; done
+}
+
+@test "work: TERM drains: what runs ends, the rest is reported, then status 0" {
+    waiter
+    worker -j 1
+    peer drain <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", step(1, "Wait"), step(2, "Wait")))
+p.send(batch("b2", step(1, "Wait"), step(2, "True")))
+p.accepted("b2")
+until(lambda: lines("log"), "the start")
+os.kill(int(open("pid").read()), 15)
+c.completion("b2")
+assert p.left == ["worker.w1 ", "steps"] or sorted(p.left) == ["steps", "worker.w1 "], p.left
+c.wait_status(lambda s: s["state"] == "draining")
+p.send(batch("b3", "True"))  # too late
+assert not c.of("batch_completion", "b1") and lines("log") == ["started 1"]
+go()
+c.completion("b1")
+c.wait_status(lambda s: s["state"] == "stopped")
+assert c.final(1, "b1")["status"] == "completed"
+for b, i in (("b1", 2), ("b2", 1), ("b2", 2)):
+    m = c.final(i, b)
+    assert (m["status"], m["retryable"], m["error"]["error_type"], m["sequence"]) == ("failed", True, "NotRun", 1), m
+    assert m["error"]["error_category"] == "infrastructure" and "execution_metadata" in m, m
+done = c.completion("b1")
+assert (done["completed_steps"], done["failed_steps"]) == (1, 1), done
+assert not p.answers("b3"), p.seen
+END
+    echo "${PIDS[work]}" >pid
+    finish_with 0 drain
+    finish_with 0 work
+    is "$(cat log)" "$(printf 'started 1\nended 1')"
+}
+
+@test "work: what does not end in the time for draining is stopped, retryable" {
+    handler Stubborn 'trap "" TERM; echo on >>log; while :; do read -r x <never; done'
+    handler Prompt 'trap "exit 0" TERM; echo on >>log; read -r x <never'
+    handler Dies 'echo on >>log; read -r x <never'
+    mkfifo never
+    exec 8<>never
+    worker --drain-timeout 200ms 8>&-
+    echo "${PIDS[work]}" >pid
+    py <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "Stubborn", "Prompt", "Dies"))
+until(lambda: len(lines("log")) == 3, "the start")
+os.kill(int(open("pid").read()), 15)
+c.completion()
+for i in (1, 3):
+    m = c.final(i)
+    assert (m["status"], m["retryable"], m["error"]["error_type"], m["error"]["error_category"]) == \
+        ("failed", True, "WorkerStopped", "infrastructure"), m
+assert c.final(1)["error"]["signal"] == 9 and c.final(3)["error"]["signal"] == 15
+assert c.final(2)["status"] == "completed"
+END
+    finish_with 0 work
+    has "3 steps did not end in time and are stopped" work.err
+}
+
+@test "work: a second TERM ends it at once, a doubled one does not" {
+    waiter
+    worker
+    echo "${PIDS[work]}" >pid
+    py <<'END'
+pid = int(open("pid").read())
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "Wait"))
+until(lambda: lines("log"), "the start")
+os.kill(pid, 15)
+os.kill(pid, 15)
+c.wait_status(lambda s: s["state"] == "draining")
+count = len(c.told)
+until(lambda: len(c.told) > count + 3, "three heartbeats later it still drains")
+os.kill(pid, 15)
+END
+    finish_with 75 work 3
+    has "stopped at once: 1 running steps are killed" work.err
+    wait_until 5 nothing_marked
+}
+
+@test "work: with nobody who confirms it says so at the end, 75; plain ears are enough for 0" {
+    worker --set worker.confirm_timeout=100ms
+    py <<'END'
+p = Publisher().wait_worker()
+p.send(batch("b1", "True"))
+p.accepted("b1")
+c = Collector("deaf", auto=False)
+until(lambda: (c.wait_status()["offset"], c.status["unconfirmed"]) == (3, 1), "all results")
+END
+    signal work TERM
+    finish_with 75 work
+    has "3 results are not confirmed by a collector" work.err
+    worker --set worker.confirm_timeout=20s
+    echo "${PIDS[work]}" >pid
+    py <<'END'
+c, p = Collector(None), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "True"))
+c.completion()
+os.kill(int(open("pid").read()), 15)
+c.wait_status(lambda s: s["state"] == "stopped")
+END
+    finish_with 0 work 5
+}
