@@ -174,8 +174,9 @@ static void on_replay(struct work *work, struct json_object *message, const char
         diag_warn("a replay message without \"after\"");
         return;
     }
-    if (*collector && tsk_outbox_confirmed(feed->outbox, collector) < 0)
-        return; /* it is not subscribed to its own topic, so that nothing would reach it */
+    if (after >= tsk_outbox_next(feed->outbox) ||
+        (*collector && tsk_outbox_confirmed(feed->outbox, collector) < 0))
+        return; /* nothing to send; or nobody, without a subscription to its own topic */
     struct replay *replay = find_replay(feed, collector);
     if (!replay && feed->replay_count == REPLAYS_MOST)
         return; /* it asks again */
