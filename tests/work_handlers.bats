@@ -99,7 +99,8 @@ want = {"TASKER_BATCH_ID": "b1", "TASKER_TASK_ID": "5", "TASKER_STEP_ID": "1", "
 assert {k: env.get(k) for k in want} == want, env
 assert c.final(1)["attempt"] == 2 and c.final(3)["attempt"] == 1
 assert c.final(1)["output"] == os.getcwd() + "/h", c.final(1)
-assert all(int(l.split()[1], 16) == 0 for l in lines("h/sig.1")), lines("h/sig.1")
+# glibc's posix_spawn, which make uses, leaves its own two signals (32, 33) ignored
+assert all(int(l.split()[1], 16) & ~0x180000000 == 0 for l in lines("h/sig.1")), lines("h/sig.1")
 assert c.final(4)["output"].split() == ["0", "1", "2", "3", "4"], c.final(4)  # 4 is that of ls
 END
 }
