@@ -5,6 +5,7 @@ load work
 
 @test "work: handlers that fork, flood, ignore, stop and never read" {
     handler Forks 'sh -c "trap : HUP; read -r x <never" & echo $! >forked; echo parent'
+    handler Stays 'sh -c "trap : TERM; echo \$\$ >stays; while :; do read -r x <never; done" & until [ -s stays ]; do :; done'
     handler Session 'setsid sh -c "echo \$\$ >session; read -r x <never" & until [ -s session ]; do :; done; echo parent'
     handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 100'
     handler Slow 'echo partly; read -r x <never' 'timeout_ms: 100'
@@ -17,10 +18,9 @@ load work
     worker 8>&-
     py <<'END'
 big = {"x": "y" * 1000000}
-names = "Forks Session Ignores Slow Polite Stops Reads Counts".split()
-start = time.monotonic()
+names = "Forks Session Ignores Slow Polite Stops Reads Counts Stays".split()
 c = run(*(step(i + 1, n, task_context=big if n in ("Reads", "Counts") else {}) for i, n in enumerate(names)))
-f = dict(zip(names, (c.final(i + 1) for i in range(8))))
+f = dict(zip(names, (c.final(i + 1) for i in range(9))))
 assert f["Forks"]["output"] == "parent" and f["Forks"]["execution_time_ms"] < 2000, f["Forks"]
 assert f["Session"]["output"] == "parent", f["Session"]
 for n in ("Ignores", "Slow", "Polite", "Stops"):
@@ -34,14 +34,30 @@ assert f["Polite"]["error"]["exit_status"] == 0 and f["Polite"]["output"] == "cl
 assert f["Stops"]["error"]["signal"] == 15 and f["Stops"]["execution_time_ms"] < 2000, f["Stops"]
 assert f["Reads"]["status"] == "completed" and f["Counts"]["output"] > 1000000, (f["Reads"], f["Counts"])
 END
-    # what was left of a process group went with its step
+    # what was left of a process group went with its step, by TERM or by KILL
     wait_until 5 gone "$(cat forked)"
+    wait_until 5 gone "$(cat stays)"
     # and what left its group goes with the worker
     kill -0 "$(cat session)"
     signal work TERM
     finish_with 0 work
     wait_until 5 gone "$(cat session)"
 }
+
+@test "work: after 300 steps nothing is held: no descriptor, no process" {
+    handler Leaves 'sleep 30 & exit 3'
+    worker -j 20
+    py <<<'run("True", "Leaves", batch_id="b0")'
+    count_fds() { find "/proc/${PIDS[work]}/fd" -mindepth 1 | wc -l; }
+    local before
+    wait_until 5 only_keeper
+    before=$(count_fds)
+    py <<<'run(*["True", "Leaves"] * 150)'
+    wait_until 5 only_keeper
+    [ "$(count_fds)" -le $((before + 1)) ]
+}
+
+only_keeper() { is "$(pgrep -P "${PIDS[work]}" | xargs)" "$(keeper)" 2>/dev/null; }
 
 @test "work: a group that cannot be emptied does not hold the end up" {
     # a child forks another one in the group, leaves the group, and never waits for it
@@ -131,6 +147,34 @@ END
     finish_with 0 drain
     finish_with 0 work
     is "$(cat log)" "$(printf 'started 1\nended 1')"
+}
+
+@test "work: INT and HUP drain too; what waits for room in the queue is left to its publisher" {
+    local sig
+    waiter
+    for sig in INT HUP; do
+        rm -f log
+        worker -j 1 --queue-limit 1
+        echo "$sig ${PIDS[work]}" >pid
+        py <<'END'
+name, pid = open("pid").read().split()
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "Wait"))
+until(lambda: lines("log"), "the start")
+for b in ("b2", "b3", "b4"):
+    p.send(batch(b, "True"))
+p.accepted("b2")
+import signal
+os.kill(int(pid), getattr(signal, "SIG" + name))
+c.completion("b2")
+go()
+c.completion("b1")
+c.wait_status(lambda s: s["state"] == "stopped")
+assert not p.answers("b3") and not p.answers("b4") and len(c.of("batch_completion")) == 2
+END
+        finish_with 0 work
+    done
 }
 
 @test "work: what does not end in the time for draining is stopped, retryable" {
