@@ -4,7 +4,7 @@ load helper
 load work
 
 @test "work: handlers that fork, flood, ignore, stop and never read" {
-    handler Forks 'sh -c "trap : HUP; read -r x <never" & echo $! >forked; echo parent'
+    handler Forks 'sh -c "trap \"echo >termed; exit\" TERM; echo \$\$ >forked; read -r x <never" & until [ -s forked ]; do :; done; echo parent'
     handler Stays 'sh -c "trap : TERM; echo \$\$ >stays; while :; do read -r x <never; done" & until [ -s stays ]; do :; done'
     handler Session 'setsid sh -c "echo \$\$ >session; read -r x <never" & until [ -s session ]; do :; done; echo parent'
     handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 100'
@@ -36,6 +36,7 @@ assert f["Reads"]["status"] == "completed" and f["Counts"]["output"] > 1000000, 
 END
     # what was left of a process group went with its step, by TERM or by KILL
     wait_until 5 gone "$(cat forked)"
+    [ -e termed ]
     wait_until 5 gone "$(cat stays)"
     # and what left its group goes with the worker
     kill -0 "$(cat session)"
