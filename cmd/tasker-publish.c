@@ -29,8 +29,6 @@ static const struct opt table[] = {
      "wait for so many registered workers before the first batch", 1, 100000, NULL},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
      0, NULL},
-    {0, "result-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_RESULT_ENDPOINT,
-     "where results come back", 0, 0, NULL},
 };
 
 static const struct program program = {

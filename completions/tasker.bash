@@ -21,8 +21,7 @@ _tasker_options()
 -d --batch-delay arg
 -w --wait arg
 -W --workers arg
-- --batch-endpoint tcp
-- --result-endpoint tcp' ;;
+- --batch-endpoint tcp' ;;
     tasker-reconcile) echo '
 -F --follow
 -s --settle arg

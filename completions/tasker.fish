@@ -27,7 +27,6 @@ complete -c tasker-publish -s d -l batch-delay -x -d 'Send a batch of single ste
 complete -c tasker-publish -s w -l wait -x -d 'How long to wait for the port, and for a worker'
 complete -c tasker-publish -s W -l workers -x -d 'Wait for so many registered workers before the first batch'
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
-complete -c tasker-publish -l result-endpoint -x -d 'Where results come back'
 
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
 complete -c tasker-reconcile -s s -l settle -x -d 'With --follow: wait so long for stragglers of a batch'
