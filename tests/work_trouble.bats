@@ -128,7 +128,7 @@ p.accepted("b2")
 until(lambda: lines("log"), "the start")
 os.kill(int(open("pid").read()), 15)
 c.completion("b2")
-assert p.left == ["worker.w1 ", "steps"] or sorted(p.left) == ["steps", "worker.w1 "], p.left
+until(lambda: sorted(p.left) == ["steps", "worker.w1 "], "that it signs off")
 c.wait_status(lambda s: s["state"] == "draining")
 p.send(batch("b3", "True"))  # too late
 assert not c.of("batch_completion", "b1") and lines("log") == ["started 1"]
