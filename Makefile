@@ -120,7 +120,7 @@ check-valgrind:
 	  printf '#!/bin/sh\nexec $(VALGRIND) "%s" "$$@"\n' "$(abspath $(BUILD))/bin/$$p" \
 	    >$(BUILD)/valgrind/$$p && chmod +x $(BUILD)/valgrind/$$p || exit 1; done
 	@TASKER_BUILD=$(abspath $(BUILD)) TASKER_BIN=$(abspath $(BUILD))/valgrind \
-	  UNIT_WRAPPER='$(VALGRIND)' tests/run $(or $(T),$(UNITS) pipeline)
+	  UNIT_WRAPPER='$(VALGRIND)' tests/run $(or $(T),$(UNITS:%=%.c) pipeline.bats)
 
 units: $(UNIT_BINS)
 

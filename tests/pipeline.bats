@@ -37,7 +37,7 @@ verdicts() { jq -r 'select(.message_type=="batch_reconciled")|.verdict' "$1" | s
 @test "pipeline: the worker comes last" {
     steps Echo 1 3 >in
     spawn all bash -c 'tasker-publish --batch-delay 20s in | tasker-collect --timeout 20s | tasker-reconcile'
-    wait_until 10 listening "$TASKER_ZEROMQ_BATCH_ENDPOINT"
+    wait_until 30 listening "$TASKER_ZEROMQ_BATCH_ENDPOINT"
     spawn work tasker-work
     finish_with 0 all
     [ "$(verdicts all.out)" = "1 consistent" ]
