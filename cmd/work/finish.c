@@ -10,6 +10,7 @@
 #include "work/work.h"
 
 #define BACKTRACE_LINES 20
+#define REASON_MOST 200 /* bytes of stderr's last line in a message */
 
 /* Returns a partial result with what all of them have, on whose metadata more may be put. */
 static struct json_object *partial(struct work *work, struct run *run, const char *status)
@@ -143,20 +144,38 @@ static struct json_object *backtrace(const struct tsk_buf *text)
     return lines;
 }
 
+/* Adds the last line of stderr that is not empty: as a rule it says why. */
+static void add_last_line(struct tsk_buf *text, const struct tsk_buf *written)
+{
+    const char *end = written->data + written->len;
+    while (end > written->data && strchr(" \t\r\n", end[-1]) && end[-1])
+        end--;
+    const char *from = end;
+    while (from > written->data && from[-1] != '\n' && end - from < REASON_MOST)
+        from--;
+    if (from == end)
+        return;
+    struct json_object *line = tsk_json_lossy(from, (size_t)(end - from));
+    tsk_buf_printf(text, ": %s", json_object_get_string(line));
+    json_object_put(line);
+}
+
 /* Says how the handler ended, in words, with the last thing that it wrote on stderr. */
-static void describe(const struct work *work, const struct run *run, char *text, size_t size)
+static void describe(const struct work *work, const struct run *run, struct tsk_buf *text)
 {
     const struct process *process = run->process;
     if (process->stop == STOP_TIMEOUT)
-        snprintf(text, size, "out of time after %lld ms%s", (long long)run_time_limit(work, run),
-                 process->killed ? " (killed: it did not end on TERM)" : "");
+        tsk_buf_printf(text, "out of time after %lld ms%s", (long long)run_time_limit(work, run),
+                       process->killed ? " (killed: it did not end on TERM)" : "");
     else if (process->stop == STOP_WORKER)
-        snprintf(text, size, "the worker was stopped before the step ended");
+        tsk_buf_str(text, "the worker was stopped before the step ended");
     else if (WIFSIGNALED(process->status))
-        snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(process->status),
-                 strsignal(WTERMSIG(process->status)));
+        tsk_buf_printf(text, "killed by signal %d (%s)", WTERMSIG(process->status),
+                       strsignal(WTERMSIG(process->status)));
     else
-        snprintf(text, size, "exit status %d", WEXITSTATUS(process->status));
+        tsk_buf_printf(text, "exit status %d", WEXITSTATUS(process->status));
+    if (process->stop == STOP_NONE)
+        add_last_line(text, &process->err_text);
 }
 
 /* Returns the end as a new error object, or NULL for success. */
@@ -165,7 +184,7 @@ static struct json_object *exit_error(const struct work *work, const struct run 
     const struct process *process = run->process;
     struct tsk_end end = tsk_end_of(process->status, run->handler->retryable);
     const char *type = WIFSIGNALED(process->status) ? "HandlerSignal" : "HandlerExit";
-    char text[256];
+    struct tsk_buf text = TSK_BUF_INIT;
     if (process->stop == STOP_TIMEOUT) {
         end = (struct tsk_end){"timeout", true};
         type = "HandlerTimeout";
@@ -175,8 +194,9 @@ static struct json_object *exit_error(const struct work *work, const struct run 
     }
     if (!end.category)
         return NULL;
-    describe(work, run, text, sizeof text);
-    struct json_object *error = tsk_error_object(text, type, end.category, end.retryable);
+    describe(work, run, &text);
+    struct json_object *error = tsk_error_object(text.data, type, end.category, end.retryable);
+    tsk_buf_fini(&text);
     tsk_json_put(error, "backtrace", backtrace(&process->err_text));
     return error;
 }
@@ -260,7 +280,7 @@ static void tell_failure(const struct run *run, struct json_object *error)
 void finish_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
-    pipes_last_note(work, run); /* somebody else may still hold descriptor 3 */
+    pipes_last_note(work, run);
     run->execution_ms = (tsk_now_us() - process->started_us) / 1000;
     struct json_object *error = exit_error(work, run);
     if (process->error && process->stop == STOP_NONE)
