@@ -161,13 +161,18 @@ static struct parcel *read_line(struct source *source, const struct tsk_line *li
     return NULL;
 }
 
+/* The delay counts where steps are waited for: what a file still has comes without delay. */
+static struct parcel *close_late_group(struct source *source, int64_t now)
+{
+    int64_t due = group_deadline(source->group);
+    bool late = due >= 0 && due <= now && !tsk_lines_regular(source->lines);
+    return late ? group_close(source->group) : NULL;
+}
+
 enum source_state source_next(struct source *source, int64_t now, struct parcel **parcel)
 {
     struct tsk_line line;
-    int64_t due = group_deadline(source->group);
-    *parcel = due >= 0 && due <= now ? group_close(source->group) : NULL;
-    if (*parcel)
-        return SOURCE_PARCEL;
+    *parcel = NULL;
     switch (tsk_lines_next(source->lines, &line)) {
     case TSK_LINE_OK:
         *parcel = read_line(source, &line, now);
@@ -176,7 +181,8 @@ enum source_state source_next(struct source *source, int64_t now, struct parcel 
         refuse(source, &line, line.reason, line.kind);
         return SOURCE_LINE;
     case TSK_LINE_MORE:
-        return SOURCE_MORE;
+        *parcel = close_late_group(source, now);
+        return *parcel ? SOURCE_PARCEL : SOURCE_MORE;
     case TSK_LINE_END:
         break;
     }
