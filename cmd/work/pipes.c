@@ -141,14 +141,6 @@ static void take(struct work *work, struct watch *watch, const char *data, size_
         read_notes(work, watch->run, data, len);
 }
 
-static void at_end(struct work *work, struct watch *watch)
-{
-    struct run *run = watch->run;
-    pipes_close(work, watch);
-    if (watch == &run->process->note)
-        pipes_last_note(work, run);
-}
-
 /* Reads what is there, at most so many times; at the end of the pipe it is closed. */
 static void read_some(struct work *work, struct watch *watch, int times)
 {
@@ -158,7 +150,7 @@ static void read_some(struct work *work, struct watch *watch, int times)
         if (n > 0)
             take(work, watch, data, (size_t)n);
         else if (!n || (errno != EINTR && errno != EAGAIN))
-            at_end(work, watch);
+            pipes_close(work, watch);
         else if (errno == EAGAIN)
             return;
     }
