@@ -79,24 +79,26 @@ grep -E 'Sig(Ign|Blk)' /proc/self/status >"sig.$TASKER_STEP_ID"
 pwd
 END
     chmod +x h/see
-    printf 'handlers:\n  Call: {command: [./see], interface: call}\n  Process: {command: [./see], interface: process}\n  Fds: {command: [ls, /proc/self/fd]}\n' >h/registry
+    printf 'handlers:\n  Call: {command: [./see], interface: call}\n  Process: {command: [./see], interface: process}\n  Fds: {command: [ls, /proc/self/fd]}\n  Env: {command: [env]}\n' >h/registry
     TASKER_STEP_ID=old TASKER_BATCH_ID=old OWN=kept HOLE=x spawn work tasker-work -H h/registry 7</dev/null
     py <<'END'
 more = dict(handler_config={"timeout_seconds": 9, "z": 1.50}, task_context={"order_id": 12345, "ü": "\u00e9\"\n"},
             previous_results={"fetch": {"total": 10}}, metadata={"sequence": 7, "total_steps": 9, "attempt": 2}, extra=[1, None, True])
 one, two, bare = step(1, "Call", "näme one", **more), step(2, "Process", **more), step(3, "Call")
-c = run(one, two, bare, step(4, "Fds"))
+c = run(one, two, bare, step(4, "Fds"), step(5, "Env"))
 task, sequence = {"task_id": 5, "context": more["task_context"]}, {"batch_id": "b1", "sequence": 7, "total_steps": 9, "previous_results": more["previous_results"]}
 def read(n): return json.load(open("h/in.%d" % n))
 assert read(1) == {"task": task, "sequence": sequence, "step": one}, read(1)
 assert list(read(1)) == ["task", "sequence", "step"]
 assert read(2) == two, read(2)
 assert read(3) == {"task": {"task_id": 5, "context": {}},
-                   "sequence": {"batch_id": "b1", "sequence": 3, "total_steps": 4, "previous_results": {}}, "step": bare}, read(3)
+                   "sequence": {"batch_id": "b1", "sequence": 3, "total_steps": 5, "previous_results": {}}, "step": bare}, read(3)
 env = dict(l.split("=", 1) for l in lines("h/env.1") if "=" in l)
 want = {"TASKER_BATCH_ID": "b1", "TASKER_TASK_ID": "5", "TASKER_STEP_ID": "1", "TASKER_STEP_NAME": "näme one",
         "TASKER_ATTEMPT": "2", "TASKER_IDEMPOTENCY_KEY": "5:1", "OWN": "kept", "HOLE": "x"}
 assert {k: env.get(k) for k in want} == want, env
+names = [l.split("=")[0] for l in c.final(5)["output"].splitlines() if l.startswith("TASKER_")]
+assert len(names) == len(set(names)), names
 assert c.final(1)["attempt"] == 2 and c.final(3)["attempt"] == 1
 assert c.final(1)["output"] == os.getcwd() + "/h", c.final(1)
 # glibc's posix_spawn, which make uses, leaves its own two signals (32, 33) ignored
