@@ -87,6 +87,10 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
                            endpoint, bus->endpoint);
     if (tsk_bus_ipc_taken(endpoint))
         return set_taken_err(err, endpoint);
+    if (tsk_bus_ipc_blocked(endpoint))
+        return tsk_err_set(err, TSK_UNAVAILABLE,
+                           "cannot bind %s: there is a file of that name which is no socket",
+                           endpoint);
     tsk_bus_options_for(bus->socket, endpoint);
     if (zmq_bind(bus->socket, endpoint) != 0)
         return zmq_errno() == EADDRINUSE ? set_taken_err(err, endpoint)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -57,4 +58,11 @@ bool tsk_bus_ipc_taken(const char *endpoint)
     bool taken = connect(fd, (const struct sockaddr *)&at, sizeof at) == 0 || errno == EAGAIN;
     close(fd);
     return taken;
+}
+
+bool tsk_bus_ipc_blocked(const char *endpoint)
+{
+    struct stat info;
+    const char *path = tsk_bus_ipc_path(endpoint);
+    return path && lstat(path, &info) == 0 && !S_ISSOCK(info.st_mode);
 }

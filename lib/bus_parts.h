@@ -27,4 +27,8 @@ const char *tsk_bus_ipc_path(const char *endpoint);
 /* Whether a process listens on an ipc endpoint. libzmq would take the path away from it. */
 bool tsk_bus_ipc_taken(const char *endpoint);
 
+/* Whether a file that is no socket stands at the path of an ipc endpoint. libzmq would remove it.
+ */
+bool tsk_bus_ipc_blocked(const char *endpoint);
+
 #endif

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "tasker/os.h"
 
@@ -123,17 +122,6 @@ static int explain_any_port(struct look *look)
     return 0;
 }
 
-/* Whether --listen may take the endpoint: libzmq removes whatever file is in its way. */
-static bool is_free(const struct look *look)
-{
-    struct stat info;
-    if (look->probe.state != TSK_PROBE_REFUSED)
-        return false;
-    if (strncmp(look->endpoint, "ipc://", 6) || lstat(look->endpoint + 6, &info))
-        return true;
-    return S_ISSOCK(info.st_mode);
-}
-
 int look_run(struct look *look, const struct tsk_conf *conf, const struct options *opts,
              int stop_fd, struct tsk_err *err)
 {
@@ -154,7 +142,7 @@ int look_run(struct look *look, const struct tsk_conf *conf, const struct option
         peer_ask(&look->peer, conf, look->channel, look->probe.address, opts->timeout);
     else if (look->ok)
         peer_hear(&look->peer, conf, look->channel, look->probe.address, opts->timeout);
-    else if (opts->listen && is_free(look))
+    else if (opts->listen && look->probe.state == TSK_PROBE_REFUSED)
         peer_listen(&look->peer, conf, look->channel, look->endpoint, opts->timeout, stop_fd);
     if (look->ok && look->name && look->probe.side != side)
         explain_both_bind(look, conf);

@@ -9,8 +9,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "tasker/clock.h"
 #include "tasker/message.h"
@@ -129,26 +127,13 @@ void peer_hear(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel 
     tsk_bus_close(bus);
 }
 
-/* Stats the socket file of an ipc endpoint. Returns its path, or NULL if it has none. */
-static const char *socket_file(const char *endpoint, struct stat *info)
-{
-    const char *path = strncmp(endpoint, "ipc://", 6) ? NULL : endpoint + 6;
-    return path && lstat(path, info) == 0 && S_ISSOCK(info->st_mode) ? path : NULL;
-}
-
 void peer_listen(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
                  const char *endpoint, int64_t timeout, int stop_fd)
 {
-    struct stat ours, now;
     struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_SENDER, true, endpoint);
     if (!bus)
         return;
-    bool is_file = socket_file(endpoint, &ours) != NULL;
     peer->kind = PEER_LISTENED;
     note_topics(peer, bus, tsk_now_ms() + timeout, 0, stop_fd);
     tsk_bus_close(bus);
-    /* libzmq leaves the file there. Another process may have put its own in that place. */
-    const char *path = is_file ? socket_file(endpoint, &now) : NULL;
-    if (path && now.st_ino == ours.st_ino && now.st_dev == ours.st_dev)
-        unlink(path);
 }

@@ -21,8 +21,8 @@ enum tsk_side {
  * batch_bind or result_bind say. A tcp port of "*" binds a free one (see tsk_bus_endpoint).
  * Returns it, or NULL with kind TSK_TEMPFAIL and code EADDRINUSE if another process holds the port
  * or the ipc path (named in the text where the system can tell), TSK_UNAVAILABLE for other failures
- * to bind or connect, and TSK_CONFIG if zeromq.enabled is false or a list is to be bound: the side
- * that binds has one endpoint. */
+ * to bind or connect (a file that is no socket is never taken for an ipc path), and TSK_CONFIG if
+ * zeromq.enabled is false or a list is to be bound: the side that binds has one endpoint. */
 struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel channel,
                              enum tsk_side side, struct tsk_err *err);
 
@@ -31,8 +31,8 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
                                 enum tsk_side side, bool bind, const char *endpoints,
                                 struct tsk_err *err);
 
-/* Closes it, after sending for at most zeromq.linger (subscriptions alone are not waited for). NULL
- * is fine. */
+/* Closes it, after sending for at most zeromq.linger (subscriptions alone are not waited for), and
+ * removes the ipc path that it bound. NULL is fine. */
 void tsk_bus_close(struct tsk_bus *bus);
 
 /* Whether this side binds (rather than connects). */

@@ -82,6 +82,20 @@ static void test_ipc_in_use(void)
     tsk_conf_free(conf);
 }
 
+/* libzmq alone would remove whatever has the name. */
+static void test_ipc_spares_files(void)
+{
+    struct tsk_conf *conf = test_conf();
+    char path[] = "/tmp/tasker-bus.XXXXXX", ipc[80];
+    int fd = mkstemp(path);
+    CHECK(fd >= 0);
+    snprintf(ipc, sizeof ipc, "ipc://%s", path);
+    refused(conf, true, ipc, TSK_UNAVAILABLE, "which is no socket");
+    CHECK(unlink(path) == 0);
+    close(fd);
+    tsk_conf_free(conf);
+}
+
 /* Fills a connection whose reader does not read. Returns how many were taken, at most most. */
 static int fill(struct tsk_bus *sender, const char *topic, const char *body, size_t len, int most)
 {
@@ -277,6 +291,7 @@ int main(void)
     test_refused();
     test_port_in_use();
     test_ipc_in_use();
+    test_ipc_spares_files();
     test_slow_reader();
     test_restart();
     test_receiver_first();
