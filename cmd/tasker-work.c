@@ -133,7 +133,7 @@ static int set_up(struct work *work, struct tsk_err *err)
         return -1;
     tsk_os_adopt_orphans();
     work->poller = tsk_poller_new();
-    return 0;
+    return work->poller ? 0 : tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
 }
 
 /* Opens the results side. Where the port is only the default one and is taken, by a second worker

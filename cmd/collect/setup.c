@@ -55,7 +55,6 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->everything = opts->all || opts->follow || opts->count;
     c->silence = silence > 0 ? silence : -1;
     c->started = c->heard_at = c->now = tsk_now_ms();
-    c->poller = tsk_poller_new();
     c->parser = tsk_json_new();
     c->stream = tsk_stream_new(SOURCES_MOST);
     c->batches = batches_new(opts->timeout, c->silence, c->stream);
@@ -65,6 +64,9 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
         tsk_lines_new(operands, count, (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
     if (name_itself(c, opts->id, err) < 0)
         return -1;
+    c->poller = tsk_poller_new();
+    if (!c->poller)
+        return tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
     int signal_fd = signals_open(false, err);
     if (signal_fd < 0)
         return -1;

@@ -4,11 +4,8 @@
  * ever waited for by sleeping: all pauses are the poller's, with the earliest of the deadlines. */
 #include "publish/post.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "common/diag.h"
 #include "common/out.h"
@@ -43,10 +40,9 @@ static bool open_bus(struct post *post, int64_t now)
         post->status = diag_err(&err);
         return false;
     }
-    memcpy(post->held, err.text, sizeof post->held);
-    if (!post->port_told && post->wait)
+    if (post->taken.kind == TSK_OK && post->wait)
         diag_warn("%s; waiting for it", err.text);
-    post->port_told = true;
+    post->taken = err;
     post->next_open = now + OPEN_EVERY_MS;
     return true;
 }
@@ -141,12 +137,12 @@ static int64_t wait_deadline(const struct post *post)
 static bool timed_out(struct post *post)
 {
     int64_t deadline = wait_deadline(post);
-    char why[sizeof post->held + 64];
+    char why[sizeof post->taken.text + 64];
     size_t registered = tsk_dispatch_registered(post->dispatch);
     if (deadline < 0 || tsk_now_ms() < deadline)
         return false;
     if (!post->bus)
-        snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->held, post->wait);
+        snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->taken.text, post->wait);
     else
         snprintf(why, sizeof why,
                  "no worker in time: %zu registered at %s, %zu wanted; waited %" PRId64 " ms",
@@ -226,6 +222,26 @@ static void free_parcel(void *ctx, void *tag, const char *worker_id, int64_t att
     parcel_free(tag);
 }
 
+static int open_all(struct post *post, struct tsk_err *err)
+{
+    struct tsk_dispatch_opts opts = {
+        .window = (size_t)tsk_conf_int(post->conf, TSK_ZEROMQ_SEND_WINDOW),
+        .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
+        .quiet_ms = QUIET_MS,
+        .workers = post->workers,
+    };
+    post->dispatch = tsk_dispatch_new(&opts);
+    post->parser = tsk_json_new();
+    post->poller = tsk_poller_new();
+    if (!post->poller)
+        return tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
+    int signals_fd = signals_open(false, err);
+    if (signals_fd < 0)
+        return -1;
+    tsk_poller_set(post->poller, signals_fd, TSK_READ, (void *)&tag_signals);
+    return 0;
+}
+
 static void close_all(struct post *post)
 {
     diag_progress_end();
@@ -240,27 +256,18 @@ static void close_all(struct post *post)
 enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers)
 {
     struct tsk_err err;
-    struct tsk_dispatch_opts opts = {
-        .window = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_SEND_WINDOW),
-        .resend_after_ms = tsk_conf_int(conf, TSK_ZEROMQ_RESEND_AFTER),
-        .quiet_ms = QUIET_MS,
-        .workers = workers,
-    };
+    int64_t now = tsk_now_ms();
     struct post post = {.conf = conf,
                         .source = source,
                         .workers = workers,
                         .wait = tsk_conf_int(conf, TSK_ZEROMQ_WAIT),
-                        .started = tsk_now_ms()};
-    int signals_fd = signals_open(false, &err);
-    if (signals_fd < 0)
-        return diag_err(&err);
-    post.last_tick = post.started;
-    post.poller = tsk_poller_new();
-    post.dispatch = tsk_dispatch_new(&opts);
-    post.parser = tsk_json_new();
-    tsk_poller_set(post.poller, signals_fd, TSK_READ, (void *)&tag_signals);
-    while (turn(&post))
-        ;
+                        .started = now,
+                        .last_tick = now};
+    if (open_all(&post, &err) < 0)
+        post.status = diag_err(&err);
+    else
+        while (turn(&post))
+            ;
     out_flush();
     close_all(&post);
     return tsk_exit_worse(post.status, source_status(source));

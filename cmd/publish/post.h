@@ -24,9 +24,8 @@ struct post {
     int64_t next_open;       /* when to try again to have the port */
     int64_t last_tick;       /* when warnings were looked at last */
     bool input_wanted, input_ended;
-    bool stop;       /* a signal came */
-    bool port_told;  /* that the port is in use */
-    char held[1024]; /* why it cannot be had */
+    bool stop;            /* a signal came */
+    struct tsk_err taken; /* why the port could not be had at the last try */
     int64_t added, accepted;
     enum tsk_exit status;
 };
@@ -41,7 +40,7 @@ enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_
 /* Deals with all that has come. Returns whether there was anything. */
 bool post_receive(struct post *post);
 
-/* ---- receipt.c: what goes to stdout and to status peers */
+/* ---- receipt.c: what goes to stdout */
 
 /* Prints the receipt of a batch that was accepted (or, with answer NULL, sent to plain
  * subscribers) and frees the parcel. */
@@ -49,9 +48,6 @@ void receipt_print(struct parcel *parcel, struct json_object *answer, int64_t at
 
 /* Prints, in place of a receipt, that every worker rejected it; frees the parcel. */
 void receipt_rejected(struct parcel *parcel);
-
-/* Returns a publisher_status message (the caller's). */
-struct json_object *receipt_status(const struct post *post);
 
 /* ---- giveup.c: what was not done */
 
