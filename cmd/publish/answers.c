@@ -1,12 +1,42 @@
 /* What comes up the batch socket: subscriptions, which say who is there, and answers. Anybody can
  * connect, so what makes no sense is told and thrown away. */
 #include <string.h>
+#include <unistd.h>
 
 #include "common/diag.h"
 #include "publish/post.h"
 #include "tasker/clock.h"
 
 #define STATUS_TOPIC "status."
+
+static void add_worker(void *ctx, const struct tsk_dispatch_worker *worker)
+{
+    struct json_object *one = json_object_new_object();
+    tsk_json_put_str(one, "worker_id", worker->worker_id);
+    tsk_json_put_int(one, "registered", worker->registered);
+    tsk_json_put(one, "queued", worker->told ? json_object_new_int64(worker->load.queued) : NULL);
+    tsk_json_put(one, "free_slots",
+                 worker->told ? json_object_new_int64(worker->load.free_slots) : NULL);
+    tsk_json_put_int(one, "unanswered", worker->unanswered);
+    json_object_array_add(ctx, one);
+}
+
+static struct json_object *status_message(const struct post *post)
+{
+    struct json_object *status = json_object_new_object();
+    struct json_object *workers = json_object_new_array();
+    tsk_dispatch_each_worker(post->dispatch, add_worker, workers);
+    tsk_json_put_str(status, "message_type", "publisher_status");
+    tsk_json_put_str(status, "endpoint", tsk_bus_endpoint(post->bus));
+    tsk_json_put_int(status, "pid", getpid());
+    tsk_json_put(status, "workers", workers);
+    tsk_json_put_int(status, "plain", (int64_t)tsk_dispatch_plain(post->dispatch));
+    tsk_json_put_int(status, "waiting", (int64_t)tsk_dispatch_count(post->dispatch));
+    tsk_json_put_int(status, "accepted", post->accepted);
+    tsk_json_put_str(status, "version", TASKER_VERSION);
+    tsk_json_put_time(status, "timestamp", tsk_wall_ms());
+    return status;
+}
 
 /* Answers a peer that asks, by subscribing, what is going on. */
 static void answer_status(struct post *post, const char *prefix)
@@ -17,7 +47,7 @@ static void answer_status(struct post *post, const char *prefix)
         return;
     memcpy(topic, prefix, len - 1);
     topic[len - 1] = '\0';
-    struct json_object *status = receipt_status(post);
+    struct json_object *status = status_message(post);
     struct tsk_err err;
     const char *text = tsk_json_text(status, &len);
     if (tsk_bus_send(post->bus, topic, text, len, &err) < 0)

@@ -28,7 +28,8 @@ void parcel_free(struct parcel *parcel)
     free(parcel);
 }
 
-void parcel_note_step(struct parcel *parcel, const struct tsk_step *step)
+/* Adds what the receipt says of a step. */
+static void note_step(struct parcel *parcel, const struct tsk_step *step)
 {
     struct json_object *note = json_object_new_object();
     tsk_json_put_int(note, "step_id", step->step_id);
@@ -76,7 +77,7 @@ void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const cha
     struct json_object *json = batch->json;
     struct tsk_buf *text = &parcel->text;
     for (size_t i = 0; i < batch->count; i++)
-        parcel_note_step(parcel, &batch->steps[i]);
+        note_step(parcel, &batch->steps[i]);
     if (null_id(batch)) {
         json_object_object_del(json, "batch_id");
         raw = tsk_json_text(json, &len);
@@ -112,7 +113,7 @@ void parcel_add(struct parcel *parcel, const struct tsk_step *step, const char *
     if (parcel->count)
         tsk_buf_char(&parcel->text, ',');
     tsk_buf_add(&parcel->text, raw, len);
-    parcel_note_step(parcel, step);
+    note_step(parcel, step);
 }
 
 void parcel_end(struct parcel *parcel)

@@ -24,9 +24,6 @@ struct parcel {
 struct parcel *parcel_new(const char *file, int64_t line);
 void parcel_free(struct parcel *parcel); /* NULL is fine */
 
-/* Adds what the receipt says of a step. */
-void parcel_note_step(struct parcel *parcel, const struct tsk_step *step);
-
 /* Makes it of a whole batch that came as raw: its bytes stay as they are, but what every batch has
  * to have (batch_id, protocol_version, created_at) is put in where it is missing. */
 void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const char *raw, size_t len);

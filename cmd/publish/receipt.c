@@ -1,7 +1,4 @@
 /* Receipts: the lines that say who has a batch and where its results will be. */
-#include <string.h>
-#include <unistd.h>
-
 #include "common/diag.h"
 #include "common/out.h"
 #include "publish/post.h"
@@ -47,33 +44,4 @@ void receipt_rejected(struct parcel *parcel)
                parcel->file, (long long)parcel->line, why ? why : "no reason given");
     json_object_put(line);
     parcel_free(parcel);
-}
-
-static void add_worker(void *ctx, const struct tsk_dispatch_worker *worker)
-{
-    struct json_object *one = json_object_new_object();
-    tsk_json_put_str(one, "worker_id", worker->worker_id);
-    tsk_json_put_int(one, "registered", worker->registered);
-    tsk_json_put(one, "queued", worker->told ? json_object_new_int64(worker->load.queued) : NULL);
-    tsk_json_put(one, "free_slots",
-                 worker->told ? json_object_new_int64(worker->load.free_slots) : NULL);
-    tsk_json_put_int(one, "unanswered", worker->unanswered);
-    json_object_array_add(ctx, one);
-}
-
-struct json_object *receipt_status(const struct post *post)
-{
-    struct json_object *status = json_object_new_object();
-    struct json_object *workers = json_object_new_array();
-    tsk_dispatch_each_worker(post->dispatch, add_worker, workers);
-    tsk_json_put_str(status, "message_type", "publisher_status");
-    tsk_json_put_str(status, "endpoint", tsk_bus_endpoint(post->bus));
-    tsk_json_put_int(status, "pid", getpid());
-    tsk_json_put(status, "workers", workers);
-    tsk_json_put_int(status, "plain", (int64_t)tsk_dispatch_plain(post->dispatch));
-    tsk_json_put_int(status, "waiting", (int64_t)tsk_dispatch_count(post->dispatch));
-    tsk_json_put_int(status, "accepted", post->accepted);
-    tsk_json_put_str(status, "version", TASKER_VERSION);
-    tsk_json_put_time(status, "timestamp", tsk_wall_ms());
-    return status;
 }
