@@ -12,6 +12,7 @@
 #include "common/opt.h"
 #include "common/out.h"
 #include "status/status.h"
+#include "tasker/parse.h"
 
 static const struct opt table[] = {
     {'f', "format", "FORMAT", OPT_CHOICE, offsetof(struct options, json),

@@ -11,9 +11,9 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-#include "tasker/bus.h"
 
 #include "conf_private.h"
+#include "parse_private.h"
 
 static const struct tsk_conf_spec specs[] = {
 #define X(S, K, s, k, type, def, lo, hi, choices, help)                                            \
@@ -69,37 +69,6 @@ static int read_bool(const char *text, struct value *value, struct tsk_err *err)
     }
     char quoted[TSK_QUOTE_SIZE];
     return tsk_err_set(err, TSK_USAGE, "%s is neither true nor false", tsk_quote(text, quoted));
-}
-
-static int wrong_choice(const char *choices, const char *text, struct tsk_err *err)
-{
-    char quoted[TSK_QUOTE_SIZE];
-    struct tsk_buf list = TSK_BUF_INIT;
-    for (; *choices; choices++) {
-        tsk_buf_char(&list, *choices);
-        if (*choices == ',')
-            tsk_buf_char(&list, ' ');
-    }
-    tsk_err_set(err, TSK_USAGE, "%s is not allowed here (can be: %s)", tsk_quote(text, quoted),
-                list.data);
-    tsk_buf_fini(&list);
-    return -1;
-}
-
-static int read_enum(const struct tsk_conf_spec *spec, const char *text, struct value *value,
-                     struct tsk_err *err)
-{
-    size_t len = strlen(text);
-    const char *word = spec->choices;
-    for (int64_t place = 0; word; place++) {
-        size_t word_len = strcspn(word, ",");
-        if (len == word_len && memcmp(word, text, len) == 0) {
-            value->number = place;
-            return 0;
-        }
-        word = word[word_len] ? word + word_len + 1 : NULL;
-    }
-    return wrong_choice(spec->choices, text, err);
 }
 
 /* Each item is checked; spaces around the commas are dropped, so that users need not do so. */
@@ -166,7 +135,7 @@ static int read_value(enum tsk_conf_key key, const char *text, const char *dir, 
     case TSK_CONF_BOOL:
         return read_bool(text, value, err);
     case TSK_CONF_ENUM:
-        return read_enum(&specs[key], text, value, err);
+        return tsk_parse_choice(text, specs[key].choices, &value->number, err);
     case TSK_CONF_ENDPOINTS:
         return read_endpoints(text, value, err);
     case TSK_CONF_STRING:
@@ -231,7 +200,7 @@ int tsk_conf_assign(struct tsk_conf *conf, const char *assignment, const char *o
     }
     int result;
     if (key == TSK_CONF_COUNT) {
-        tsk_conf_unknown(TSK_USAGE, "unknown key", name, err);
+        tsk_conf_unknown(TSK_USAGE, "key", name, err);
         result = tsk_err_prefix(err, "%s: ", origin);
     } else {
         result = tsk_conf_put(conf, key, equals + 1, NULL, origin, err);

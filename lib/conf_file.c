@@ -98,7 +98,7 @@ static int read_key(void *ctx, const char *key, size_t line, yaml_node_t *value,
     struct tsk_buf name = TSK_BUF_INIT;
     tsk_buf_printf(&name, "%s.%s", reader->section, key);
     enum tsk_conf_key known = tsk_conf_find(reader->section, key);
-    int result = known == TSK_CONF_COUNT ? unknown(reader, line, "unknown key", name.data, err)
+    int result = known == TSK_CONF_COUNT ? unknown(reader, line, "key", name.data, err)
                                          : read_known(reader, known, name.data, line, value, err);
     tsk_buf_fini(&name);
     return result;
@@ -120,7 +120,7 @@ static int read_section(void *ctx, const char *name, size_t line, yaml_node_t *v
 {
     struct reader *reader = ctx;
     if (!tsk_conf_is_section(name))
-        return unknown(reader, line, "unknown section", name, err);
+        return unknown(reader, line, "section", name, err);
     reader->section = name;
     return read_map(reader, name, line, value, read_key, err);
 }

@@ -15,6 +15,7 @@
 #include "tasker/buf.h"
 
 #include "conf_private.h"
+#include "parse_private.h"
 
 extern char **environ; /* POSIX names it but leaves its declaration to the program */
 
@@ -79,10 +80,8 @@ static const char *nearest_name(const char *word, char out[NAME_SIZE])
 
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err)
 {
-    char quoted[TSK_QUOTE_SIZE], near[NAME_SIZE];
-    const char *found = nearest_name(name, near);
-    return tsk_err_set(err, kind, "%s %s%s%s%s", what, tsk_quote(name, quoted),
-                       found ? " (did you mean \"" : "", found ? found : "", found ? "\"?)" : "");
+    char near[NAME_SIZE];
+    return tsk_unknown(err, kind, what, name, nearest_name(name, near));
 }
 
 static int choose_environment(struct tsk_conf *conf, const char *name, struct tsk_err *err)
@@ -127,16 +126,14 @@ static bool has_section(const char *name)
 
 static int unknown_variable(const char *name, struct tsk_err *err)
 {
-    char known[TSK_CONF_COUNT][NAME_SIZE], quoted[TSK_QUOTE_SIZE];
+    char known[TSK_CONF_COUNT][NAME_SIZE];
     const char *names[TSK_CONF_COUNT];
     for (size_t i = 0; i < TSK_CONF_COUNT; i++) {
         variable_name(tsk_conf_spec((enum tsk_conf_key)i), known[i]);
         names[i] = known[i];
     }
-    const char *near = tsk_nearest(name, names, TSK_CONF_COUNT);
-    return tsk_err_set(err, TSK_CONFIG, "unknown environment variable %s%s%s%s",
-                       tsk_quote(name, quoted), near ? " (did you mean \"" : "", near ? near : "",
-                       near ? "\"?)" : "");
+    return tsk_unknown(err, TSK_CONFIG, "environment variable", name,
+                       tsk_nearest(name, names, TSK_CONF_COUNT));
 }
 
 static int set_from_variables(struct tsk_conf *conf, struct tsk_err *err)

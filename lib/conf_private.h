@@ -6,12 +6,6 @@
 
 #include "tasker/conf.h"
 
-#define TSK_QUOTE_SIZE 112
-
-/* Writes text in double quotes into out, fit for one line of a message: control bytes as \xNN, and
- * cut with "..." where it is long. Returns out. */
-const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE]);
-
 /* Sets key from text, where a relative PATH is taken from dir (NULL: left as it is). Returns 0, or
  * -1 with kind TSK_USAGE and a text that names neither key nor origin. */
 int tsk_conf_put(struct tsk_conf *conf, enum tsk_conf_key key, const char *text, const char *dir,
@@ -28,8 +22,7 @@ bool tsk_conf_is_environment(const char *name);
 /* The names of the environments, for messages. */
 #define TSK_CONF_ENVIRONMENTS "development, test, production, staging"
 
-/* Fills err with WHAT "NAME" (did you mean "…"?), the last part only if some key, section or
- * environment is near. Returns -1. */
+/* As tsk_unknown, with the key, section or environment that is near. */
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err);
 
 /* Reads the file at path into conf: its sections, then those that it has for environment. Returns

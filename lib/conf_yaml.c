@@ -14,7 +14,7 @@
 
 #include "tasker/buf.h"
 
-#include "conf_private.h"
+#include "parse_private.h"
 
 enum { MAX_DEPTH = 32, MAX_ANCHORS = 1000 };
 

@@ -5,6 +5,7 @@
 
 #include "dispatch_private.h"
 #include "tasker/buf.h"
+#include "tasker/parse.h"
 
 #define STEPS_TOPIC "steps "
 #define WORKER_TOPIC "worker."

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-#include "tasker/conf.h"
 #include "tasker/map.h"
 
+#include "parse_private.h"
 #include "yaml_private.h"
 
 struct tsk_handlers {
@@ -35,9 +35,8 @@ static int bad(const struct reading *reading, size_t line, struct tsk_err *err, 
 static int unknown(const struct reading *reading, size_t line, const char *key,
                    const char *const *names, size_t count, struct tsk_err *err)
 {
-    const char *near = tsk_nearest(key, names, count);
-    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: unknown key \"%.60s\"%s%s%s", reading->path, line,
-                       key, near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
+    tsk_unknown(err, TSK_CONFIG, "key", key, tsk_nearest(key, names, count));
+    return tsk_err_prefix(err, "%s:%zu: ", reading->path, line);
 }
 
 static int read_command(struct reading *reading, size_t line, yaml_node_t *value,

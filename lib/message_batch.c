@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-#include "tasker/bus.h"
+#include "tasker/parse.h"
 
 #define MAX_TIMEOUT_MS INT64_C(31536000000) /* a year */
 #define MAX_ATTEMPTS INT64_C(1000000000)
@@ -130,7 +130,7 @@ static int read_batch_id(struct tsk_batch *batch, bool need_id, struct tsk_err *
     if (read_text(batch->json, "batch_id", &id, err))
         return -1;
     if (!tsk_name_valid(id))
-        return bad(err, "batch_id", "is not 1 to 128 characters of A-Z a-z 0-9 . _ : -");
+        return bad(err, "batch_id", "is not " TSK_NAME_RULE);
     memcpy(batch->batch_id, id, strlen(id) + 1);
     return 0;
 }

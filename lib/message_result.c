@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tasker/bus.h"
+#include "tasker/parse.h"
 
 /* What is being normalised. */
 struct fix {
@@ -73,7 +73,7 @@ static int check_batch_id(struct fix *fix, struct json_object *json)
         return bad(fix, "batch_id", "is missing");
     const char *id = tsk_json_str(json, "batch_id");
     if (!id || !tsk_name_valid(id))
-        return bad(fix, "batch_id", "is not 1 to 128 characters of A-Z a-z 0-9 . _ : -");
+        return bad(fix, "batch_id", "is not " TSK_NAME_RULE);
     return 0;
 }
 

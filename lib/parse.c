@@ -1,9 +1,8 @@
-/* Text into numbers, durations, sizes, endpoints and names: what flags, environment variables, the
- * configuration and the messages of peers have in common.
+/* What flags, environment variables, the configuration and the messages of peers have in common.
  *
- * Every reader is strict: the whole text must be the value, no space around it, no sign where none
- * makes sense, and nothing can overflow: a number too long for 64 bits is simply out of range. The
- * reasons are written for the person who typed the value, so they hold it, quoted. */
+ * No space around a value, no sign where none makes sense, and nothing can overflow: a number too
+ * long for 64 bits is simply out of range. The reasons are written for the person who typed the
+ * value, so they hold it, quoted. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -11,10 +10,9 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "tasker/bus.h"
-#include "tasker/conf.h"
+#include "tasker/buf.h"
 
-#include "conf_private.h"
+#include "parse_private.h"
 
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -60,6 +58,14 @@ const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE])
     out[len++] = '"';
     out[len] = '\0';
     return out;
+}
+
+int tsk_unknown(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *name,
+                const char *near)
+{
+    char quoted[TSK_QUOTE_SIZE];
+    return tsk_err_set(err, kind, "unknown %s %s%s%s%s", what, tsk_quote(name, quoted),
+                       near ? " (did you mean \"" : "", near ? near : "", near ? "\"?)" : "");
 }
 
 /* Writes value in the largest unit that divides it. */
@@ -171,6 +177,36 @@ int tsk_parse_duration(const char *text, int64_t least, int64_t most, int64_t *o
 {
     return parse_scaled(text, duration_units, COUNT(duration_units),
                         "is not a duration (as 500ms, 2s, 5m)", least, most, out_ms, err);
+}
+
+static int wrong_choice(const char *choices, const char *text, struct tsk_err *err)
+{
+    char quoted[TSK_QUOTE_SIZE];
+    struct tsk_buf list = TSK_BUF_INIT;
+    for (; *choices; choices++) {
+        tsk_buf_char(&list, *choices);
+        if (*choices == ',')
+            tsk_buf_char(&list, ' ');
+    }
+    tsk_err_set(err, TSK_USAGE, "%s is not allowed here (can be: %s)", tsk_quote(text, quoted),
+                list.data);
+    tsk_buf_fini(&list);
+    return -1;
+}
+
+int tsk_parse_choice(const char *text, const char *choices, int64_t *place, struct tsk_err *err)
+{
+    size_t len = strlen(text);
+    int64_t n = 0;
+    for (const char *word = choices; word; n++) {
+        size_t word_len = strcspn(word, ",");
+        if (len == word_len && memcmp(word, text, len) == 0) {
+            *place = n;
+            return 0;
+        }
+        word = word[word_len] ? word + word_len + 1 : NULL;
+    }
+    return wrong_choice(choices, text, err);
 }
 
 bool tsk_name_valid(const char *name)

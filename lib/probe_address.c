@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "tasker/clock.h"
-#include "tasker/conf.h"
+#include "tasker/parse.h"
 
 #include "probe_parts.h"
 

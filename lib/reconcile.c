@@ -14,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
+#include "tasker/parse.h"
 
 #define WAITING_STEPS 65536
 

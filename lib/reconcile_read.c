@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "tasker/bus.h"
 #include "tasker/clock.h"
+#include "tasker/parse.h"
 
 /* An integer, at least 0; fallback where there is none. */
 static int64_t number(struct json_object *json, const char *key, int64_t fallback)
@@ -213,8 +213,7 @@ int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err)
     if (!tsk_json_get(message, "batch_id"))
         return tsk_err_set(err, TSK_DATA, "batch_id is missing");
     if (!id || !tsk_name_valid(id))
-        return tsk_err_set(err, TSK_DATA,
-                           "batch_id is not 1 to 128 characters of A-Z a-z 0-9 . _ : -");
+        return tsk_err_set(err, TSK_DATA, "batch_id is not " TSK_NAME_RULE);
     int found = tsk_json_int(message, "total_steps", &n);
     if (found < 0 || (found == 1 && n < 0))
         return tsk_err_set(err, TSK_DATA, "total_steps is not a count");

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
+#include "tasker/parse.h"
 
 enum { SETTLE_MS = 250, ENDED_MOST = 20000, NAMED_MOST = 20 };
 
@@ -131,7 +131,7 @@ const char *batches_receipt(struct batches *batches, struct json_object *receipt
 {
     const char *id = tsk_json_str(receipt, "batch_id");
     if (!id || !tsk_name_valid(id))
-        return "receipt: batch_id is missing or is not 1 to 128 characters of A-Z a-z 0-9 . _ : -";
+        return "receipt: batch_id is missing or is not " TSK_NAME_RULE;
     if (batches_know(batches, id))
         return NULL;
     struct batch *batch = tsk_alloc(sizeof *batch);

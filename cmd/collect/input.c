@@ -8,6 +8,7 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "tasker/parse.h"
 
 enum { LINES_A_ROUND = 1000, ENDPOINTS_MOST = 1000 };
 

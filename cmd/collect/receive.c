@@ -8,6 +8,7 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "tasker/parse.h"
 
 /* A message while it is handled. */
 struct incoming {

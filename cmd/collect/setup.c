@@ -6,6 +6,7 @@
 #include "common/diag.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/parse.h"
 
 enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
 
@@ -42,8 +43,7 @@ static int name_itself(struct collect *c, const char *id, struct tsk_err *err)
     else if (tsk_name_valid(id))
         snprintf(c->id, sizeof c->id, "%s", id);
     else
-        return tsk_err_set(err, TSK_USAGE,
-                           "--id \"%s\" is not 1 to 128 characters of A-Z a-z 0-9 . _ : -", id);
+        return tsk_err_set(err, TSK_USAGE, "--id \"%s\" is not " TSK_NAME_RULE, id);
     return 0;
 }
 

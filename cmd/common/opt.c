@@ -15,6 +15,7 @@
 #include "common/opt_help.h"
 #include "common/out.h"
 #include "tasker/buf.h"
+#include "tasker/parse.h"
 
 /* What all programs have; the offsets are into struct common. */
 struct common {
@@ -146,19 +147,12 @@ static bool is_common(const struct opt *opt)
     return opt >= common_opts && opt < common_opts + COMMON_COUNT;
 }
 
-static int choose(const struct opt *opt, const char *value, int *place, struct tsk_err *err)
+static int choose(const struct opt *opt, const char *value, int *to, struct tsk_err *err)
 {
-    size_t len = strlen(value);
-    int n = 0;
-    for (const char *word = opt->choices; word; n++) {
-        size_t size = strcspn(word, ",");
-        if (size == len && !memcmp(word, value, len)) {
-            *place = n;
-            return 0;
-        }
-        word = word[size] ? word + size + 1 : NULL;
-    }
-    return tsk_err_set(err, TSK_USAGE, "\"%s\" is none of %s", value, opt->choices);
+    int64_t place = 0;
+    int rc = tsk_parse_choice(value, opt->choices, &place, err);
+    *to = (int)place;
+    return rc;
 }
 
 static void append(struct opt_list *list, const char *value)

@@ -6,6 +6,7 @@
 #include "common/diag.h"
 #include "publish/post.h"
 #include "tasker/clock.h"
+#include "tasker/parse.h"
 
 #define STATUS_TOPIC "status."
 

@@ -9,6 +9,7 @@
 #include "status/table.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
+#include "tasker/parse.h"
 
 /* "section.key" of a key; to be freed. */
 static char *full_name(enum tsk_conf_key key)

@@ -10,6 +10,7 @@
 #include "status/look.h"
 #include "status/show.h"
 #include "status/status.h"
+#include "tasker/parse.h"
 
 #define TIMEOUT_MS 1000
 

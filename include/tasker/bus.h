@@ -87,8 +87,4 @@ struct tsk_frame {
 /* Receives one thing, never blocking. Returns 1, or 0 if nothing is there, or -1. */
 int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err);
 
-/* Whether name is one that the wire allows as batch_id, worker_id and collector_id: 1 to 128
- * characters of [A-Za-z0-9._:-]. */
-bool tsk_name_valid(const char *name);
-
 #endif

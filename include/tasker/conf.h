@@ -148,21 +148,4 @@ bool tsk_conf_is_set(const struct tsk_conf *conf, enum tsk_conf_key key);
 const char *tsk_conf_file(const struct tsk_conf *conf);        /* the file read, or NULL */
 const char *tsk_conf_environment(const struct tsk_conf *conf); /* "development" … */
 
-/* Reads numbers the way the configuration does. Return 0, or -1 with kind TSK_USAGE and a text
- * that says what is wrong with the value ("\"5x\" is not a duration (as 500ms, 2s, 5m)"). */
-int tsk_parse_int(const char *text, int64_t least, int64_t most, int64_t *out,
-                  struct tsk_err *err);
-int tsk_parse_size(const char *text, int64_t least, int64_t most, int64_t *out,
-                   struct tsk_err *err);
-int tsk_parse_duration(const char *text, int64_t least, int64_t most, int64_t *out_ms,
-                       struct tsk_err *err);
-
-/* Checks one endpoint: tcp://HOST:PORT (port 1 to 65535 or *), tcp://[V6]:PORT, ipc://PATH.
- * Returns 0, or -1 with kind TSK_USAGE. */
-int tsk_parse_endpoint(const char *text, struct tsk_err *err);
-
-/* Returns the one of count names that is nearest to word (edit distance, at most a third of its
- * length), or NULL. */
-const char *tsk_nearest(const char *word, const char *const *names, size_t count);
-
 #endif

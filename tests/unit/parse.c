@@ -3,8 +3,7 @@
 #include <stdint.h>
 
 #include "check.h"
-#include "tasker/bus.h"
-#include "tasker/conf.h"
+#include "tasker/parse.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define MOST INT64_MAX
