@@ -250,3 +250,25 @@ c.wait_status(lambda s: s["state"] == "stopped")
 END
     finish_with 0 work 5
 }
+
+@test "work: a handler that left its process group is ended too, in time and with the worker" {
+    cat >leave.py <<'END'
+import os, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.setpgid(0, os.getpgid(os.getppid()))
+open(sys.argv[1], "w").write(str(os.getpid()))
+os.read(os.open("never", os.O_RDWR), 1)
+END
+    mkfifo never
+    handler Leaves 'exec /usr/bin/python3 leave.py left' 'timeout_ms: 1000'
+    handler Daemon 'env -i setsid sh -c "echo \$\$ >daemon; read -r x <never" </dev/null >/dev/null 2>&1 3>&- &
+until [ -s daemon ]; do :; done'
+    worker
+    run_steps Leaves Daemon
+    of 1 '[.status,.error.error_type,.error.signal]' | grep -Fx '["failed","HandlerTimeout",9]'
+    of 2 .status | grep -x completed
+    gone "$(cat left)"
+    signal work TERM
+    finish_with 0 work
+    wait_until 5 gone "$(cat daemon)"
+}

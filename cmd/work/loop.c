@@ -132,8 +132,10 @@ static enum tsk_exit ending(struct work *work)
     if (work->stops > 1) {
         diag_warn("stopped at once: %zu running steps are killed", work->live.count);
         run_kill_all(work);
+        run_end_orphans(work);
         return TSK_TEMPFAIL;
     }
+    run_end_orphans(work);
     work->state = WORK_STOPPED;
     feed_status(work, NULL);
     if (!unconfirmed || (feed_has_subscriber(work) && !feed_has_collector(work)))

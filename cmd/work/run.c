@@ -1,16 +1,20 @@
 /* Steps as processes: start, time limits, the end of the leader and of what it left behind. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/diag.h"
+#include "common/signals.h"
 #include "work/work.h"
 
 #define STARTS_AT_ONCE 16 /* then the loop looks at everything else */
 #define PIPE_GRACE_MS 100 /* after the leader's end, while others of its group hold the pipes */
-#define DEAD_MS 1000      /* after KILL only a zombie is left, which its own parent must bury */
+#define ORPHAN_ROUNDS 100
+#define ORPHAN_MS 50 /* a round */
+#define DEAD_MS 1000 /* after KILL only a zombie is left, which its own parent must bury */
 
 void run_list_add(struct run_list *list, struct run *run)
 {
@@ -244,10 +248,19 @@ void run_reap(struct work *work)
         check_leftovers(work, tsk_now_ms());
 }
 
+/* Signals the group, and its leader also where that went into another group. Until it is waited for
+ * its number is its own. */
+static void signal_all(const struct process *process, int sig)
+{
+    kill(-process->pid, sig);
+    if (!process->exited && getpgid(process->pid) != process->pid)
+        kill(process->pid, sig);
+}
+
 static void ask_to_end(struct work *work, struct run *run, int64_t now)
 {
-    kill(-run->process->pid, SIGTERM);
-    kill(-run->process->pid, SIGCONT); /* a stopped process would not see it */
+    signal_all(run->process, SIGTERM);
+    signal_all(run->process, SIGCONT); /* a stopped process would not see it */
     run->process->deadline = now + work->kill_grace;
 }
 
@@ -258,7 +271,7 @@ static void limit_reached(struct work *work, struct run *run, int64_t now)
         process->stop = STOP_TIMEOUT;
         ask_to_end(work, run, now);
     } else {
-        kill(-process->pid, SIGKILL);
+        signal_all(process, SIGKILL);
         process->killed = true;
         process->deadline = -1;
     }
@@ -300,8 +313,21 @@ void run_stop_all(struct work *work, int64_t now)
 void run_kill_all(struct work *work)
 {
     for (struct run *run = work->live.first; run; run = run->next)
-        kill(-run->process->pid, SIGKILL);
+        signal_all(run->process, SIGKILL);
     for (size_t i = 0; i < work->leftover_count; i++)
         kill(-work->leftovers[i].group, SIGKILL);
     tsk_os_kill_children(keeper_pid(work->keeper));
+}
+
+void run_end_orphans(struct work *work)
+{
+    struct pollfd child = {.fd = work->signal_watch.fd, .events = POLLIN};
+    struct rusage usage;
+    int status;
+    for (int i = 0; i < ORPHAN_ROUNDS && tsk_os_kill_children(keeper_pid(work->keeper)) > 0; i++) {
+        poll(&child, 1, ORPHAN_MS);
+        signals_read(NULL);
+        while (tsk_os_reap(&status, &usage) > 0)
+            ;
+    }
 }

@@ -149,6 +149,9 @@ void run_check_limits(struct work *work, int64_t now);
 void run_stop_all(struct work *work, int64_t now);
 /* Ends all that runs, at once. */
 void run_kill_all(struct work *work);
+/* At the end: kills what handlers left behind. Whatever lost its parent is this process's child, also
+ * one in a session of its own and without the mark; and so, when that is killed, are its children. */
+void run_end_orphans(struct work *work);
 /* Takes the process away from run: closes, leaves its group to end. The leader must have ended. */
 void run_release(struct work *work, struct run *run);
 /* Frees what was released since the last call; not while events are being handled. */
