@@ -267,15 +267,15 @@ failing() { # LIMIT MORE: a batch whose step 2 failed
 
 @test "reconcile: text is a table for people, and escapes nothing to their terminal" {
     failing 3 '"retryable":true,"error":{"error_category":"infrastructure"}' |
-        sed 's/"two"/"tw\\u001b[31mö"/' >in
+        sed 's/"two"/"tw\\u001b[31m\\u009bö"/' >in
     { cat in; echo '{"other":1}'; echo "{${P/\"b\"/\"c\"},\"step_id\":77,\"status\":\"in_progress\"}"; } >both
     reconcile --format=text --set retry.jitter=0 both
     [ "$status" -eq 75 ]
     cat >want <<'EOF'
 batch b: consistent, 2 steps, 1 completed, 1 failed, 1 to retry, 12.4 s
-  STEP  NAME      STATUS     OUTCOME  ATTEMPT    TIME  CATEGORY        RETRY AT                  WORKER
-     1  one       completed  done     1/3       31 ms  -               -                         w
-     2  tw?[31mö  failed     retry    1/3      12.3 s  infrastructure  2026-01-24T12:00:01.000Z  w
+  STEP  NAME                 STATUS     OUTCOME  ATTEMPT    TIME  CATEGORY        RETRY AT                  WORKER
+     1  one                  completed  done     1/3       31 ms  -               -                         w
+     2  tw\x1b[31m\xc2\x9bö  failed     retry    1/3      12.3 s  infrastructure  2026-01-24T12:00:01.000Z  w
 
 batch c: incomplete, 1 step, 1 in progress
   STEP  STATUS       OUTCOME  ATTEMPT

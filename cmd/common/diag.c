@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/plain.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
@@ -34,11 +35,6 @@ void diag_format(enum diag_level level, bool json)
 {
     state.level = level;
     state.json = json;
-}
-
-const char *diag_program(void)
-{
-    return state.program;
 }
 
 /* Writes all of text to stderr; if that fails there is nobody left to tell. */
@@ -82,18 +78,6 @@ void diag_progress(const char *fmt, ...)
     state.drawn_at = now;
 }
 
-/* Adds text with what a terminal would act on made visible. */
-static void add_plain(struct tsk_buf *line, const char *text)
-{
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7F || (c == 0xC2 && ((unsigned char)text[1] & 0xE0) == 0x80))
-            tsk_buf_printf(line, "\\x%02x", c);
-        else
-            tsk_buf_char(line, *text);
-    }
-}
-
 static void tell_json(enum diag_level level, const char *text)
 {
     struct json_object *line = json_object_new_object();
@@ -109,7 +93,8 @@ static void tell_json(enum diag_level level, const char *text)
     json_object_put(line);
 }
 
-static void tell(enum diag_level level, const char *label, const char *text)
+/* bare: without the level, for what FILE:LINE tells enough of. */
+static void tell(enum diag_level level, bool bare, const char *text)
 {
     diag_progress_end();
     if (state.json) {
@@ -117,8 +102,9 @@ static void tell(enum diag_level level, const char *label, const char *text)
         return;
     }
     struct tsk_buf line = TSK_BUF_INIT;
-    tsk_buf_printf(&line, "%s: %s", state.program, label);
-    add_plain(&line, text);
+    tsk_buf_printf(&line, "%s: %s%s", state.program, bare ? "" : level_names[level],
+                   bare ? "" : ": ");
+    plain_add(&line, text);
     tsk_buf_char(&line, '\n');
     put(line.data, line.len);
     tsk_buf_fini(&line);
@@ -126,7 +112,6 @@ static void tell(enum diag_level level, const char *label, const char *text)
 
 void diag(enum diag_level level, const char *fmt, ...)
 {
-    static const char *const labels[] = {"error: ", "warning: ", "info: ", "debug: "};
     int saved = errno;
     if (level <= state.level) {
         struct tsk_buf text = TSK_BUF_INIT;
@@ -134,7 +119,7 @@ void diag(enum diag_level level, const char *fmt, ...)
         va_start(args, fmt);
         tsk_buf_vprintf(&text, fmt, args);
         va_end(args);
-        tell(level, labels[level], text.data ? text.data : "");
+        tell(level, false, text.data ? text.data : "");
         tsk_buf_fini(&text);
     }
     errno = saved;
@@ -147,7 +132,7 @@ void diag_input(const char *file, int64_t number, const char *reason)
         tsk_buf_printf(&text, "%s:%lld: %s", file, (long long)number, reason);
     else
         tsk_buf_printf(&text, "%s: %s", file, reason);
-    tell(DIAG_ERROR, "", text.data);
+    tell(DIAG_ERROR, true, text.data);
     tsk_buf_fini(&text);
 }
 

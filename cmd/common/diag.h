@@ -12,7 +12,6 @@ enum diag_level { DIAG_ERROR, DIAG_WARNING, DIAG_INFO, DIAG_DEBUG };
 /* Sets the program's name and, later, what is told and how. */
 void diag_name(const char *program);
 void diag_format(enum diag_level level, bool json);
-const char *diag_program(void);
 
 /* Tell something. Bytes that a terminal would act on are shown as \xNN, so that no peer can write
  * on the screen. errno is kept. */

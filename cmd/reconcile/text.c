@@ -1,11 +1,10 @@
-/* Verdicts for people: a line a batch, a table of its steps, its discrepancies. Widths are those of
- * the batch's own cells; what a peer has written is shown with nothing in it that a terminal would
- * act on. */
+/* Verdicts for people: a line a batch, a table of its steps, its discrepancies. What a peer has
+ * written is shown with nothing in it that a terminal would act on. */
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "common/out.h"
+#include "common/plain.h"
+#include "common/table.h"
 #include "reconcile/reconcile.h"
 #include "tasker/clock.h"
 
@@ -13,17 +12,6 @@ enum column { STEP, NAME, STATUS, OUTCOME, ATTEMPT, TIME, CATEGORY, RETRY_AT, WO
 
 static const char *const heads[COLUMNS] = {"STEP", "NAME",     "STATUS",   "OUTCOME", "ATTEMPT",
                                            "TIME", "CATEGORY", "RETRY AT", "WORKER"};
-
-/* Adds text; control characters (those of Latin-1 too, C2 80 to C2 9F) become a question mark. */
-static void add_plain(struct tsk_buf *cell, const char *text)
-{
-    for (; text && *text; text++) {
-        unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-        bool c1 = c == 0xC2 && next >= 0x80 && next < 0xA0;
-        tsk_buf_char(cell, c < ' ' || c == 0x7F || c1 ? '?' : *text);
-        text += c1;
-    }
-}
 
 static void add_duration(struct tsk_buf *cell, int64_t ms)
 {
@@ -44,14 +32,14 @@ static void add_time(struct tsk_buf *cell, int64_t wall_ms)
     tsk_buf_str(cell, text);
 }
 
-/* Writes what stands in a column of step into cell; "-" where nothing is known. */
+/* Writes what stands in a column of step into cell; nothing where nothing is known. */
 static void fill_cell(struct tsk_buf *cell, const struct tsk_verdict_step *step, enum column column)
 {
     tsk_buf_reset(cell);
     if (column == STEP)
         tsk_buf_printf(cell, "%" PRId64, step->step_id);
     else if (column == NAME)
-        add_plain(cell, step->step_name);
+        tsk_buf_str(cell, step->step_name ? step->step_name : "");
     else if (column == STATUS)
         tsk_buf_str(cell, tsk_step_status_name(step->status));
     else if (column == OUTCOME)
@@ -62,86 +50,29 @@ static void fill_cell(struct tsk_buf *cell, const struct tsk_verdict_step *step,
     else if (column == TIME)
         add_duration(cell, step->time_ms);
     else if (column == CATEGORY)
-        add_plain(cell, step->category);
+        tsk_buf_str(cell, step->category ? step->category : "");
     else if (column == RETRY_AT)
         add_time(cell, step->retry_at);
     else
-        add_plain(cell, step->worker_id);
-    if (!cell->len)
-        tsk_buf_char(cell, '-');
-}
-
-/* In characters, not bytes. */
-static int width_of(const char *text)
-{
-    int width = 0;
-    for (; *text; text++)
-        width += ((unsigned char)*text & 0xC0) != 0x80;
-    return width;
-}
-
-/* Columns of which every cell is "-" get the width 0 and are not shown. */
-static void measure(const struct tsk_verdict *verdict, struct tsk_buf *cell, int widths[COLUMNS])
-{
-    bool told[COLUMNS] = {false};
-    for (int c = 0; c < COLUMNS; c++)
-        widths[c] = width_of(heads[c]);
-    for (size_t i = 0; i < verdict->steps; i++) {
-        struct tsk_verdict_step step;
-        tsk_verdict_step(verdict, i, &step);
-        for (int c = 0; c < COLUMNS; c++) {
-            fill_cell(cell, &step, (enum column)c);
-            int width = width_of(cell->data);
-            widths[c] = width > widths[c] ? width : widths[c];
-            told[c] = told[c] || strcmp(cell->data, "-") != 0;
-        }
-    }
-    for (int c = 0; c < COLUMNS; c++)
-        widths[c] = told[c] ? widths[c] : 0;
-}
-
-/* Adds text to line, filled up to width; numbers stand to the right. */
-static void add_cell(struct tsk_buf *line, const char *text, int width, bool right)
-{
-    int blanks = width - width_of(text);
-    tsk_buf_str(line, "  ");
-    for (int i = 0; right && i < blanks; i++)
-        tsk_buf_char(line, ' ');
-    tsk_buf_str(line, text);
-    for (int i = 0; !right && i < blanks; i++)
-        tsk_buf_char(line, ' ');
-}
-
-static void end_row(struct tsk_buf *line)
-{
-    while (line->len && line->data[line->len - 1] == ' ')
-        line->len--;
-    out_line(line->data, line->len);
-    tsk_buf_reset(line);
+        tsk_buf_str(cell, step->worker_id ? step->worker_id : "");
 }
 
 static void print_steps(const struct tsk_verdict *verdict)
 {
-    struct tsk_buf line = TSK_BUF_INIT, cell = TSK_BUF_INIT;
-    int widths[COLUMNS];
-    measure(verdict, &cell, widths);
-    for (int c = 0; c < COLUMNS; c++) {
-        if (widths[c])
-            add_cell(&line, heads[c], widths[c], c == STEP || c == TIME);
-    }
-    end_row(&line);
+    struct table table = {
+        .columns = COLUMNS, .right = 1u << STEP | 1u << TIME, .sparse = true, .indent = "  "};
+    struct tsk_buf cell = TSK_BUF_INIT;
+    for (int c = 0; c < COLUMNS; c++)
+        table_add(&table, heads[c]);
     for (size_t i = 0; i < verdict->steps; i++) {
         struct tsk_verdict_step step;
         tsk_verdict_step(verdict, i, &step);
         for (int c = 0; c < COLUMNS; c++) {
-            if (!widths[c])
-                continue;
             fill_cell(&cell, &step, (enum column)c);
-            add_cell(&line, cell.data, widths[c], c == STEP || c == TIME);
+            table_add(&table, cell.data);
         }
-        end_row(&line);
     }
-    tsk_buf_fini(&line);
+    table_end(&table);
     tsk_buf_fini(&cell);
 }
 
@@ -194,10 +125,10 @@ static void print_error(struct json_object *error)
     const char *category = tsk_json_str(error, "error_category");
     const char *message = tsk_json_str(error, "message");
     tsk_buf_str(&line, "  ! batch_error: ");
-    add_plain(&line, message ? message : "no reason is given");
+    plain_add(&line, message ? message : "no reason is given");
     if (category) {
         tsk_buf_str(&line, " (");
-        add_plain(&line, category);
+        plain_add(&line, category);
         tsk_buf_char(&line, ')');
     }
     out_line(line.data, line.len);

@@ -5,8 +5,9 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "common/plain.h"
+#include "common/table.h"
 #include "status/status.h"
-#include "status/table.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/parse.h"
@@ -128,12 +129,13 @@ static void show_json(const struct tsk_conf *conf, char *const *operands, size_t
 static void show_text(const struct tsk_conf *conf, char *const *operands, size_t count)
 {
     struct table table = {.columns = 3};
-    char *file = text_plain(tsk_conf_file(conf) ? tsk_conf_file(conf)
-                                                : "none, only built-in defaults and what is below");
-    out_printf("file         %s", file);
+    const char *path = tsk_conf_file(conf);
+    struct tsk_buf file = TSK_BUF_INIT;
+    plain_add(&file, path ? path : "none, only built-in defaults and what is below");
+    out_printf("file         %s", file.data);
     out_printf("environment  %s", tsk_conf_environment(conf));
     out_printf("%s", "");
-    free(file);
+    tsk_buf_fini(&file);
     table_add(&table, "KEY");
     table_add(&table, "VALUE");
     table_add(&table, "ORIGIN");
