@@ -23,11 +23,11 @@ static const struct opt table[] = {
     {'t', "timeout", "DURATION", OPT_DURATION, offsetof(struct options, timeout),
      "a batch of which nothing is heard for so long has timed out", 1, 31536000000, NULL},
     {'f', "format", "FORMAT", OPT_CHOICE, offsetof(struct options, text),
-     "form of the verdicts: json or text", 0, 0, "json,text"},
+     "form of the verdicts: json or text [json]", 0, 0, "json,text"},
     {'p', "pass", NULL, OPT_FLAG, offsetof(struct options, pass),
      "pass on receipts and results too", 0, 0, NULL},
     {'r', "receipts", "WHICH", OPT_CHOICE, offsetof(struct options, receipts),
-     "batches that must have a receipt: auto, all or none", 0, 0, "auto,all,none"},
+     "batches that must have a receipt: auto, all or none [auto]", 0, 0, "auto,all,none"},
 };
 
 static const struct program program = {
@@ -62,6 +62,9 @@ static void add_totals(struct totals *totals, const struct tsk_verdict *verdict)
         totals->steps += verdict->total;
     totals->completed += verdict->completed;
     totals->failed += verdict->failed;
+    totals->in_progress += verdict->in_progress;
+    if (totals->missing < INT64_MAX - verdict->missing)
+        totals->missing += verdict->missing;
     totals->retry += verdict->retry;
 }
 

@@ -284,7 +284,7 @@ batch c: incomplete, 1 step, 1 in progress
   ! missing_completion: there is no batch_completion
   ! missing_partial: step 77: it began, and no partial result says how it ended
 
-in all: 2 verdicts, 1 consistent, 1 incomplete; 3 steps, 1 completed, 1 failed, 1 to retry
+in all: 2 verdicts, 1 consistent, 1 incomplete; 3 steps, 1 completed, 1 failed, 1 in progress, 1 to retry
 EOF
     diff want <(echo "$output")
 }

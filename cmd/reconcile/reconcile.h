@@ -19,7 +19,7 @@ struct options {
 /* All batches so far. */
 struct totals {
     int64_t verdicts[4]; /* by enum tsk_verdict_kind */
-    int64_t steps, completed, failed, retry;
+    int64_t steps, completed, failed, in_progress, missing, retry;
 };
 
 /* Prints verdict as a table for people, and the last line of all of them. */

@@ -159,6 +159,8 @@ void text_totals(const struct totals *totals)
     tsk_buf_printf(&line, "; %" PRId64 " step%s", totals->steps, totals->steps == 1 ? "" : "s");
     add_count(&line, totals->completed, "completed");
     add_count(&line, totals->failed, "failed");
+    add_count(&line, totals->in_progress, "in progress");
+    add_count(&line, totals->missing, "missing");
     add_count(&line, totals->retry, "to retry");
     out_line(line.data, line.len);
     tsk_buf_fini(&line);
