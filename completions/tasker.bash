@@ -1,7 +1,8 @@
 # bash completion for the programs of tasker. tests/options.bats holds it against the programs.
 
 # Prints the options of a program, one a line: "-LETTER" or "-", "--NAME", what its argument is:
-# nothing, "file", "arg" (anything), or the words to choose from, by commas.
+# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "arg" (anything), or the words
+# to choose from, by commas.
 _tasker_options()
 {
     case $1 in
@@ -51,7 +52,7 @@ _tasker_options()
     echo '
 -c --config file
 -e --environment development,test,production,staging
-- --set arg
+- --set key
 - --log-format text,json
 -v --verbose
 -q --quiet
@@ -59,17 +60,33 @@ _tasker_options()
 -V --version'
 }
 
-# Prints the words that a program takes as operands; nothing where these are files.
+# Prints the configuration keys, as the program that stands beside $1 knows them.
+_tasker_keys()
+{
+    local folder=
+    [[ $1 != */* ]] || folder=${1%/*}/
+    "${folder}tasker-status" config 2>/dev/null </dev/null | awk '$1 ~ /^[a-z]+[.][a-z_]+$/ {print $1}'
+}
+
+# Prints the words that a program takes as operands, after those that stand there already; nothing
+# where these are files.
 _tasker_operands()
 {
-    case $1 in
-    tasker-status) echo "config endpoints" ;;
-    esac
+    local program=$1 word
+    [ "${program##*/}" = tasker-status ] || return
+    shift
+    for word; do
+        case $word in
+        config) _tasker_keys "$program" && return ;;
+        endpoints) echo batch_endpoint result_endpoint && return ;;
+        esac
+    done
+    echo config endpoints
 }
 
 _tasker()
 {
-    local program=${1##*/} word=$2 before=$3 letter name kind
+    local program=${1##*/} word=$2 before=$3 letter name kind operands
     COMPREPLY=()
     if [ "$word" = = ]; then
         word=
@@ -82,6 +99,10 @@ _tasker()
         file) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         tcp) mapfile -t COMPREPLY < <(compgen -W 'tcp ipc' -S :// -- "$word") ;;
         arg) ;;
+        key)
+            compopt -o nospace 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -W "$(_tasker_keys "$1")" -S = -- "$word")
+            ;;
         *) mapfile -t COMPREPLY < <(compgen -W "${kind//,/ }" -- "$word") ;;
         esac
         return
@@ -92,8 +113,8 @@ _tasker()
                 [ "$letter" = - ] || printf '%s\n' "$letter"
                 printf '%s\n' "$name"
             done)" -- "$word")
-    elif [ -n "$(_tasker_operands "$program")" ]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(_tasker_operands "$program")" -- "$word")
+    elif operands=$(_tasker_operands "$1" "${COMP_WORDS[@]:1:COMP_CWORD-1}") && [ -n "$operands" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$word")
     else
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

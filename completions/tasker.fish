@@ -1,9 +1,14 @@
 # fish completion for the programs of tasker. tests/options.bats holds it against the programs.
 
+# The configuration keys.
+function __tasker_keys
+    tasker-status config 2>/dev/null | string replace -rf '^([a-z]+[.][a-z_]+) .*' '$1'
+end
+
 for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
-    complete -c $program -l set -x -d 'Set any configuration key'
+    complete -c $program -l set -x -a '(__tasker_keys)=' -d 'Set any configuration key'
     complete -c $program -l log-format -x -a 'text json' -d 'Form of messages on stderr'
     complete -c $program -s v -l verbose -d 'Tell more on stderr; twice: everything'
     complete -c $program -s q -l quiet -d 'Tell only errors'
@@ -37,6 +42,8 @@ complete -c tasker-reconcile -s r -l receipts -x -a 'auto all none' -d 'Batches 
 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'
+complete -c tasker-status -f -n '__fish_seen_subcommand_from config' -a '(__tasker_keys)' -d 'Key'
+complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batch_endpoint result_endpoint'
 complete -c tasker-status -s f -l format -x -a 'text json' -d 'Form of the output: text or json'
 complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen'
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'

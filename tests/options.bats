@@ -106,6 +106,19 @@ compare() {
     return $bad
 }
 
+@test "options: bash completes the keys of the configuration, and what an endpoint is called" {
+    bash_words() { # what is completed at the last of these words
+        bash --norc -c 'source "$1"; shift
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            _tasker "$1" "${!#}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[*]}"' bash "$ROOT/completions/tasker.bash" "$@" 2>/dev/null
+    }
+    [ "$(bash_words tasker-status "")" = "config endpoints" ]
+    [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
+    [ "$(bash_words tasker-status endpoints b)" = batch_endpoint ]
+    [ "$(bash_words "$TASKER_BIN/tasker-publish" --set worker.h)" = worker.handlers= ]
+}
+
 @test "options: every source has a program, and every program a page, tests, and a place in README" {
     local source program
     for source in "$ROOT"/cmd/tasker-*.c; do
