@@ -186,6 +186,9 @@ END
     status_is 0 endpoints -t 10s
     has "publisher (pid 77): workers: 1, plain subscribers: 1; worker w1\\x1b[31m: 4 unanswered, 2 queued, 3 free" out
     has "worker w7 (pid 78 on h): ready; 1 running, 2 queued, 9 of 10 free; 5 accepted, 6 completed, 7 failed; results 3 to 12 held, 8 lost; collectors: 2" out
+    has "it takes batches from tcp://127.0.0.1:9; here batch_endpoint is $steps (\$TASKER_ZEROMQ_BATCH_ENDPOINT)" out
+    status_is 0 endpoints -t 10s --batch-endpoint tcp://127.0.0.1:9 result_endpoint
+    [ "$(grep -c 'here batch_endpoint is' out)" -eq 0 ]
     status_is 0 endpoints -t 10s -f json
     holds 'map(.peer) == ["publisher", "worker"]'
     holds '.[0].peer_status.workers[0].free_slots == 3 and .[1].peer_status.worker_id == "w7"'
@@ -193,6 +196,18 @@ END
     # It asked on a topic of its own, which it left again.
     wait_line worker-sender.out '^heard 0 status\.[0-9a-f-]+ $'
     [ "$(grep '^heard' worker-sender.out | grep -vc ' status\.')" -eq 0 ]
+}
+
+@test "status endpoints: a publisher and a worker in each other's place" {
+    peer worker-sender "$steps"
+    peer publisher "$results"
+    status_is 69 endpoints -t 10s
+    has "batch_endpoint: a worker listens, and results come from here: is this the result_endpoint?" out
+    has "result_endpoint: a publisher listens, and batches come from here: is this the batch_endpoint?" out
+    has "batch_endpoint $steps: the wrong program is there" err
+    status_is 69 endpoints -t 10s -f json
+    holds 'map([.ok, .state, .peer]) == [[false, "wrong_peer", "worker"], [false, "wrong_peer", "publisher"]]'
+    status_is 0 endpoints -t 10s "${steps/127.0.0.1/localhost}" # no configured one: no opinion
 }
 
 @test "status endpoints: answers that are no status" {

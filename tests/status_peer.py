@@ -60,7 +60,7 @@ def worker_sender():
     body = {"message_type": "worker_status", "worker_id": "w7", "source": "s", "offset": 12,
             "oldest": 3, "state": "ready", "host": "h", "pid": 78, "running": 1, "queued": 2,
             "free_slots": 9, "max_workers": 10, "accepted": 5, "completed": 6, "failed": 7,
-            "lost": 8, "collectors": 2}
+            "lost": 8, "collectors": 2, "batch_endpoint": "tcp://127.0.0.1:9"}
     answer(lambda topic: [topic.encode() + json.dumps(body).encode()])
 
 

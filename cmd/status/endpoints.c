@@ -124,6 +124,7 @@ static const char *in_short(const char *state)
         {"foreign", "something else listens"},
         {"handshake", "handshake refused"},
         {"both_bind", "both sides bind"},
+        {"wrong_peer", "the wrong program is there"},
         {"any_port", "its port is chosen when it is bound"},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {

@@ -5,6 +5,7 @@
  * only be told for a configured endpoint, of which it is known who should bind it. */
 #include "status/look.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,7 +63,7 @@ static void explain_nobody(struct look *look, const struct tsk_conf *conf)
     if (strcmp(who, "worker"))
         tsk_buf_printf(cause,
                        ", only while it runs: this is normal while no tasker-%s runs; if one "
-                       "does, both sides connect",
+                       "does, it has another endpoint, or both sides connect",
                        look->channel == TSK_STEPS ? "publish" : "collect");
     else
         tsk_buf_str(cause, ": no worker runs, it binds another endpoint, or both sides connect");
@@ -106,6 +107,40 @@ static void explain_both_bind(struct look *look, const struct tsk_conf *conf)
                    sends ? "sends" : "subscribes", bind_key(look), binder_name(look, conf));
 }
 
+/* A publisher where results should come from, or a worker where batches should. */
+static void explain_wrong_peer(struct look *look)
+{
+    bool worker = look->peer.kind == PEER_WORKER;
+    look->ok = false;
+    look->state = "wrong_peer";
+    tsk_buf_printf(&look->cause, "a %s listens, and %s come from here: is this the %s?",
+                   worker ? "worker" : "publisher", worker ? "results" : "batches",
+                   worker ? "result_endpoint" : "batch_endpoint");
+}
+
+/* A worker that takes its batches elsewhere gets none from here. Names may differ and mean the same
+ * place, so that this is a remark and no failure. */
+static void note_batch_endpoint(struct look *look, const struct tsk_conf *conf)
+{
+    const char *theirs = tsk_json_str(look->peer.status, "batch_endpoint");
+    const char *ours = tsk_conf_str(conf, TSK_ZEROMQ_BATCH_ENDPOINT);
+    if (theirs && strcmp(theirs, ours))
+        snprintf(look->peer.note, sizeof look->peer.note, "here batch_endpoint is %.160s (%.60s)",
+                 ours, tsk_conf_origin(conf, TSK_ZEROMQ_BATCH_ENDPOINT));
+}
+
+/* The peer has told who it is: is it the one that should be there? */
+static void check_peer(struct look *look, const struct tsk_conf *conf)
+{
+    enum peer_kind wanted = look->channel == TSK_STEPS ? PEER_PUBLISHER : PEER_WORKER;
+    if (!look->name || !look->peer.status)
+        return;
+    if (look->peer.kind != wanted)
+        explain_wrong_peer(look);
+    else if (wanted == PEER_WORKER)
+        note_batch_endpoint(look, conf);
+}
+
 /* An endpoint like tcp://127.0.0.1:* names nothing that could be looked at. */
 static bool has_any_port(const char *endpoint)
 {
@@ -146,5 +181,7 @@ int look_run(struct look *look, const struct tsk_conf *conf, const struct option
         peer_listen(&look->peer, conf, look->channel, look->endpoint, opts->timeout, stop_fd);
     if (look->ok && look->name && look->probe.side != side)
         explain_both_bind(look, conf);
+    else
+        check_peer(look, conf);
     return 0;
 }

@@ -12,7 +12,7 @@ struct look {
     char *endpoint;   /* owned */
     enum tsk_channel channel;
     struct tsk_probe probe;
-    const char *state; /* the probe's, or "both_bind", "any_port" */
+    const char *state; /* the probe's, or "both_bind", "wrong_peer", "any_port" */
     bool ok;
     char holder[160];     /* who listens, where the system can tell; or "" */
     struct tsk_buf cause; /* not ok: the likely cause; ok: empty */

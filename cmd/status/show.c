@@ -68,6 +68,8 @@ static void add_worker(struct tsk_buf *out, struct json_object *status)
                  status);
     add_sentence(out, holds ? "results {oldest} to {offset} held" : "no result held", status);
     add_sentence(out, ", {lost} lost; collectors: {collectors}", status);
+    if (tsk_json_str(status, "batch_endpoint"))
+        add_sentence(out, "; it takes batches from {batch_endpoint}", status);
 }
 
 static void add_publisher(struct tsk_buf *out, struct json_object *status)
