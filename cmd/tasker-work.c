@@ -104,6 +104,7 @@ static void set_up_limits(struct work *work)
     work->queue_limit = tsk_conf_int(conf, TSK_WORKER_QUEUE_LIMIT);
     work->max_output = tsk_conf_int(conf, TSK_WORKER_MAX_OUTPUT);
     work->max_input = tsk_conf_int(conf, TSK_WORKER_MAX_INPUT);
+    work->max_message = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES);
     work->step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT);
     work->kill_grace = tsk_conf_int(conf, TSK_WORKER_KILL_GRACE);
     allow_descriptors(work);

@@ -1,6 +1,7 @@
-/* Strict JSON. json-c is lenient in two ways that would change data in silence: integers beyond 64
- * bits are cut to the largest one, and NaN and Infinity pass. Both are looked for in the text, by
- * a filter that is much cheaper than the parse itself. */
+/* Strict JSON. json-c is lenient in ways that would change data in silence, or let pass what is no
+ * JSON: integers beyond 64 bits are cut to the largest one, NaN and Infinity pass, and so do
+ * control characters as they are. All are looked for in the text, by filters that are much cheaper
+ * than the parse itself. */
 #include "tasker/json.h"
 
 #include <limits.h>
@@ -117,6 +118,32 @@ static const char *check_numbers(const char *text, size_t len)
     return find_bad_number(text, text + len);
 }
 
+/* Whether a control character stands in a string, or outside of them one that is no white space. */
+static bool has_control(const char *text, size_t len)
+{
+    const char *end = text + len;
+    bool any = false;
+    for (size_t i = 0; i < len; i++)
+        any |= (unsigned char)text[i] < 0x20;
+    while (any && text < end) {
+        size_t part = *text == '"' ? string_length(text, end) : 1;
+        for (size_t i = 0; i < part; i++) {
+            if ((unsigned char)text[i] < 0x20 && (part > 1 || !strchr("\t\r\n", text[i])))
+                return true;
+        }
+        text += part;
+    }
+    return false;
+}
+
+/* What is wrong with a text that json-c takes for JSON, or NULL. */
+static const char *find_fault(const char *text, size_t len)
+{
+    if (has_control(text, len))
+        return "malformed JSON: it holds a control character that is not escaped";
+    return check_numbers(text, len);
+}
+
 static int fail(struct tsk_err *err, enum json_tokener_error why, size_t at)
 {
     switch (why) {
@@ -157,7 +184,7 @@ int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct
         json_object_put(value);
         return fail(err, why, end);
     }
-    const char *bad = check_numbers(text, len);
+    const char *bad = find_fault(text, len);
     if (bad) {
         json_object_put(value);
         return tsk_err_set(err, TSK_DATA, "%s", bad);
@@ -177,6 +204,28 @@ struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, s
     json_object_put(value);
     tsk_err_set(err, TSK_DATA, "not a JSON object");
     return NULL;
+}
+
+bool tsk_json_within(struct json_object *value, int levels)
+{
+    bool array = json_object_is_type(value, json_type_array);
+    if (!array && !json_object_is_type(value, json_type_object))
+        return true;
+    if (levels < 1)
+        return false;
+    for (size_t i = 0; array && i < json_object_array_length(value); i++) {
+        if (!tsk_json_within(json_object_array_get_idx(value, i), levels - 1))
+            return false;
+    }
+    if (array)
+        return true;
+    json_object_object_foreach(value, key, member)
+    {
+        (void)key;
+        if (!tsk_json_within(member, levels - 1))
+            return false;
+    }
+    return true;
 }
 
 struct json_object *tsk_json_get(struct json_object *object, const char *key)

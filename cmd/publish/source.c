@@ -106,6 +106,16 @@ static struct parcel *read_batch(struct source *source, const struct tsk_line *l
     return NULL;
 }
 
+/* Reads a step, which must leave room for the batch around it: one that the worker cannot read it
+ * cannot answer for either. */
+static int check_step(struct tsk_step *step, struct json_object *json, struct tsk_err *err)
+{
+    int most = TSK_JSON_DEPTH - TSK_JSON_ROOM;
+    if (!tsk_json_within(json, most))
+        return tsk_err_set(err, TSK_DATA, "the step is nested deeper than %d", most);
+    return tsk_step_read(step, json, 1, 1, err);
+}
+
 /* Adds a step line to the group; takes json. Returns a parcel if that closed one. */
 static struct parcel *read_step(struct source *source, const struct tsk_line *line,
                                 struct json_object *json, int64_t now)
@@ -114,7 +124,7 @@ static struct parcel *read_step(struct source *source, const struct tsk_line *li
     struct parcel *full = NULL;
     struct tsk_step step;
     struct tsk_err err;
-    if (tsk_step_read(&step, json, 1, 1, &err) < 0 ||
+    if (check_step(&step, json, &err) < 0 ||
         group_add(source->group, &step, &from, now, &full, &err) < 0)
         refuse(source, line, err.text, err.kind);
     json_object_put(json);

@@ -8,6 +8,8 @@
 #include "work/work.h"
 
 #define FINISHED_MOST 100000 /* ended batches that are remembered */
+#define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
+#define COMPLETION_MOST 700  /* and of all else in it */
 #define DEFERRED_MOST 1024   /* beyond it a batch is forgotten: its publisher sends it again */
 
 void batch_free(void *value)
@@ -137,6 +139,13 @@ static int assign(struct work *work, struct batch *batch, struct tsk_err *err)
     return 0;
 }
 
+/* Whether the completion of the batch, with a summary a step, can be sent at all. */
+static bool completion_fits(const struct work *work, const struct batch *batch)
+{
+    size_t summary = SUMMARY_MOST + strlen(work->id);
+    return batch->data.count <= (work->max_message - COMPLETION_MOST) / summary;
+}
+
 /* Takes json, a batch with a valid batch_id. */
 static void accept(struct work *work, const char *topic, const char *id, struct json_object *json)
 {
@@ -150,6 +159,10 @@ static void accept(struct work *work, const char *topic, const char *id, struct 
     } else if (assign(work, batch, &err) < 0) {
         reject(work, topic, batch_id, err.text, "NoHandler", "permanent");
         batch_free(batch);
+    } else if (!completion_fits(work, batch)) {
+        reject(work, topic, batch_id, "so many steps that the completion is over max_message_bytes",
+               "InvalidBatch", "validation");
+        batch_free(batch);
     } else if (!tsk_map_count(work->deferred) && has_room(work, batch)) {
         enqueue(work, batch);
     } else if (tsk_map_count(work->deferred) < DEFERRED_MOST) {
@@ -160,8 +173,9 @@ static void accept(struct work *work, const char *topic, const char *id, struct 
     }
 }
 
-/* Finds the batch_id in the beginning of a message that is too long to be read. Returns whether
- * there is one that can be answered. */
+/* Finds the batch_id in a message that cannot be read: too long (then this is its beginning),
+ * nested too deep. Returns whether there is one that can be answered: without an answer the
+ * publisher would send it for ever. */
 static bool glimpse_id(const struct tsk_frame *frame, char id[TSK_ID_SIZE])
 {
     static const char key[] = "\"batch_id\"";
@@ -192,10 +206,12 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
         return;
     }
     struct tsk_err err;
+    char id[TSK_ID_SIZE];
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
     const char *batch_id = tsk_json_str(json, "batch_id");
     if (!json) {
-        reject(work, frame->topic, "", err.text, "InvalidBatch", "validation");
+        reject(work, frame->topic, glimpse_id(frame, id) ? id : "", err.text, "InvalidBatch",
+               "validation");
     } else if (!batch_id || !tsk_name_valid(batch_id)) {
         reject(work, frame->topic, "", "batch_id is missing or not valid", "InvalidBatch",
                "validation");

@@ -63,6 +63,10 @@ void feed_send(struct work *work, enum tsk_type type, struct json_object *messag
     tsk_json_put_str(message, "source", work->source);
     tsk_json_put_int(message, "offset", tsk_outbox_next(outbox));
     const char *text = tsk_json_text(message, &len);
+    if (len > work->max_message) {
+        finish_shorten(message, work->max_message);
+        text = tsk_json_text(message, &len);
+    }
     tsk_outbox_add(outbox, topic, text, len, tsk_now_ms());
     put(work, topic, text, len);
     json_object_put(message);

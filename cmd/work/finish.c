@@ -109,7 +109,8 @@ static void settle(struct work *work, struct run *run, struct json_object *messa
         complete_batch(work, batch);
 }
 
-/* The output: JSON if it parses, else text without its last newline, nothing if there was none. */
+/* The output: JSON if it parses and is not nested too deep to stand in a message, else text without
+ * its last newline, nothing if there was none. */
 static struct json_object *output_value(struct work *work, const struct process *process)
 {
     const struct tsk_buf *text = &process->out_text;
@@ -117,8 +118,11 @@ static struct json_object *output_value(struct work *work, const struct process 
     bool cut = process->out_bytes > (int64_t)text->len;
     if (!text->len)
         return NULL;
-    if (!cut && tsk_json_parse(work->json, text->data, text->len, &value, NULL) == 0)
-        return value;
+    if (!cut && tsk_json_parse(work->json, text->data, text->len, &value, NULL) == 0) {
+        if (tsk_json_within(value, TSK_JSON_DEPTH - TSK_JSON_ROOM))
+            return value;
+        json_object_put(value);
+    }
     size_t len = text->len;
     if (!cut && text->data[len - 1] == '\n')
         len--;
@@ -275,6 +279,39 @@ static void tell_failure(const struct run *run, struct json_object *error)
     const char *text = tsk_json_str(error, "message");
     diag_info("batch %s: step %lld (%s): %s", run->batch->data.batch_id,
               (long long)run->step->step_id, run->step->handler_class, text ? text : "failed");
+}
+
+/* Keeps the beginning of the output, as text, short enough for every byte to be escaped. */
+static void cut_output(struct json_object *message, struct json_object *metadata, size_t most)
+{
+    struct json_object *output = tsk_json_get(message, "output");
+    size_t len, kept = most / 16;
+    if (!output)
+        return;
+    const char *text = tsk_json_text(output, &len);
+    if (json_object_is_type(output, json_type_string)) {
+        text = json_object_get_string(output);
+        len = (size_t)json_object_get_string_len(output);
+    }
+    if (len < kept)
+        kept = len;
+    tsk_json_put(message, "output", tsk_json_lossy(text, kept));
+    tsk_json_put_bool(metadata, "output_truncated", true);
+    tsk_json_put_int(metadata, "output_kept_bytes", (int64_t)kept);
+}
+
+void finish_shorten(struct json_object *message, size_t most)
+{
+    static const char *const extras[] = {"handler_config", "stderr"};
+    struct json_object *metadata = tsk_json_get(message, "execution_metadata");
+    size_t len;
+    cut_output(message, metadata, most);
+    json_object_object_del(message, "progress");
+    for (size_t i = 0; metadata && i < 2; i++) {
+        tsk_json_text(message, &len);
+        if (len > most)
+            json_object_object_del(metadata, extras[i]);
+    }
 }
 
 void finish_ended(struct work *work, struct run *run)

@@ -104,6 +104,7 @@ struct work {
     char **environment;    /* what all handlers get */
     size_t environment_count;
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
+    size_t max_message;
 
     struct tsk_map *batches;  /* accepted and not ended: batch_id to struct batch */
     struct tsk_map *finished; /* ended: batch_id to its number of steps */
@@ -149,8 +150,9 @@ void run_check_limits(struct work *work, int64_t now);
 void run_stop_all(struct work *work, int64_t now);
 /* Ends all that runs, at once. */
 void run_kill_all(struct work *work);
-/* At the end: kills what handlers left behind. Whatever lost its parent is this process's child, also
- * one in a session of its own and without the mark; and so, when that is killed, are its children. */
+/* At the end: kills what handlers left behind. Whatever lost its parent is this process's child,
+ * also one in a session of its own and without the mark; and so, when that is killed, are its
+ * children. */
 void run_end_orphans(struct work *work);
 /* Takes the process away from run: closes, leaves its group to end. The leader must have ended. */
 void run_release(struct work *work, struct run *run);
@@ -184,6 +186,9 @@ void finish_progress(struct work *work, struct run *run, struct json_object *pro
 void finish_ended(struct work *work, struct run *run);
 /* The step could not be started: code is an errno. */
 void finish_not_started(struct work *work, struct run *run, int code);
+/* Cuts what may be cut of a result that is longer than most bytes, and says so in it: else nobody
+ * could read it. */
+void finish_shorten(struct json_object *message, size_t most);
 /* The step will not be run. message says why; it may be run elsewhere. */
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
                     const char *category, bool retryable);

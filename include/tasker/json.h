@@ -11,6 +11,7 @@
 #include "tasker/err.h"
 
 #define TSK_JSON_DEPTH 64
+#define TSK_JSON_ROOM 4 /* levels of it for what tasker lays around a value that it is given */
 
 /* A parser that is used again and again; not for two threads at once. */
 struct tsk_json;
@@ -26,6 +27,9 @@ int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct
 /* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
                                     struct tsk_err *err);
+
+/* Whether value is nested at most so many levels; a text or a number is none, [] is one. */
+bool tsk_json_within(struct json_object *value, int levels);
 
 /* A member by name. Returns a borrowed value, or NULL where it is absent or null. */
 struct json_object *tsk_json_get(struct json_object *object, const char *key);

@@ -1,0 +1,64 @@
+#!/usr/bin/env bats
+# What an attack on the whole found: publisher, worker and collector together, with input, handlers
+# and peers that go to the limits.
+load helper
+load work
+
+# steps_of CLASS...: step lines, numbered from 1
+steps_of() {
+    local class n=0
+    for class; do
+        n=$((n + 1))
+        printf '{"step_id":%d,"task_id":1,"step_name":"s","handler_class":"%s"}\n' $n "$class"
+    done
+}
+
+nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']'; }
+
+@test "trouble: a step nested as deep as may be, and one deeper" {
+    worker
+    for depth in 57 58 62; do
+        printf '{"step_id":%d,"task_id":1,"step_name":"s","handler_class":"True","task_context":{"x":%s}}\n' \
+            $depth "$(nested $depth)"
+    done >steps
+    run -65 --separate-stderr timeout 20 tasker-publish -b 1 steps
+    [ "$stderr" = 'tasker-publish: steps:3: the step is nested deeper than 60' ]
+    timeout 20 tasker-collect <<<"$output" >results
+    [ "$(grep -c '"status":"completed"' results)" = 2 ]
+}
+
+@test "trouble: outputs and progress nested deep, and outputs that grow by escapes, arrive" {
+    handler Deep "echo '$(nested 60)'"
+    handler Deeper "echo '$(nested 63)'"
+    handler Progress "echo '{\"progress\":$(nested 62)}' >&3"
+    handler Grows 'head -c 60000 /dev/zero | tr "\0" "\1"'
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
+    worker
+    steps_of Deep Deeper Progress Grows >steps
+    timeout 20 tasker-publish steps >receipts
+    timeout 20 tasker-collect --strict receipts >results
+    [ "$(of 1 'select(.status=="completed")|.output|type')" = array ]
+    [ "$(of 2 'select(.status=="completed")|.output|[type,length]|tostring')" = '["string",126]' ]
+    [ "$(of 3 'select(.progress)|.progress|type')" = array ]
+    [ "$(of 4 'select(.status=="completed")|[(.output|length),.execution_metadata.output_truncated,
+        .execution_metadata.output_kept_bytes,.execution_metadata.output_bytes]|tostring')" = \
+        '[4096,true,4096,60000]' ]
+}
+
+@test "trouble: a batch whose completion could not be sent is refused" {
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
+    worker
+    steps_of $(printf 'True %.0s' {1..600}) >steps
+    run -1 --separate-stderr timeout 20 tasker-publish -b 1000 steps
+    has 'so many steps that the completion is over max_message_bytes' "$stderr"
+}
+
+@test "trouble: control characters that are not escaped are no JSON, on a pipe or the bus" {
+    printf '{"message_type":"x","a":"\33[31m"}\n{"a":"b"\v}\n{"message_type":"y",\t"a":"\\u001b"}\n' >lines
+    for program in tasker-publish tasker-collect tasker-reconcile; do
+        run -65 --separate-stderr timeout 20 $program --set zeromq.wait=1s lines
+        [ "$output" = "$(sed -n 3p lines)" ]
+        has "$program: lines:1: malformed JSON: it holds a control character" "$stderr"
+        has "$program: lines:2: malformed JSON" "$stderr"
+    done
+}
