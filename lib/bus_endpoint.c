@@ -11,24 +11,46 @@
 
 #include "bus_parts.h"
 
+/* Hosts that are this machine, or all of it, and where to connect for them. */
+static const struct {
+    const char *host, *local;
+    bool any;
+} local_hosts[] = {
+    {"*", "127.0.0.1", true},
+    {"0.0.0.0", "127.0.0.1", true},
+    {"[::]", "[::1]", true},
+    {"localhost", "127.0.0.1", false},
+};
+
+enum { LOCAL_HOSTS = sizeof local_hosts / sizeof *local_hosts };
+
+/* Returns the place in local_hosts of a tcp endpoint's host, or LOCAL_HOSTS. */
+static size_t find_local(const char *endpoint)
+{
+    const char *colon = strrchr(endpoint, ':');
+    if (strncmp(endpoint, "tcp://", 6) != 0 || colon < endpoint + 6)
+        return LOCAL_HOSTS;
+    const char *host = endpoint + 6;
+    size_t len = (size_t)(colon - host), i = 0;
+    while (i < LOCAL_HOSTS &&
+           (len != strlen(local_hosts[i].host) || strncmp(host, local_hosts[i].host, len) != 0))
+        i++;
+    return i;
+}
+
 void tsk_bus_canonical(const char *endpoint, char *out, size_t size)
 {
-    static const char *const hosts[][2] = {
-        {"*", "127.0.0.1"},
-        {"0.0.0.0", "127.0.0.1"},
-        {"localhost", "127.0.0.1"},
-        {"[::]", "[::1]"},
-    };
-    const char *colon = strrchr(endpoint, ':');
-    snprintf(out, size, "%s", endpoint);
-    if (strncmp(endpoint, "tcp://", 6) != 0 || colon < endpoint + 6)
-        return;
-    const char *host = endpoint + 6;
-    size_t len = (size_t)(colon - host);
-    for (size_t i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
-        if (len == strlen(hosts[i][0]) && strncmp(host, hosts[i][0], len) == 0)
-            snprintf(out, size, "tcp://%s%s", hosts[i][1], colon);
-    }
+    size_t i = find_local(endpoint);
+    if (i < LOCAL_HOSTS)
+        snprintf(out, size, "tcp://%s%s", local_hosts[i].local, strrchr(endpoint, ':'));
+    else
+        snprintf(out, size, "%s", endpoint);
+}
+
+const char *tsk_bus_any_host(const char *endpoint)
+{
+    size_t i = find_local(endpoint);
+    return i < LOCAL_HOSTS && local_hosts[i].any ? local_hosts[i].local : NULL;
 }
 
 int tsk_bus_port(const char *endpoint)

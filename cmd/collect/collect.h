@@ -51,7 +51,6 @@ struct collect {
     int64_t saved_at; /* when was last flushed and confirmed */
     bool unsaved;     /* something came since */
     int64_t printed;  /* result lines */
-    int64_t lost;     /* results that no worker has any more */
     struct complaints unreadable;
     bool stop;      /* a signal came */
     bool gave_up;   /* some batch was not complete in time */
@@ -70,7 +69,7 @@ void input_ready(struct collect *c); /* the poller says that the input can be re
 /* report.c: prints and tells of a batch that is given up, and of those not complete. */
 void report_due(void *ctx, const struct batch *batch, enum batch_due why);
 void report_open(struct collect *c);
-void report_lost(struct collect *c, const char *source, int64_t lost);
+void report_lost(const char *source, int64_t lost);
 void report_unreadable(struct collect *c, const char *topic, const char *reason);
 void report_summary(struct collect *c);
 
@@ -79,9 +78,6 @@ bool collect_done(const struct collect *c);
 
 /* Prints one result line and takes note of it. */
 void collect_print(struct collect *c, const struct result *result, const char *data, size_t len);
-
-/* Writes out what was printed, then confirms it upstream. */
-void collect_save(struct collect *c);
 
 /* setup.c. Opens all that c needs for opts and conf, reading operands. Returns 0, or -1. Both ways
  * collect_close is to be called. */

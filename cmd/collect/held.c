@@ -160,11 +160,6 @@ void held_mark(const struct held *held, struct tsk_stream *stream)
     }
 }
 
-size_t held_count(const struct held *held)
-{
-    return held->count;
-}
-
 int64_t held_unclaimed(const struct held *held)
 {
     return held->unclaimed;

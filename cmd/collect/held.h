@@ -30,9 +30,8 @@ void held_release(struct held *held, const char *batch_id, held_fn *fn, void *ct
 /* Tells stream which offsets are not durable here. */
 void held_mark(const struct held *held, struct tsk_stream *stream);
 
-size_t held_count(const struct held *held);
 int64_t held_unclaimed(const struct held *held); /* all that were added and never released */
-int64_t
-held_dropped(const struct held *held); /* of these, what the limits cost before held_close */
+/* Of these, what the limits cost before held_close. */
+int64_t held_dropped(const struct held *held);
 
 #endif

@@ -3,7 +3,6 @@
  * a result, or the last word of tasker-publish on a batch, counts as if it had come by the bus. */
 #include "collect/collect.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "common/diag.h"
@@ -12,38 +11,23 @@
 
 enum { LINES_A_ROUND = 1000, ENDPOINTS_MOST = 1000 };
 
-/* Where to connect for an endpoint that says "any address" as only its own machine can: the text
- * before and after the host. Returns NULL if it can be connected to as it is. */
-static const char *wildcard_end(const char *endpoint, const char **host)
+static void bad_line(struct collect *c, const struct tsk_line *line, const char *reason,
+                     enum tsk_exit kind)
 {
-    static const struct {
-        const char *any, *host;
-    } table[] = {
-        {"tcp://0.0.0.0:", "127.0.0.1"}, {"tcp://*:", "127.0.0.1"}, {"tcp://[::]:", "[::1]"}};
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
-        size_t len = strlen(table[i].any);
-        if (strncmp(endpoint, table[i].any, len) != 0)
-            continue;
-        *host = table[i].host;
-        return endpoint + len;
-    }
-    return NULL;
+    diag_input(line->file, line->number, reason);
+    c->status = tsk_exit_worse(c->status, kind);
 }
 
 static void connect_to(struct collect *c, const char *endpoint, const struct tsk_line *line)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    char local[256];
-    const char *host, *port = wildcard_end(endpoint, &host);
-    if (port && snprintf(local, sizeof local, "tcp://%s:%s", host, port) < (int)sizeof local) {
-        diag_warn("%s:%lld: result_endpoint %s names no host: trying %s", line->file,
-                  (long long)line->number, endpoint, local);
-        endpoint = local;
-    }
+    const char *local = tsk_bus_any_host(endpoint);
+    if (local)
+        diag_warn("%s:%lld: result_endpoint %s names no host: trying tcp://%s%s", line->file,
+                  (long long)line->number, endpoint, local, strrchr(endpoint, ':'));
     if (tsk_parse_endpoint(endpoint, &err) < 0 || tsk_bus_connect(c->bus, endpoint, &err) < 0) {
         tsk_err_prefix(&err, "result_endpoint: ");
-        diag_input(line->file, line->number, err.text);
-        c->status = tsk_exit_worse(c->status, TSK_DATA);
+        bad_line(c, line, err.text, TSK_DATA);
     }
 }
 
@@ -62,13 +46,6 @@ static void use_endpoint(struct collect *c, struct json_object *receipt,
     }
     tsk_map_put(c->endpoints, endpoint, &mark);
     connect_to(c, endpoint, line);
-}
-
-static void bad_line(struct collect *c, const struct tsk_line *line, const char *reason,
-                     enum tsk_exit kind)
-{
-    diag_input(line->file, line->number, reason);
-    c->status = tsk_exit_worse(c->status, kind);
 }
 
 static void print_held(void *ctx, const struct result *result, const char *data, size_t len)

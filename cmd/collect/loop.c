@@ -58,7 +58,8 @@ static void send_up(struct collect *c, const char *topic, const char *key,
     tsk_buf_fini(&body);
 }
 
-void collect_save(struct collect *c)
+/* Writes out what was printed, then confirms it upstream. */
+static void save(struct collect *c)
 {
     struct tsk_stream_order order;
     if (out_flush() < 0)
@@ -127,7 +128,7 @@ static void idle(struct collect *c)
     out_flush();
     ask_replays(c);
     if (c->unsaved && c->now - c->saved_at >= SAVE_MS)
-        collect_save(c);
+        save(c);
 }
 
 /* Much is at hand, perhaps for long. */
@@ -136,7 +137,7 @@ static void keep_up(struct collect *c)
     if (c->now - c->saved_at < SAVE_MS)
         return;
     ask_replays(c);
-    collect_save(c);
+    save(c);
 }
 
 static enum tsk_exit end_status(const struct collect *c)
@@ -164,7 +165,7 @@ enum tsk_exit collect_run(struct collect *c)
         if (!collect_done(c))
             wait_for_more(c, busy ? 0 : tsk_left_ms(next_deadline(c)));
     }
-    collect_save(c);
+    save(c);
     if (!c->opts->follow)
         report_open(c);
     report_summary(c);

@@ -36,7 +36,7 @@ static void take_status(struct incoming *in, struct json_object *message)
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
-    report_lost(in->c, in->source,
+    report_lost(in->source,
                 tsk_stream_status(in->c->stream, in->source, in->offset, oldest, in->c->now));
     if (tsk_json_int(message, "unconfirmed", &unconfirmed) == 1)
         tsk_stream_settled(in->c->stream, in->source, unconfirmed);
@@ -47,7 +47,7 @@ static bool is_next(struct incoming *in)
     int64_t lost;
     enum tsk_stream_verdict verdict =
         tsk_stream_message(in->c->stream, in->source, in->offset, in->c->now, &lost);
-    report_lost(in->c, in->source, lost);
+    report_lost(in->source, lost);
     return verdict == TSK_STREAM_DELIVER;
 }
 

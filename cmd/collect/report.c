@@ -76,11 +76,10 @@ void report_open(struct collect *c)
         diag_error("stopped after %" PRId64 " of %" PRId64 " results", c->printed, c->opts->count);
 }
 
-void report_lost(struct collect *c, const char *source, int64_t lost)
+void report_lost(const char *source, int64_t lost)
 {
     if (lost <= 0)
         return;
-    c->lost = c->lost > INT64_MAX - lost ? INT64_MAX : c->lost + lost;
     diag_warn("source %s: %" PRId64 " message%s lost: it does not have them any more", source, lost,
               plural(lost));
 }
@@ -121,5 +120,5 @@ void report_summary(struct collect *c)
                   held_unclaimed(c->held), plural(held_unclaimed(c->held)));
     diag_info("%" PRId64 " results printed, %" PRId64 " duplicates dropped, %" PRId64
               " replays asked for, %" PRId64 " messages lost, %" PRId64 " unreadable",
-              c->printed, stats->duplicates, stats->replays, c->lost, c->unreadable.total);
+              c->printed, stats->duplicates, stats->replays, stats->lost, c->unreadable.total);
 }

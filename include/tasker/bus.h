@@ -46,6 +46,10 @@ int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *e
 /* The endpoint as bound, with the true port; or the first one connected. Borrowed. */
 const char *tsk_bus_endpoint(const struct tsk_bus *bus);
 
+/* For an endpoint whose host is all addresses of its machine ("*", 0.0.0.0, [::]), which no other
+ * machine can connect to: returns the address that stands for it here. Else NULL. Static. */
+const char *tsk_bus_any_host(const char *endpoint);
+
 /* The descriptor to poll for reading. It is edge-triggered: after each wait, and before each one,
  * call tsk_bus_recv until it returns 0. */
 int tsk_bus_fd(const struct tsk_bus *bus);

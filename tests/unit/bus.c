@@ -306,6 +306,17 @@ static void test_ipc_and_ipv6(void)
     tsk_conf_free(conf);
 }
 
+static void test_any_host(void)
+{
+    CHECK_STR(tsk_bus_any_host("tcp://*:1"), "127.0.0.1");
+    CHECK_STR(tsk_bus_any_host("tcp://0.0.0.0:5556"), "127.0.0.1");
+    CHECK_STR(tsk_bus_any_host("tcp://[::]:5556"), "[::1]");
+    CHECK(!tsk_bus_any_host("tcp://localhost:5556"));
+    CHECK(!tsk_bus_any_host("tcp://10.0.0.0:5556"));
+    CHECK(!tsk_bus_any_host("ipc://0.0.0.0:5556"));
+    CHECK(!tsk_bus_any_host("tcp://"));
+}
+
 int main(void)
 {
     test_directions();
@@ -316,5 +327,6 @@ int main(void)
     test_plain_receivers();
     test_big_messages();
     test_ipc_and_ipv6();
+    test_any_host();
     return check_done();
 }
