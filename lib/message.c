@@ -87,6 +87,16 @@ struct json_object *tsk_error_object(const char *message, const char *type, cons
     return error;
 }
 
+bool tsk_category_retryable(const char *category)
+{
+    static const char *const worth[] = {"timeout", "infrastructure", "retryable", "network"};
+    for (size_t i = 0; category && i < sizeof worth / sizeof *worth; i++) {
+        if (strcmp(category, worth[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error)
 {
     struct json_object *message = json_object_new_object();

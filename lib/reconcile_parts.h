@@ -59,9 +59,6 @@ int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err);
 /* Reads place i of a checked one: an entry of steps, or else of step_ids. */
 void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json);
 
-/* Whether a failure of category is worth another attempt, where the message does not say. */
-bool tsk_category_retryable(const char *category);
-
 /* A time stamp of message; -1 where there is none that can be read. */
 int64_t tsk_rtime_read(struct json_object *message, const char *key);
 

@@ -33,16 +33,6 @@ static enum tsk_step_status status_of(struct json_object *json, const char *key)
     return status && *status == 'f' ? TSK_STEP_FAILED : TSK_STEP_IN_PROGRESS;
 }
 
-bool tsk_category_retryable(const char *category)
-{
-    static const char *const worth[] = {"timeout", "infrastructure", "retryable", "network"};
-    for (size_t i = 0; category && i < sizeof worth / sizeof *worth; i++) {
-        if (strcmp(category, worth[i]) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* What only a failure has: its category, whether and when another attempt is worth it. */
 static void read_failure(struct tsk_rpartial *partial, struct json_object *message)
 {

@@ -19,7 +19,4 @@ enum tsk_exit {
  * configuration, then usage, I/O, unavailable, not in time, bad data, "no", and 0 last. */
 enum tsk_exit tsk_exit_worse(enum tsk_exit a, enum tsk_exit b);
 
-/* Returns a short English name of the status ("bad input data"), static storage. */
-const char *tsk_exit_name(enum tsk_exit status);
-
 #endif

@@ -88,6 +88,9 @@ int tsk_result_normalise(const char *topic, struct json_object *message, tsk_res
 struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
                                      bool retryable);
 
+/* Whether a failure of category (may be NULL) is worth another attempt, where nobody says. */
+bool tsk_category_retryable(const char *category);
+
 /* Returns a new batch_error message (owned by the caller); takes error. */
 struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error);
 
