@@ -151,6 +151,8 @@ MANDIR = $(DESTDIR)$(PREFIX)/share/man
 BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/tasker
+DOCS := config/tasker.yaml config/handlers.yaml
 PAGES1 := $(wildcard cmd/*.1)
 PAGES7 := $(wildcard cmd/*.7)
 
@@ -171,13 +173,14 @@ export PC
 # bash and fish look for a completion by the name of the command, so each program has a link.
 install: all
 	install -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man7 \
-	  $(BASHDIR) $(ZSHDIR) $(FISHDIR)
+	  $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR)
 	install -m 755 $(BINS) $(BINDIR)
 	install -m 644 $(LIB) $(LIBDIR)
 	echo "$$PC" >$(LIBDIR)/pkgconfig/tasker.pc
 	install -m 644 $(HEADERS) $(INCDIR)
 	$(if $(PAGES1),install -m 644 $(PAGES1) $(MANDIR)/man1)
 	$(if $(PAGES7),install -m 644 $(PAGES7) $(MANDIR)/man7)
+	install -m 644 $(DOCS) $(DOCDIR)
 	install -m 644 completions/tasker.bash $(BASHDIR)/tasker
 	install -m 644 completions/tasker.fish $(FISHDIR)/tasker.fish
 	install -m 644 completions/_tasker $(ZSHDIR)/_tasker
@@ -189,7 +192,7 @@ uninstall:
 	rm -f $(PAGES1:cmd/%=$(MANDIR)/man1/%) $(PAGES7:cmd/%=$(MANDIR)/man7/%)
 	rm -f $(BASHDIR)/tasker $(PROGRAMS:%=$(BASHDIR)/%) $(ZSHDIR)/_tasker
 	rm -f $(FISHDIR)/tasker.fish $(PROGRAMS:%=$(FISHDIR)/%.fish)
-	rm -rf $(INCDIR)
+	rm -rf $(INCDIR) $(DOCDIR)
 
 .PHONY: all build need-packages deps demo check check-san check-valgrind units headers bench benches \
   clean install uninstall FORCE

@@ -18,6 +18,8 @@ make_it() { make --no-print-directory -j1 -C "$ROOT" BUILD="${TASKER_BUILD:-buil
     done
     [ -s to/usr/share/man/man7/tasker.7 ]
     [ -s to/usr/share/zsh/site-functions/_tasker ]
+    to/usr/bin/tasker-status config -c to/usr/share/doc/tasker/tasker.yaml >/dev/null
+    [ -s to/usr/share/doc/tasker/handlers.yaml ]
 
     # A program can be built with the library.
     cat >use.c <<'END'
