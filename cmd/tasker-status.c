@@ -16,7 +16,7 @@
 
 static const struct opt table[] = {
     {'f', "format", "FORMAT", OPT_CHOICE, offsetof(struct options, json),
-     "form of the output: text or json", 0, 0, "text,json"},
+     "form of the output: text or json [text]", 0, 0, "text,json"},
     {'t', "timeout", "DURATION", OPT_DURATION, offsetof(struct options, timeout),
      "endpoints: time for each handshake, answer and --listen [1s]", 1, 86400000, NULL},
     {'l', "listen", NULL, OPT_FLAG, offsetof(struct options, listen),
