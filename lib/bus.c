@@ -1,41 +1,22 @@
 /* Sockets. One libzmq context a bus, so that closing one waits for nobody else. Nothing here blocks
- * but the close, for as long as linger allows. A message is copied once, into a buffer that the bus
- * keeps, because what follows a message in libzmq's memory is not ours and the readers of JSON want
- * a NUL there. */
+ * but the close, for as long as linger allows. Receiving is in bus_recv.c. */
 #include "tasker/bus.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zmq.h>
 
 #include "bus_parts.h"
-#include "tasker/buf.h"
+#include "tasker/clock.h"
 #include "tasker/os.h"
 
 enum {
     ENDPOINT_SIZE = 1024,
-    KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */
-    GLIMPSE_BYTES = 4096, /* what is given of a message that is too long */
+    LEVEL_INFO = 2, /* of log.level: its place among the choices */
 };
 
-struct tsk_bus {
-    void *ctx, *socket;
-    enum tsk_channel channel;
-    enum tsk_side side;
-    bool binds;
-    bool sent; /* anything but subscriptions */
-    int fd;
-    char *endpoint;    /* as tsk_bus_endpoint tells it */
-    size_t longest;    /* message that is given whole */
-    char **places;     /* all, in canonical form */
-    size_t count, cap; /* of places */
-    zmq_msg_t part;
-    struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
-};
-
-static int set_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
+int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
 {
     int code = zmq_errno();
     tsk_err_set(err, kind, "cannot %s%s%s: %s", what, on ? " " : "", on ? on : "",
@@ -94,9 +75,9 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
     tsk_bus_options_for(bus->socket, endpoint);
     if (zmq_bind(bus->socket, endpoint) != 0)
         return zmq_errno() == EADDRINUSE ? set_taken_err(err, endpoint)
-                                         : set_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
+                                         : tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
     if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "tell where it is bound:", endpoint);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "tell where it is bound:", endpoint);
     tsk_bus_canonical(bound, place, sizeof place);
     add_place(bus, bound, place);
     return 0;
@@ -110,7 +91,7 @@ int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *e
         return 0;
     tsk_bus_options_for(bus->socket, place);
     if (zmq_connect(bus->socket, place) != 0)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
     add_place(bus, endpoint, place);
     return 0;
 }
@@ -133,12 +114,15 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
     size_t size = sizeof bus->fd;
     bus->ctx = zmq_ctx_new();
     if (!bus->ctx)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "start libzmq", NULL);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "start libzmq", NULL);
     bus->socket = zmq_socket(bus->ctx, bus->side == TSK_SENDER ? ZMQ_XPUB : ZMQ_XSUB);
     if (!bus->socket)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
     if (zmq_getsockopt(bus->socket, ZMQ_FD, &bus->fd, &size) != 0)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
+    if (tsk_conf_int(conf, TSK_LOG_LEVEL) >= LEVEL_INFO &&
+        !(bus->life = tsk_bus_life_open(bus->ctx, bus->socket, bus->binds, err)))
+        return -1;
     return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, bus->binds, err);
 }
 
@@ -186,26 +170,40 @@ static void remove_path(const struct tsk_bus *bus)
         unlink(path);
 }
 
-void tsk_bus_close(struct tsk_bus *bus)
+/* Closes the socket and its context. Returns false if the time to linger was over before libzmq had
+ * given all to the system; there is no other sign of that. */
+static bool close_socket(struct tsk_bus *bus)
 {
-    if (!bus)
-        return;
-    zmq_msg_close(&bus->part);
+    int linger = 0;
+    size_t size = sizeof linger;
+    int64_t start = tsk_now_ms();
+    tsk_bus_life_close(bus->life, bus->socket);
     if (bus->socket) {
         /* subscriptions that wait for a peer which never came are no reason to linger */
         if (!bus->sent)
-            zmq_setsockopt(bus->socket, ZMQ_LINGER, &(int){0}, sizeof(int));
+            zmq_setsockopt(bus->socket, ZMQ_LINGER, &linger, sizeof linger);
+        zmq_getsockopt(bus->socket, ZMQ_LINGER, &linger, &size);
         remove_path(bus);
         zmq_close(bus->socket);
     }
     while (bus->ctx && zmq_ctx_term(bus->ctx) != 0 && zmq_errno() == EINTR)
         ;
+    return linger <= 0 || tsk_now_ms() - start < linger;
+}
+
+bool tsk_bus_close(struct tsk_bus *bus)
+{
+    if (!bus)
+        return true;
+    zmq_msg_close(&bus->part);
+    bool all_left = close_socket(bus);
     for (size_t i = 0; i < bus->count; i++)
         free(bus->places[i]);
     free(bus->places);
     free(bus->endpoint);
     tsk_buf_fini(&bus->text);
     free(bus);
+    return all_left;
 }
 
 bool tsk_bus_binds(const struct tsk_bus *bus)
@@ -266,118 +264,7 @@ int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_
     head[head_len] = ' ';
     int rc = send_frame(bus, head, head_len ? head_len + 1 : 0, body, len);
     if (rc < 0)
-        return set_zmq_err(err, TSK_UNAVAILABLE, "send", NULL);
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "send", NULL);
     bus->sent |= rc == 1;
-    return rc;
-}
-
-/* Receives one frame into bus->part. Returns 1, 0 or -1. */
-static int recv_part(struct tsk_bus *bus, struct tsk_err *err)
-{
-    while (zmq_msg_recv(&bus->part, bus->socket, ZMQ_DONTWAIT) < 0) {
-        int code = zmq_errno();
-        if (code == EAGAIN)
-            return 0;
-        if (code != EINTR)
-            return set_zmq_err(err, TSK_UNAVAILABLE, "receive", NULL);
-    }
-    return 1;
-}
-
-/* Copies a topic. Returns false if it is none that we could have: too long, or with a NUL. */
-static bool copy_topic(struct tsk_frame *frame, const char *data, size_t len)
-{
-    bool fits = len < TSK_TOPIC_SIZE && !memchr(data, '\0', len);
-    if (fits)
-        memcpy(frame->topic, data, len);
-    frame->topic[fits ? len : 0] = '\0';
-    return fits;
-}
-
-/* Where the topic of a message ends that came in so many parts, the first of first_len bytes.
- * Returns its length, or 0 if it has none. */
-static size_t topic_length(const char *text, size_t len, size_t first_len, int parts)
-{
-    if (parts > 2 || !len || text[0] == '{' || text[0] == '[')
-        return 0;
-    if (parts == 2)
-        return first_len;
-    const char *space = memchr(text, ' ', len);
-    return space ? (size_t)(space - text) : 0;
-}
-
-/* Gathers all parts of a message, the first of which is in bus->part, with a space between them.
- * Returns their number and the length of the first (without a space at its end: "steps " is the
- * same topic as "steps"), or -1. */
-static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
-{
-    struct tsk_buf *text = &bus->text;
-    for (int parts = 1;; parts++) {
-        tsk_buf_add(text, zmq_msg_data(&bus->part), zmq_msg_size(&bus->part));
-        bool spaced = text->len && text->data[text->len - 1] == ' ';
-        if (parts == 1)
-            *first_len = text->len - spaced;
-        if (!zmq_msg_more(&bus->part))
-            return parts;
-        if (parts > 1 || !spaced)
-            tsk_buf_char(text, ' ');
-        if (recv_part(bus, err) <= 0) /* libzmq gives all parts at once */
-            return tsk_err_set(err, TSK_UNAVAILABLE, "a message ended before its last part");
-    }
-}
-
-static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
-{
-    struct tsk_buf *text = &bus->text;
-    size_t first_len;
-    int parts = gather(bus, &first_len, err);
-    if (parts < 0)
-        return -1;
-    frame->whole = 0;
-    if (text->len > bus->longest) {
-        frame->whole = text->len;
-        text->len = GLIMPSE_BYTES < bus->longest ? GLIMPSE_BYTES : bus->longest;
-        text->data[text->len] = '\0';
-    }
-    size_t topic = topic_length(text->data, text->len, first_len, parts);
-    size_t skip = copy_topic(frame, text->data, topic) && topic ? topic + 1 : 0;
-    frame->kind = TSK_FRAME_MESSAGE;
-    frame->raw = text->data;
-    frame->raw_len = text->len;
-    frame->body = text->data + skip;
-    frame->len = text->len - skip;
-    return 1;
-}
-
-/* Reads a subscription or its end from bus->part. Returns false if it is neither, or to a topic
- * that nobody sends. */
-static bool read_subscription(struct tsk_bus *bus, struct tsk_frame *frame)
-{
-    const char *data = zmq_msg_data(&bus->part);
-    *frame = (struct tsk_frame){.kind = data[0] ? TSK_FRAME_JOIN : TSK_FRAME_LEAVE, .body = ""};
-    frame->raw = frame->body;
-    return copy_topic(frame, data + 1, zmq_msg_size(&bus->part) - 1);
-}
-
-/* Whether bus->part is a subscription rather than a message sent upstream. */
-static bool is_subscription(struct tsk_bus *bus)
-{
-    const unsigned char *data = zmq_msg_data(&bus->part);
-    return bus->side == TSK_SENDER && zmq_msg_size(&bus->part) && data[0] <= 1 &&
-           !zmq_msg_more(&bus->part);
-}
-
-int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
-{
-    if (bus->text.cap > KEEP_BYTES)
-        tsk_buf_fini(&bus->text);
-    tsk_buf_reset(&bus->text);
-    int rc;
-    while ((rc = recv_part(bus, err)) == 1) {
-        if (!is_subscription(bus))
-            return read_message(bus, frame, err);
-        if (read_subscription(bus, frame))
-            return 1;
-    }
     return rc;
 }

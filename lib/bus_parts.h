@@ -4,8 +4,41 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <zmq.h>
 
+#include "tasker/buf.h"
 #include "tasker/bus.h"
+
+struct tsk_bus {
+    void *ctx, *socket;
+    enum tsk_channel channel;
+    enum tsk_side side;
+    bool binds;
+    bool sent; /* anything but subscriptions */
+    int fd;
+    char *endpoint;            /* as tsk_bus_endpoint tells it */
+    size_t longest;            /* message that is given whole */
+    char **places;             /* all, in canonical form */
+    size_t count, cap;         /* of places */
+    struct tsk_bus_life *life; /* NULL: not watched */
+    zmq_msg_t part;
+    struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
+};
+
+/* ---- bus.c */
+
+/* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
+int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
+
+/* ---- bus_life.c */
+
+/* Begins to watch a socket, before it binds or connects. Returns NULL with err if it cannot. */
+struct tsk_bus_life *tsk_bus_life_open(void *ctx, void *socket, bool binds, struct tsk_err *err);
+
+/* Ends that, while the socket is still open. NULL is fine. */
+void tsk_bus_life_close(struct tsk_bus_life *life, void *socket);
+
+/* ---- bus_options.c */
 
 /* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
@@ -13,6 +46,8 @@ int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel 
 
 /* Sets what depends on the endpoint that is bound or connected next. */
 void tsk_bus_options_for(void *socket, const char *endpoint);
+
+/* ---- bus_endpoint.c */
 
 /* Writes the form of endpoint that can be connected to, and that is the same for all ways to write
  * it: this machine is 127.0.0.1 or [::1]. Cut if it is too long. */

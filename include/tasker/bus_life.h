@@ -1,0 +1,46 @@
+/* The life of the sockets of a bus, for people: who came, who went, what is tried again, and why
+ * something does not connect. Watched only where log.level is info or more when the bus is opened
+ * (-v makes it so), so that nobody else pays for it; a watched bus has to be asked each turn. */
+#ifndef TASKER_BUS_LIFE_H
+#define TASKER_BUS_LIFE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tasker/bus.h"
+
+enum tsk_life_kind {
+    TSK_LIFE_LISTENING,    /* bound */
+    TSK_LIFE_ACCEPTED,     /* a peer connected to us */
+    TSK_LIFE_CONNECTED,    /* we connected to a peer */
+    TSK_LIFE_READY,        /* the handshake succeeded: it speaks ZeroMQ, and its type fits */
+    TSK_LIFE_REFUSED,      /* the handshake failed */
+    TSK_LIFE_DISCONNECTED, /* by either side, or because no heartbeat came */
+    TSK_LIFE_RETRYING,     /* not connected: tried again after interval */
+    TSK_LIFE_FAILED,       /* the system refused something */
+    TSK_LIFE_KINDS
+};
+
+#define TSK_LIFE_ENDPOINT_SIZE 256
+
+struct tsk_life {
+    enum tsk_life_kind kind;
+    char endpoint[TSK_LIFE_ENDPOINT_SIZE]; /* ours where we bind, the peer's where we connect */
+    char peer[80];    /* ACCEPTED, DISCONNECTED: address of the peer where it is known; or "" */
+    char reason[160]; /* REFUSED, FAILED: why; otherwise "" */
+    int64_t interval; /* RETRYING: ms */
+    int64_t hidden;   /* events of this kind and endpoint since the last one that was given */
+};
+
+/* The name of a kind, as "disconnected"; static storage. */
+const char *tsk_life_name(enum tsk_life_kind kind);
+
+/* The descriptor to poll for reading, edge-triggered as tsk_bus_fd; -1 if bus is not watched. */
+int tsk_bus_life_fd(const struct tsk_bus *bus);
+
+/* Takes the next event, never blocking. What repeats itself without end, as trying an endpoint that
+ * nobody listens at, is given at first and then with growing pauses, up to a minute. Returns false
+ * if there is none. */
+bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *life);
+
+#endif
