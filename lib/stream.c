@@ -312,6 +312,12 @@ int64_t tsk_stream_heard(const struct tsk_stream *stream, const char *source)
     return s ? s->heard_at : -1;
 }
 
+int64_t tsk_stream_owed(const struct tsk_stream *stream, const char *source)
+{
+    const struct source *s = tsk_map_get(stream->sources, source);
+    return s ? source_owed(s) : 0;
+}
+
 const struct tsk_stream_stats *tsk_stream_stats(const struct tsk_stream *stream)
 {
     return &stream->stats;

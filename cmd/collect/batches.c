@@ -20,6 +20,7 @@ struct batches {
     int64_t next; /* no batch is due before this; -1: none at all */
     int64_t seen;
     const struct tsk_stream *stream;
+    struct lost *lost;
 };
 
 static void batch_free(void *value)
@@ -30,7 +31,8 @@ static void batch_free(void *value)
     free(batch);
 }
 
-struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream)
+struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream,
+                            struct lost *lost)
 {
     struct batches *batches = tsk_alloc(sizeof *batches);
     batches->open = tsk_map_new(batch_free);
@@ -39,6 +41,7 @@ struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_s
     batches->silence = silence;
     batches->next = -1;
     batches->stream = stream;
+    batches->lost = lost;
     return batches;
 }
 
@@ -103,6 +106,25 @@ static void copy_name(char out[TSK_ID_SIZE], struct json_object *object, const c
         snprintf(out, TSK_ID_SIZE, "%s", name);
 }
 
+/* When it is due since nothing is heard of its worker; why tells of what. */
+static int64_t life_deadline(const struct batches *batches, const struct batch *batch,
+                             int64_t heard_at, enum batch_due *why)
+{
+    int64_t deadline = -1;
+    if (batches->silence >= 0) {
+        int64_t life =
+            batch->source[0] ? tsk_stream_heard(batches->stream, batch->source) : heard_at;
+        deadline = (life > batch->last ? life : batch->last) + batches->silence;
+        *why = BATCH_SILENT;
+    }
+    int64_t lost =
+        batch->source[0] ? lost_deadline(batches->lost, batch->source, batch->since) : -1;
+    if (lost < 0 || (deadline >= 0 && deadline <= lost))
+        return deadline;
+    *why = BATCH_LOST;
+    return lost;
+}
+
 /* When it is due if nothing more comes; why (may be NULL) tells of what. */
 static int64_t batch_deadline(const struct batches *batches, const struct batch *batch,
                               int64_t heard_at, enum batch_due *why)
@@ -113,14 +135,11 @@ static int64_t batch_deadline(const struct batches *batches, const struct batch 
         deadline = batch->since + batches->timeout;
         reason = BATCH_LATE;
     }
-    if (batches->silence >= 0) {
-        int64_t life =
-            batch->source[0] ? tsk_stream_heard(batches->stream, batch->source) : heard_at;
-        life = life > batch->last ? life : batch->last;
-        if (deadline < 0 || life + batches->silence < deadline) {
-            deadline = life + batches->silence;
-            reason = BATCH_SILENT;
-        }
+    enum batch_due dead;
+    int64_t life = life_deadline(batches, batch, heard_at, &dead);
+    if (life >= 0 && (deadline < 0 || life < deadline)) {
+        deadline = life;
+        reason = dead;
     }
     if (why)
         *why = reason;
@@ -146,6 +165,8 @@ const char *batches_receipt(struct batches *batches, struct json_object *receipt
     batch->since = batch->last = now;
     batch->settle_at = -1;
     batches->seen++;
+    if (batch->source[0])
+        lost_begin(batches->lost, batch->source, now);
     batches->next = tsk_earlier(batches->next, batch_deadline(batches, batch, now, NULL));
     tsk_map_put(batches->open, id, batch);
     return NULL;
@@ -163,6 +184,8 @@ static void batch_end(struct batches *batches, struct batch *batch)
         tsk_map_remove(batches->ended, tsk_map_key(tsk_map_first(batches->ended)));
     tsk_map_put(batches->ended, batch->id, &mark);
     tsk_map_take(batches->open, batch->id);
+    if (batch->source[0])
+        lost_end(batches->lost, batch->source);
     batch_free(batch);
 }
 
@@ -225,6 +248,12 @@ void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch
 int64_t batches_deadline(const struct batches *batches)
 {
     return batches->next;
+}
+
+void batches_recheck(struct batches *batches)
+{
+    if (batches->next > 0)
+        batches->next = 0;
 }
 
 void batches_each(const struct batches *batches, void (*fn)(void *ctx, const struct batch *batch),

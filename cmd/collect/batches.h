@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "collect/lost.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/message.h"
@@ -35,14 +36,16 @@ struct batch {
 enum batch_due {
     BATCH_SETTLED, /* complete, and what is missing did not come */
     BATCH_LATE,    /* over its time limit */
+    BATCH_LOST,    /* its worker has ended, as far as can be told */
     BATCH_SILENT   /* its worker has not been heard for too long */
 };
 
 struct batches;
 
 /* timeout (from the receipt) and silence are in ms; -1 is without. stream is asked when a batch's
- * source was last heard. */
-struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream);
+ * source was last heard; lost (which is told what is open) when it is to be given up. */
+struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_stream *stream,
+                            struct lost *lost);
 void batches_free(struct batches *batches);
 
 /* Takes a receipt. Returns NULL, or (static text) what is wrong with it. */
@@ -63,6 +66,9 @@ typedef void batch_due_fn(void *ctx, const struct batch *batch, enum batch_due w
 void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
                    void *ctx);
 int64_t batches_deadline(const struct batches *batches); /* of the next call; -1: none */
+
+/* What is known of a worker changed: the next call is due at once. */
+void batches_recheck(struct batches *batches);
 
 /* Calls fn for each open batch. */
 void batches_each(const struct batches *batches, void (*fn)(void *ctx, const struct batch *batch),

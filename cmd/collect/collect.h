@@ -39,6 +39,7 @@ struct collect {
     struct tsk_json *parser;
     struct tsk_stream *stream;
     struct batches *batches;
+    struct lost *lost;
     struct held *held;
     struct tsk_map *endpoints; /* those of receipts, each once */
     int input_fd;              /* as registered with the poller, or -1 */
@@ -46,6 +47,7 @@ struct collect {
     bool everything; /* batches without a receipt are printed as well */
     int64_t silence; /* ms; -1: no limit */
     int64_t now;     /* of this round */
+    int64_t asked;   /* how long it was to sleep before this round */
     int64_t started; /* when it began, and when anything was last heard */
     int64_t heard_at;
     int64_t saved_at; /* when was last flushed and confirmed */

@@ -109,10 +109,23 @@ static int64_t next_deadline(const struct collect *c)
     return tsk_earlier(deadline, overall_deadline(c));
 }
 
-static void wait_for_more(struct collect *c, int timeout)
+/* Begins a round: sees whether this process was held up since the last, or slept for too long. */
+static void look_at_clock(struct collect *c)
+{
+    int64_t now = tsk_now_ms();
+    lost_pause(c->lost, now - c->now - c->asked, now);
+    c->now = now;
+    c->asked = 0;
+}
+
+static void wait_for_more(struct collect *c, bool busy)
 {
     struct tsk_event events[4];
+    int64_t tick = lost_tick(c->lost);
+    int64_t until = tsk_earlier(next_deadline(c), tick < 0 ? -1 : c->now + tick);
+    int timeout = busy ? 0 : tsk_left_ms(until);
     size_t count = tsk_poller_wait(c->poller, timeout, events, 4);
+    c->asked = timeout < 0 ? INT64_MAX / 2 : timeout;
     for (size_t i = 0; i < count; i++) {
         if (events[i].tag == &c->lines)
             input_ready(c);
@@ -153,17 +166,17 @@ static enum tsk_exit end_status(const struct collect *c)
 
 enum tsk_exit collect_run(struct collect *c)
 {
-    bool busy = true;
     while (!collect_done(c)) {
-        c->now = tsk_now_ms();
+        look_at_clock(c);
         bool lines = input_pump(c);
+        bool busy = receive(c, FRAMES_A_ROUND) > 0 || lines;
         if (busy)
             keep_up(c);
         else
             idle(c);
-        busy = receive(c, FRAMES_A_ROUND) > 0 || lines;
+        busy |= receive(c, FRAMES_A_ROUND) > 0;
         if (!collect_done(c))
-            wait_for_more(c, busy ? 0 : tsk_left_ms(next_deadline(c)));
+            wait_for_more(c, busy);
     }
     save(c);
     if (!c->opts->follow)

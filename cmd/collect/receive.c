@@ -31,7 +31,8 @@ static void read_place(struct incoming *in, struct json_object *message)
 
 static void take_status(struct incoming *in, struct json_object *message)
 {
-    int64_t oldest = 0, unconfirmed = 0;
+    int64_t oldest = 0, unconfirmed = 0, heartbeat = 0;
+    const char *state = tsk_json_str(message, "state");
     if (!in->source)
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
@@ -40,6 +41,10 @@ static void take_status(struct incoming *in, struct json_object *message)
                 tsk_stream_status(in->c->stream, in->source, in->offset, oldest, in->c->now));
     if (tsk_json_int(message, "unconfirmed", &unconfirmed) == 1)
         tsk_stream_settled(in->c->stream, in->source, unconfirmed);
+    if (tsk_json_int(message, "heartbeat_ms", &heartbeat) < 0)
+        heartbeat = 0;
+    if (lost_status(in->c->lost, in->source, heartbeat, state && !strcmp(state, "stopped")))
+        batches_recheck(in->c->batches);
 }
 
 static bool is_next(struct incoming *in)

@@ -20,6 +20,9 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
 {
     if (why == BATCH_LATE)
         tsk_buf_printf(text, "not complete within %" PRId64 " ms: ", c->opts->timeout);
+    else if (why == BATCH_LOST)
+        tsk_buf_printf(text, "lost with worker %s, of which nothing is heard any more: ",
+                       batch->worker[0] ? batch->worker : batch->source);
     else if (batch->worker[0])
         tsk_buf_printf(text, "nothing heard from worker %s for %" PRId64 " ms: ", batch->worker,
                        c->silence);
@@ -29,15 +32,19 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
     tsk_buf_str(text, " did not come");
 }
 
-static void print_batch_error(const struct batch *batch, const char *reason)
+static void print_batch_error(const struct batch *batch, enum batch_due why, const char *reason)
 {
-    struct json_object *error = tsk_error_object(reason, "BatchTimeout", "timeout", true);
+    bool lost = why == BATCH_LOST;
+    struct json_object *error = tsk_error_object(reason, lost ? "WorkerLost" : "BatchTimeout",
+                                                 lost ? "infrastructure" : "timeout", true);
     struct json_object *line = tsk_batch_error(batch->id, error);
     struct json_object *missing = json_object_new_array();
     for (size_t i = 0; i < batch->count; i++) {
         if (!batch->ended[i])
             json_object_array_add(missing, json_object_new_int64(batch->steps[i]));
     }
+    if (batch->worker[0])
+        tsk_json_put_str(line, "worker_id", batch->worker);
     tsk_json_put(line, "missing_step_ids", missing);
     tsk_json_put_bool(line, "completion_missing", !batch->complete);
     out_json(line);
@@ -54,7 +61,7 @@ void report_due(void *ctx, const struct batch *batch, enum batch_due why)
     } else {
         reason_text(c, batch, why, &text);
         diag_error("batch %s: %s", batch->id, text.data);
-        print_batch_error(batch, text.data);
+        print_batch_error(batch, why, text.data);
         c->gave_up = true;
     }
     tsk_buf_fini(&text);

@@ -57,7 +57,9 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->started = c->heard_at = c->now = tsk_now_ms();
     c->parser = tsk_json_new();
     c->stream = tsk_stream_new(SOURCES_MOST);
-    c->batches = batches_new(opts->timeout, c->silence, c->stream);
+    c->lost = lost_new(tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
+                       2 * tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX), c->stream);
+    c->batches = batches_new(opts->timeout, c->silence, c->stream, c->lost);
     c->held = held_new(HELD_MOST, HELD_BYTES);
     c->endpoints = tsk_map_new(NULL);
     c->lines =
@@ -82,6 +84,7 @@ void collect_close(struct collect *c)
     tsk_map_free(c->endpoints);
     held_free(c->held);
     batches_free(c->batches);
+    lost_free(c->lost);
     tsk_stream_free(c->stream);
     tsk_json_free(c->parser);
     tsk_poller_free(c->poller);

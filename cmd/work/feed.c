@@ -88,6 +88,13 @@ static void put_counts(const struct work *work, struct json_object *message)
     tsk_json_put_int(message, "collectors", (int64_t)tsk_outbox_collectors(work->feed->outbox));
 }
 
+/* Where batches come from, so that a worker which gets none can be asked why. */
+static const char *batch_endpoint(const struct work *work)
+{
+    return tsk_bus_binds(work->steps) ? tsk_bus_endpoint(work->steps)
+                                      : tsk_conf_str(work->conf, TSK_ZEROMQ_BATCH_ENDPOINT);
+}
+
 void feed_status(struct work *work, const char *topic)
 {
     static const char *const states[] = {"starting", "ready", "draining", "stopped"};
@@ -103,8 +110,11 @@ void feed_status(struct work *work, const char *topic)
     tsk_json_put_int(message, "oldest", tsk_outbox_oldest(outbox));
     tsk_json_put_int(message, "unconfirmed", tsk_outbox_unconfirmed(outbox));
     tsk_json_put_str(message, "state", states[work->state]);
+    tsk_json_put_int(message, "heartbeat_ms",
+                     tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     tsk_json_put_str(message, "host", host);
     tsk_json_put_int(message, "pid", getpid());
+    tsk_json_put_str(message, "batch_endpoint", batch_endpoint(work));
     put_counts(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);

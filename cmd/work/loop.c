@@ -133,6 +133,8 @@ static enum tsk_exit ending(struct work *work)
         diag_warn("stopped at once: %zu running steps are killed", work->live.count);
         run_kill_all(work);
         run_end_orphans(work);
+        work->state = WORK_STOPPED;
+        feed_status(work, NULL); /* so that what was killed is known as lost at once */
         return TSK_TEMPFAIL;
     }
     run_end_orphans(work);

@@ -77,6 +77,9 @@ int64_t tsk_stream_deadline(const struct tsk_stream *stream);
 /* When source was last heard; -1 if it never was, or is forgotten. */
 int64_t tsk_stream_heard(const struct tsk_stream *stream, const char *source);
 
+/* How many messages of source are known to exist and were not delivered yet. */
+int64_t tsk_stream_owed(const struct tsk_stream *stream, const char *source);
+
 struct tsk_stream_stats {
     int64_t delivered, duplicates, gaps; /* messages, by verdict */
     int64_t lost;                        /* messages given up */
