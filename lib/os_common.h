@@ -1,4 +1,4 @@
-/* Private to lib/os_*.c: what the ways to start a program have in common. */
+/* Private to lib: what the ways to start a program have in common, and whether one can be. */
 #ifndef TASKER_OS_COMMON_H
 #define TASKER_OS_COMMON_H
 

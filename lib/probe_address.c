@@ -99,8 +99,6 @@ int tsk_probe_resolve(const char *endpoint, struct tsk_probe_target *target, str
         return -1;
     if (strncmp(endpoint, TCP, strlen(TCP)) == 0)
         return resolve_tcp(endpoint, target, err);
-    if (strlen(endpoint + strlen(IPC)) >= sizeof((struct sockaddr_un *)0)->sun_path)
-        return tsk_err_set(err, TSK_USAGE, "%s: the path is too long for a socket", endpoint);
     snprintf(target->addresses[target->count++], sizeof target->addresses[0], "%s", endpoint);
     return 0;
 }

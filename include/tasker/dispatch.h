@@ -54,19 +54,20 @@ enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t 
  * batch for plain subscribers that was taken is no longer held: nobody will answer. */
 void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now);
 
-/* An answer from a worker. One that was given up counts as well. load may be NULL. */
+/* How busy a worker says that it is. */
 struct tsk_dispatch_load {
     int64_t queued, free_slots;
 };
 
-/* Returns the tag of the batch, which is then no longer held, and in *attempts (may be NULL) how
- * often it was sent; or NULL if no such batch was sent and not yet accepted. */
+/* A worker has accepted a batch; one that it was taken from meanwhile counts as well. load may be
+ * NULL. Returns the tag of the batch, which is then no longer held, and in *attempts (may be NULL)
+ * how often it was sent; or NULL if no such batch was sent and not yet accepted. */
 void *tsk_dispatch_accept(struct tsk_dispatch *dispatch, const char *batch_id,
                           const char *worker_id, const struct tsk_dispatch_load *load, int64_t now,
                           int64_t *attempts);
 
-/* Returns the tag of the batch, which is still held: the next worker is tried, or, if none is
- * left, tsk_dispatch_next gives TSK_DISPATCH_REJECTED. NULL as above. */
+/* A worker has rejected it. Returns the tag of the batch, which is still held: the next worker is
+ * tried, or, if none is left, tsk_dispatch_next gives TSK_DISPATCH_REJECTED. NULL as above. */
 void *tsk_dispatch_reject(struct tsk_dispatch *dispatch, const char *batch_id,
                           const char *worker_id, int64_t now);
 

@@ -44,7 +44,8 @@ void tsk_lines_fill(struct tsk_lines *lines);
  * to be opened, or all is read). */
 int tsk_lines_fd(struct tsk_lines *lines);
 
-/* Tells whether the current file is a regular one, whose end is near by definition. */
+/* Tells whether the current file is a regular one, whose end is near by definition; true also
+ * where none is open. */
 bool tsk_lines_regular(struct tsk_lines *lines);
 
 /* The name and last line number read, for messages about input as a whole. */

@@ -1,4 +1,4 @@
-/* What the operating system is asked beyond POSIX, in one place: os_linux.c has the best way,
+/* What the operating system is asked beyond POSIX, in one place: os_linux*.c has the best way,
  * os_posix.c a fallback that works anywhere (make OS=posix builds it on Linux too). */
 #ifndef TASKER_OS_H
 #define TASKER_OS_H
@@ -41,8 +41,8 @@ struct tsk_spawn {
 };
 
 /* Starts it in a process group of its own, signals reset, all other descriptors closed, and (where
- * the system can) to be killed when the thread that called this dies. Returns the pid, or -1 with errno
- * as fork or exec left it. */
+ * the system can) to be killed when the thread that called this dies. Returns the pid, or -1 with
+ * errno as fork or exec left it. */
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn);
 
 /* Returns a descriptor from which data can be read, from its start, without anybody writing; or -1
