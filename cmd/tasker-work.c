@@ -40,15 +40,14 @@ static const struct opt table[] = {
 };
 
 static const struct program program = {
-    "tasker-work",
-    "[option ...]",
-    "Receives batches, runs their steps as processes by the handlers of a registry, and sends\n"
-    "back a result a step and a completion a batch. Runs until SIGTERM, which lets running steps\n"
-    "end; a second one ends it at once.",
-    table,
-    sizeof table / sizeof *table,
-    0,
-    0,
+    .name = "tasker-work",
+    .synopsis = "[option ...]",
+    .description =
+        "Receives batches, runs their steps as processes by the handlers of a registry, and\n"
+        "sends back a result a step and a completion a batch. Runs until SIGTERM, which lets\n"
+        "running steps end; a second one ends it at once.",
+    .opts = table,
+    .count = sizeof table / sizeof *table,
 };
 
 /* Tells of each handler that cannot be run. Returns how many. */
@@ -155,16 +154,14 @@ static struct tsk_bus *open_results(const struct work *work, struct tsk_err *err
 static char *told_endpoint(const struct tsk_bus *bus)
 {
     const char *endpoint = tsk_bus_endpoint(bus);
-    const char *port = strrchr(endpoint, ':');
     char host[256] = "";
     if (!tsk_bus_binds(bus))
         return NULL;
-    if (strncmp(endpoint, "tcp://0.0.0.0:", 14) && strncmp(endpoint, "tcp://[::]:", 11) &&
-        strncmp(endpoint, "tcp://*:", 8))
+    if (!tsk_bus_any_host(endpoint))
         return tsk_strdup(endpoint);
     struct tsk_buf text = TSK_BUF_INIT;
     gethostname(host, sizeof host - 1);
-    tsk_buf_printf(&text, "tcp://%s%s", host, port);
+    tsk_buf_printf(&text, "tcp://%s%s", host, strrchr(endpoint, ':'));
     return text.data;
 }
 

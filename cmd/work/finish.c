@@ -164,7 +164,7 @@ static void add_last_line(struct tsk_buf *text, const struct tsk_buf *written)
     json_object_put(line);
 }
 
-/* Says how the handler ended, in words, with the last thing that it wrote on stderr. */
+/* Says how the handler ended, in words. */
 static void describe(const struct work *work, const struct run *run, struct tsk_buf *text)
 {
     const struct process *process = run->process;
@@ -215,8 +215,7 @@ static struct json_object *merge_error(struct json_object *error, struct json_ob
     bool retryable = false;
     tsk_json_bool(error, "retryable", &retryable);
     if (tsk_json_bool(said, "retryable", &retryable) != 1 && category)
-        retryable = !strcmp(category, "retryable") || !strcmp(category, "infrastructure") ||
-                    !strcmp(category, "timeout");
+        retryable = tsk_category_retryable(category);
     if (!category)
         category = by_exit ? by_exit : "business_logic";
     struct json_object *merged =

@@ -120,7 +120,7 @@ struct work {
     struct keeper *keeper;
     enum work_state state;
     int stops;       /* how often it was told to stop */
-    int64_t stop_at; /* when a second signal counts, and when draining ends */
+    int64_t stop_at; /* from when on a second signal counts */
     int64_t drain_until, confirm_until, status_at;
     bool hurry; /* draining took too long: TERM was sent to all */
     int64_t accepted, completed, failed, rejected; /* steps; rejected: batches */
@@ -129,7 +129,8 @@ struct work {
 /* loop.c */
 enum tsk_exit work_loop(struct work *work);
 
-/* accept.c: reads all that the steps channel has; returns whether there was anything. */
+/* accept.c: reads what the steps channel has, a part at a time; returns whether there was anything.
+ */
 bool accept_drain(struct work *work);
 /* Accepts batches that had to wait, as far as there is room. */
 void accept_deferred(struct work *work);
@@ -200,9 +201,9 @@ void feed_free(struct feed *feed);
 void feed_send(struct work *work, enum tsk_type type, struct json_object *message);
 /* Sends a worker_status on its own topic, or to the one that is named. */
 void feed_status(struct work *work, const char *topic);
-/* Reads all that the results channel has; returns whether there was anything. */
+/* Reads what the results channel has, a part at a time; returns whether there was anything. */
 bool feed_drain(struct work *work);
-/* Sends what was asked for again, a part at a time; returns whether there is more. */
+/* Sends what was asked for again, a part at a time; returns whether there was anything. */
 bool feed_replay(struct work *work);
 /* Forgets what is confirmed or too old, and tells what had to be given up. */
 void feed_expire(struct work *work, int64_t now);
