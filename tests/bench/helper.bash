@@ -6,6 +6,7 @@
 BENCH_DONE=0
 PIDS=()
 started=
+failed=0 # whether a scenario has failed
 
 bench_begin() {
     local name
@@ -27,16 +28,38 @@ bench_begin() {
 
 bench_end() {
     trap '' INT TERM HUP
-    [ ${#PIDS[@]} -eq 0 ] || kill "${PIDS[@]}" 2>/dev/null
-    wait
+    stop_all
     [ "$BENCH_DONE" = 1 ] || echo "the benchmark was not finished" >&2
     rm -rf "$WORK"
 }
 
 bench_done() { BENCH_DONE=1; }
 
+stop_all() {
+    [ ${#PIDS[@]} -eq 0 ] || kill "${PIDS[@]}" 2>/dev/null
+    wait
+}
+
+# Runs a scenario as a process of its own, so that the others are done even if it fails.
+run_scenario() { # NAME
+    start in_scenario "$1"
+    wait "$started" && return
+    failed=1
+    printf '%s\t-\t-\t-\t-\tfailed\n' "$1: $(cat "$WORK/failure" 2>/dev/null)" >>"$WORK/rows"
+}
+
+in_scenario() { # NAME
+    PIDS=()
+    trap stop_all EXIT
+    trap 'exit 143' TERM
+    rm -f "$WORK/failure"
+    "scenario_$1"
+    exit 0
+}
+
+# Ends the scenario.
 die() {
-    echo "bench: $*" >&2
+    echo "$*" >"$WORK/failure"
     exit 1
 }
 
@@ -94,8 +117,12 @@ median() { # FILE
         END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
 }
 
-note() { echo "$2" >>"$WORK/$1.all"; } # NAME VALUE
-noted() { median "$WORK/$1.all"; }     # NAME
+note() { # NAME VALUE
+    [ -n "$2" ] || die "$1 was not measured"
+    echo "$2" >>"$WORK/$1.all"
+}
+
+noted() { median "$WORK/$1.all"; } # NAME
 
 # Adds a row. The ratio is OURS / BASELINE where that is a number; the target is held against the
 # ratio, or against OURS where there is no baseline. "-" stands for what there is not.
