@@ -62,3 +62,26 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
         has "$program: lines:2: malformed JSON" "$stderr"
     done
 }
+
+@test "trouble: a signal ends a program whose output nobody reads" {
+    endpoints
+    mkfifo full
+    exec 7<>full
+    head -c 65536 /dev/zero >full
+    printf '{"message_type":"x"}\n{\n' >lines
+    for program in tasker-publish tasker-collect 'tasker-reconcile --follow'; do
+        spawn held bash -c 'p=$1; shift; exec "$p" "$@" lines >full 7>&-' - $program
+        wait_line held.err 'lines:2: malformed'
+        signal held TERM
+        finish_with 74 held
+        has 'standard output: stopped by a signal, and nobody reads it' held.err
+    done
+    # one that reads late gets all
+    spawn held bash -c 'exec tasker-collect --follow lines >full 7>&-'
+    wait_line held.err 'lines:2: malformed'
+    head -c 65536 <&7 >/dev/null
+    read -r -t 5 line <&7
+    [ "$line" = '{"message_type":"x"}' ]
+    signal held TERM
+    finish_with 65 held
+}

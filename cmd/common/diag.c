@@ -78,13 +78,17 @@ void diag_progress(const char *fmt, ...)
     state.drawn_at = now;
 }
 
-static void tell_json(enum diag_level level, const char *text)
+static void tell_json(enum diag_level level, struct json_object *more, const char *text)
 {
     struct json_object *line = json_object_new_object();
     tsk_json_put_time(line, "time", tsk_wall_ms());
     tsk_json_put_str(line, "program", state.program);
     tsk_json_put_str(line, "level", level_names[level]);
     tsk_json_put(line, "message", tsk_json_lossy(text, strlen(text)));
+    if (more) {
+        json_object_object_foreach(more, name, value)
+            tsk_json_put(line, name, json_object_get(value));
+    }
     struct tsk_buf out = TSK_BUF_INIT;
     tsk_buf_str(&out, tsk_json_text(line, NULL));
     tsk_buf_char(&out, '\n');
@@ -93,12 +97,12 @@ static void tell_json(enum diag_level level, const char *text)
     json_object_put(line);
 }
 
-/* bare: without the level, for what FILE:LINE tells enough of. */
-static void tell(enum diag_level level, bool bare, const char *text)
+/* bare: without the level, for what FILE:LINE tells enough of. more: for JSON, or NULL. */
+static void tell(enum diag_level level, bool bare, struct json_object *more, const char *text)
 {
     diag_progress_end();
     if (state.json) {
-        tell_json(level, text);
+        tell_json(level, more, text);
         return;
     }
     struct tsk_buf line = TSK_BUF_INIT;
@@ -110,19 +114,34 @@ static void tell(enum diag_level level, bool bare, const char *text)
     tsk_buf_fini(&line);
 }
 
-void diag(enum diag_level level, const char *fmt, ...)
+static void tell_format(enum diag_level level, struct json_object *more, const char *fmt,
+                        va_list args)
 {
     int saved = errno;
     if (level <= state.level) {
         struct tsk_buf text = TSK_BUF_INIT;
-        va_list args;
-        va_start(args, fmt);
         tsk_buf_vprintf(&text, fmt, args);
-        va_end(args);
-        tell(level, false, text.data ? text.data : "");
+        tell(level, false, more, text.data ? text.data : "");
         tsk_buf_fini(&text);
     }
     errno = saved;
+}
+
+void diag(enum diag_level level, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    tell_format(level, NULL, fmt, args);
+    va_end(args);
+}
+
+void diag_fields(enum diag_level level, struct json_object *more, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    tell_format(level, more, fmt, args);
+    va_end(args);
+    json_object_put(more);
 }
 
 void diag_input(const char *file, int64_t number, const char *reason)
@@ -132,7 +151,7 @@ void diag_input(const char *file, int64_t number, const char *reason)
         tsk_buf_printf(&text, "%s:%lld: %s", file, (long long)number, reason);
     else
         tsk_buf_printf(&text, "%s: %s", file, reason);
-    tell(DIAG_ERROR, true, text.data);
+    tell(DIAG_ERROR, true, NULL, text.data);
     tsk_buf_fini(&text);
 }
 

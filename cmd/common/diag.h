@@ -21,6 +21,11 @@ void diag(enum diag_level level, const char *fmt, ...) __attribute__((format(pri
 #define diag_info(...) diag(DIAG_INFO, __VA_ARGS__)
 #define diag_debug(...) diag(DIAG_DEBUG, __VA_ARGS__)
 
+/* As diag; more (taken) has fields that are told in JSON besides. */
+struct json_object;
+void diag_fields(enum diag_level level, struct json_object *more, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Tells of a bad input line as "PROGRAM: FILE:LINE: reason" (number 0: FILE alone). */
 void diag_input(const char *file, int64_t number, const char *reason);
 

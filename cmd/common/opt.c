@@ -236,6 +236,19 @@ static void show_and_exit(const struct program *program, const struct common *co
     exit(out_close(TSK_OK));
 }
 
+/* -v and -q change the key itself: sockets are watched only where somebody will be told. */
+static void set_level(struct tsk_conf *conf, const struct common *common)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    int64_t level = tsk_conf_int(conf, TSK_LOG_LEVEL) + common->verbose;
+    if (level > DIAG_DEBUG)
+        level = DIAG_DEBUG;
+    if (common->quiet)
+        tsk_conf_set(conf, TSK_LOG_LEVEL, names[DIAG_ERROR], "--quiet", NULL);
+    else if (common->verbose)
+        tsk_conf_set(conf, TSK_LOG_LEVEL, names[level], "--verbose", NULL);
+}
+
 static struct tsk_conf *load(struct parse *parse)
 {
     const struct common *common = &parse->common;
@@ -244,10 +257,8 @@ static struct tsk_conf *load(struct parse *parse)
     if (tsk_conf_load(conf, common->config, common->environment, &err) < 0 ||
         apply_keys(parse, conf, &err) < 0)
         exit(diag_err(&err));
-    int64_t level = tsk_conf_int(conf, TSK_LOG_LEVEL) + common->verbose;
-    if (common->quiet)
-        level = DIAG_ERROR;
-    diag_format(level > DIAG_DEBUG ? DIAG_DEBUG : (enum diag_level)level,
+    set_level(conf, common);
+    diag_format((enum diag_level)tsk_conf_int(conf, TSK_LOG_LEVEL),
                 tsk_conf_int(conf, TSK_LOG_FORMAT) == 1);
     return conf;
 }

@@ -1,17 +1,22 @@
 /* stdout by its descriptor: a buffer that always ends at the end of a line, so that what stands
- * downstream never sees half a line, and a failure that is told once and remembered. */
+ * downstream never sees half a line, and a failure that is told once and remembered. A reader that
+ * reads nothing is waited for, but not once a signal said to stop: who would end a pipeline whose
+ * last stage hangs must be able to. */
 #include "common/out.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/diag.h"
+#include "common/signals.h"
 #include "tasker/buf.h"
 
 #define HOLD_MOST 65536
+#define STOP_MS 1000 /* after a signal, until a reader that takes nothing is given up */
 
 static struct tsk_buf held;
 static bool failed;
@@ -20,14 +25,46 @@ static void fail(void)
 {
     failed = true;
     tsk_buf_reset(&held);
-    diag_error("standard output: %s", strerror(errno));
+    diag_error("standard output: %s",
+               errno == ETIMEDOUT ? "stopped by a signal, and nobody reads it" : strerror(errno));
+}
+
+/* Waits until a write of up to PIPE_BUF bytes cannot block. Returns false if it is given up. */
+static bool wait_room(void)
+{
+    for (;;) {
+        bool stopped = signals_stopped();
+        struct pollfd fds[] = {{.fd = STDOUT_FILENO, .events = POLLOUT},
+                               {.fd = stopped ? -1 : signals_fd(), .events = POLLIN}};
+        int ready = poll(fds, 2, stopped ? STOP_MS : -1);
+        if (ready > 0 && fds[0].revents)
+            return true; /* or an error, which the write will tell */
+        if (ready < 0 && errno != EINTR)
+            return true;
+        if (ready == 0) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+    }
+}
+
+/* As write, of some of data. Returns -1 with errno ETIMEDOUT if nobody reads and all is to stop. */
+static ssize_t write_some(const char *data, size_t len)
+{
+    if (signals_fd() >= 0 || signals_stopped()) {
+        if (!wait_room())
+            return -1;
+        if (len > PIPE_BUF)
+            len = PIPE_BUF;
+    }
+    return write(STDOUT_FILENO, data, len);
 }
 
 int out_flush(void)
 {
     size_t done = 0;
     while (!failed && done < held.len) {
-        ssize_t n = write(STDOUT_FILENO, held.data + done, held.len - done);
+        ssize_t n = write_some(held.data + done, held.len - done);
         if (n >= 0) {
             done += (size_t)n;
         } else if (errno == EAGAIN) {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 static int pipe_fds[2] = {-1, -1};
+static volatile sig_atomic_t stopped;
 static const int stop_signals[] = {SIGTERM, SIGINT, SIGHUP};
 #define STOP_COUNT (sizeof stop_signals / sizeof *stop_signals)
 
@@ -15,6 +16,8 @@ static void on_signal(int sig)
 {
     int saved = errno;
     char byte = sig == SIGCHLD ? 'c' : 's';
+    if (sig != SIGCHLD)
+        stopped = 1;
     ssize_t n = write(pipe_fds[1], &byte, 1); /* a full pipe has told it already */
     (void)n;
     errno = saved;
@@ -56,6 +59,16 @@ int signals_read(int *stops)
         }
     }
     return seen;
+}
+
+bool signals_stopped(void)
+{
+    return stopped;
+}
+
+int signals_fd(void)
+{
+    return pipe_fds[0];
 }
 
 void signals_close(void)

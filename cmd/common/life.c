@@ -1,0 +1,101 @@
+/* Events of sockets as lines. In JSON each has the fields event and endpoint, and those of peer,
+ * reason, interval_ms, hidden and topic that it has a value for. */
+#include "common/life.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tasker/buf.h"
+#include "tasker/bus_life.h"
+#include "tasker/json.h"
+
+static struct json_object *fields(const char *event, const char *endpoint)
+{
+    struct json_object *fields = json_object_new_object();
+    tsk_json_put_str(fields, "event", event);
+    tsk_json_put(fields, "endpoint", tsk_json_lossy(endpoint, strlen(endpoint)));
+    return fields;
+}
+
+static struct json_object *fields_of(const struct tsk_life *life)
+{
+    struct json_object *all = fields(tsk_life_name(life->kind), life->endpoint);
+    if (*life->peer)
+        tsk_json_put_str(all, "peer", life->peer);
+    if (*life->reason)
+        tsk_json_put_str(all, "reason", life->reason);
+    if (life->kind == TSK_LIFE_RETRYING)
+        tsk_json_put_int(all, "interval_ms", life->interval);
+    if (life->hidden)
+        tsk_json_put_int(all, "hidden", life->hidden);
+    return all;
+}
+
+static void add_text(struct tsk_buf *text, const struct tsk_life *life)
+{
+    static const char *const words[] = {
+        [TSK_LIFE_LISTENING] = "listening",
+        [TSK_LIFE_ACCEPTED] = "accepted a connection",
+        [TSK_LIFE_CONNECTED] = "connected",
+        [TSK_LIFE_READY] = "handshake succeeded",
+        [TSK_LIFE_REFUSED] = "handshake failed",
+        [TSK_LIFE_DISCONNECTED] = "disconnected",
+        [TSK_LIFE_RETRYING] = "not connected",
+        [TSK_LIFE_FAILED] = "failed",
+    };
+    tsk_buf_printf(text, "%s: %s", life->endpoint, words[life->kind]);
+    if (*life->peer)
+        tsk_buf_printf(text, " from %s", life->peer);
+    if (*life->reason)
+        tsk_buf_printf(text, ": %s", life->reason);
+    if (life->kind == TSK_LIFE_RETRYING)
+        tsk_buf_printf(text, ", retrying in %lld ms", (long long)life->interval);
+    if (life->hidden)
+        tsk_buf_printf(text, " (%lld more of these were not told)", (long long)life->hidden);
+}
+
+void life_watch(const struct tsk_bus *bus, struct tsk_poller *poller, void *tag)
+{
+    int fd = bus ? tsk_bus_life_fd(bus) : -1;
+    if (fd >= 0)
+        tsk_poller_set(poller, fd, TSK_READ, tag);
+}
+
+void life_tell(struct tsk_bus *bus)
+{
+    struct tsk_life life;
+    while (bus && tsk_bus_life(bus, &life)) {
+        struct tsk_buf text = TSK_BUF_INIT;
+        add_text(&text, &life);
+        diag_fields(DIAG_INFO, fields_of(&life), "%s", text.data);
+        tsk_buf_fini(&text);
+    }
+}
+
+void life_topic(const struct tsk_bus *bus, const struct tsk_frame *frame)
+{
+    if (frame->kind == TSK_FRAME_MESSAGE || tsk_bus_life_fd(bus) < 0)
+        return;
+    bool join = frame->kind == TSK_FRAME_JOIN;
+    struct json_object *all =
+        fields(join ? "subscribed" : "unsubscribed", tsk_bus_endpoint(bus));
+    tsk_json_put(all, "topic", tsk_json_lossy(frame->topic, strlen(frame->topic)));
+    diag_fields(DIAG_INFO, all, "%s: %s \"%s\"", tsk_bus_endpoint(bus),
+                join ? "a peer subscribed to" : "a peer ended its subscription to", frame->topic);
+}
+
+void life_close(struct tsk_bus *bus, enum diag_level level)
+{
+    if (!bus)
+        return;
+    life_tell(bus);
+    char *endpoint = tsk_strdup(tsk_bus_endpoint(bus));
+    if (tsk_bus_close(bus))
+        diag_fields(DIAG_INFO, fields("closed", endpoint), "%s: closed", endpoint);
+    else
+        diag_fields(level, fields("closed", endpoint),
+                    "%s: closed when zeromq.linger was over: some of the last messages may not have "
+                    "left",
+                    endpoint);
+    free(endpoint);
+}
