@@ -27,7 +27,7 @@ make_it() { make --no-print-directory -j1 -C "$ROOT" BUILD="${TASKER_BUILD:-buil
 #include <tasker/tasker.h>
 int main(void)
 {
-    puts(tsk_exit_name(TSK_DATA));
+    puts(tsk_verdict_name(TSK_DISCREPANT));
     return tsk_exit_worse(TSK_OK, TSK_NO);
 }
 END
@@ -37,7 +37,7 @@ END
     # shellcheck disable=SC2086
     cc -std=c11 $san -o use use.c $flags
     run -1 ./use
-    [ "$output" = "bad input data" ]
+    [ "$output" = discrepant ]
 
     make_it uninstall >log 2>&1
     [ -z "$(find to ! -type d)" ]
