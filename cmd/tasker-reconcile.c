@@ -13,7 +13,6 @@
 #include "tasker/buf.h"
 
 #define SETTLE_MS 2000
-#define RETRY_LIMIT 3 /* of PROTOCOL, where nobody names one */
 
 static const struct opt table[] = {
     {'F', "follow", NULL, OPT_FLAG, offsetof(struct options, follow),
@@ -84,16 +83,15 @@ static void tell(void *ctx, const struct tsk_verdict *verdict)
 
 static struct tsk_reconcile_opts rules(const struct options *opts, const struct tsk_conf *conf)
 {
-    return (struct tsk_reconcile_opts){
-        .retry = {tsk_conf_int(conf, TSK_RETRY_BASE), tsk_conf_int(conf, TSK_RETRY_CAP),
-                  (int)tsk_conf_int(conf, TSK_RETRY_JITTER)},
-        .retry_limit = RETRY_LIMIT,
-        .settle_ms = !opts->follow       ? -1
-                     : opts->settle >= 0 ? opts->settle
-                                         : SETTLE_MS,
-        .timeout_ms = opts->timeout,
-        .receipts = (enum tsk_receipts)opts->receipts,
-    };
+    struct tsk_reconcile_opts how = TSK_RECONCILE_OPTS_INIT;
+    how.retry.base_ms = tsk_conf_int(conf, TSK_RETRY_BASE);
+    how.retry.cap_ms = tsk_conf_int(conf, TSK_RETRY_CAP);
+    how.retry.jitter = (int)tsk_conf_int(conf, TSK_RETRY_JITTER);
+    if (opts->follow)
+        how.settle_ms = opts->settle >= 0 ? opts->settle : SETTLE_MS;
+    how.timeout_ms = opts->timeout;
+    how.receipts = (enum tsk_receipts)opts->receipts;
+    return how;
 }
 
 /* Returns what is wrong with the options together, or NULL. */
@@ -128,5 +126,5 @@ int main(int argc, char **argv)
     tsk_reconcile_free(reconcile);
     tsk_buf_fini(&state.buf);
     tsk_conf_free(conf);
-    return (int)out_close(tsk_exit_worse(state.status, read));
+    return out_close(tsk_exit_worse(state.status, read));
 }

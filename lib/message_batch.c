@@ -11,6 +11,7 @@
 
 #include "tasker/buf.h"
 #include "tasker/parse.h"
+#include "tasker/retry.h"
 
 #define MAX_TIMEOUT_MS INT64_C(31536000000) /* a year */
 #define MAX_ATTEMPTS INT64_C(1000000000)
@@ -106,8 +107,11 @@ int tsk_step_read(struct tsk_step *step, struct json_object *json, int64_t place
                   struct tsk_err *err)
 {
     struct json_object *config, *metadata, *other;
-    *step = (struct tsk_step){
-        .sequence = place, .total_steps = total, .attempt = 1, .retry_limit = 3, .json = json};
+    *step = (struct tsk_step){.sequence = place,
+                              .total_steps = total,
+                              .attempt = 1,
+                              .retry_limit = TSK_RETRY_LIMIT,
+                              .json = json};
     if (!json_object_is_type(json, json_type_object))
         return tsk_err_set(err, TSK_DATA, "the step is not an object");
     if (read_id(json, "step_id", &step->step_id, err) ||

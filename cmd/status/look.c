@@ -32,23 +32,21 @@ void look_fini(struct look *look)
     peer_fini(&look->peer);
 }
 
+/* The key that says which side is to bind the channel. */
+static enum tsk_conf_key bind_key(const struct look *look)
+{
+    return look->channel == TSK_STEPS ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND;
+}
+
 /* Which side should bind a configured endpoint, as the configuration has it. */
 static enum tsk_side binder(const struct look *look, const struct tsk_conf *conf)
 {
-    enum tsk_conf_key key =
-        look->channel == TSK_STEPS ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND;
-    return tsk_conf_int(conf, key) == 0 ? TSK_SENDER : TSK_RECEIVER;
-}
-
-static const char *bind_key(const struct look *look)
-{
-    return look->channel == TSK_STEPS ? "zeromq.batch_bind" : "zeromq.result_bind";
+    return tsk_conf_int(conf, bind_key(look)) == 0 ? TSK_SENDER : TSK_RECEIVER;
 }
 
 static const char *binder_name(const struct look *look, const struct tsk_conf *conf)
 {
-    return tsk_conf_str(conf, look->channel == TSK_STEPS ? TSK_ZEROMQ_BATCH_BIND
-                                                         : TSK_ZEROMQ_RESULT_BIND);
+    return tsk_conf_str(conf, bind_key(look));
 }
 
 /* Nothing listens: who should, and why it may not. */
@@ -59,7 +57,8 @@ static void explain_nobody(struct look *look, const struct tsk_conf *conf)
     if (!look->name)
         return;
     const char *who = binder_name(look, conf);
-    tsk_buf_printf(cause, "; by %s the %s binds it", bind_key(look), who);
+    tsk_buf_printf(cause, "; by zeromq.%s the %s binds it", tsk_conf_spec(bind_key(look))->key,
+                   who);
     if (strcmp(who, "worker"))
         tsk_buf_printf(cause,
                        ", only while it runs: this is normal while no tasker-%s runs; if one "
@@ -101,10 +100,12 @@ static void explain_both_bind(struct look *look, const struct tsk_conf *conf)
     bool sends = look->probe.side == TSK_RECEIVER;
     look->ok = false;
     look->state = "both_bind";
-    tsk_buf_printf(&look->cause,
-                   "the side that %s listens, but by %s the %s binds it: both sides bind, and the "
-                   "second cannot",
-                   sends ? "sends" : "subscribes", bind_key(look), binder_name(look, conf));
+    tsk_buf_printf(
+        &look->cause,
+        "the side that %s listens, but by zeromq.%s the %s binds it: both sides bind, and the "
+        "second cannot",
+        sends ? "sends" : "subscribes", tsk_conf_spec(bind_key(look))->key,
+        binder_name(look, conf));
 }
 
 /* A publisher where results should come from, or a worker where batches should. */

@@ -89,7 +89,7 @@ struct tsk_reconcile_opts {
 
 #define TSK_RECONCILE_OPTS_INIT                                                                    \
     {                                                                                              \
-        TSK_RETRY_INIT, 3, -1, -1, TSK_RECEIPTS_AUTO                                               \
+        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO                                               \
     }
 
 struct tsk_discrepancy {

@@ -11,6 +11,9 @@ struct tsk_retry {
     int jitter;      /* percent, 0 to 100, by which a back-off is made longer or shorter */
 };
 
+/* Attempts in all of a step of which nobody tells a limit. */
+#define TSK_RETRY_LIMIT 3
+
 /* The built-in defaults: 1 s, 60 s, 10 %. */
 #define TSK_RETRY_INIT                                                                             \
     {                                                                                              \
