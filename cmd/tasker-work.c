@@ -7,7 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/signals.h"
@@ -187,8 +187,8 @@ static void tear_down(struct work *work)
     while (work->live.first)
         run_release(work, work->live.first);
     run_free_ended(work);
-    tsk_bus_close(work->steps);
-    tsk_bus_close(work->results);
+    life_close(work->steps, DIAG_INFO);
+    life_close(work->results, DIAG_WARNING);
     keeper_stop(work->keeper);
     tsk_poller_free(work->poller);
     tsk_map_free(work->batches);

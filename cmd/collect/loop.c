@@ -9,7 +9,7 @@
 
 #include <inttypes.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
@@ -168,6 +168,7 @@ enum tsk_exit collect_run(struct collect *c)
 {
     while (!collect_done(c)) {
         look_at_clock(c);
+        life_tell(c->bus);
         bool lines = input_pump(c);
         bool busy = receive(c, FRAMES_A_ROUND) > 0 || lines;
         if (busy)

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
@@ -31,6 +31,7 @@ static int open_bus(struct collect *c, const struct tsk_conf *conf, struct tsk_e
         return -1;
     subscribe(c);
     tsk_poller_set(c->poller, tsk_bus_fd(c->bus), TSK_READ, &c->bus);
+    life_watch(c->bus, c->poller, &c->bus);
     diag_info("%s %s as collector %s", tsk_bus_binds(c->bus) ? "bound to" : "connecting to",
               tsk_bus_endpoint(c->bus), c->id);
     return 0;
@@ -78,7 +79,7 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
 
 void collect_close(struct collect *c)
 {
-    tsk_bus_close(c->bus);
+    life_close(c->bus, DIAG_INFO);
     signals_close();
     tsk_lines_free(c->lines);
     tsk_map_free(c->endpoints);

@@ -34,14 +34,10 @@ static struct json_object *fields_of(const struct tsk_life *life)
 static void add_text(struct tsk_buf *text, const struct tsk_life *life)
 {
     static const char *const words[] = {
-        [TSK_LIFE_LISTENING] = "listening",
-        [TSK_LIFE_ACCEPTED] = "accepted a connection",
-        [TSK_LIFE_CONNECTED] = "connected",
-        [TSK_LIFE_READY] = "handshake succeeded",
-        [TSK_LIFE_REFUSED] = "handshake failed",
-        [TSK_LIFE_DISCONNECTED] = "disconnected",
-        [TSK_LIFE_RETRYING] = "not connected",
-        [TSK_LIFE_FAILED] = "failed",
+        [TSK_LIFE_LISTENING] = "listening",      [TSK_LIFE_ACCEPTED] = "accepted a connection",
+        [TSK_LIFE_CONNECTED] = "connected",      [TSK_LIFE_READY] = "handshake succeeded",
+        [TSK_LIFE_REFUSED] = "handshake failed", [TSK_LIFE_DISCONNECTED] = "disconnected",
+        [TSK_LIFE_RETRYING] = "not connected",   [TSK_LIFE_FAILED] = "failed",
     };
     tsk_buf_printf(text, "%s: %s", life->endpoint, words[life->kind]);
     if (*life->peer)
@@ -77,8 +73,7 @@ void life_topic(const struct tsk_bus *bus, const struct tsk_frame *frame)
     if (frame->kind == TSK_FRAME_MESSAGE || tsk_bus_life_fd(bus) < 0)
         return;
     bool join = frame->kind == TSK_FRAME_JOIN;
-    struct json_object *all =
-        fields(join ? "subscribed" : "unsubscribed", tsk_bus_endpoint(bus));
+    struct json_object *all = fields(join ? "subscribed" : "unsubscribed", tsk_bus_endpoint(bus));
     tsk_json_put(all, "topic", tsk_json_lossy(frame->topic, strlen(frame->topic)));
     diag_fields(DIAG_INFO, all, "%s: %s \"%s\"", tsk_bus_endpoint(bus),
                 join ? "a peer subscribed to" : "a peer ended its subscription to", frame->topic);
@@ -94,8 +89,6 @@ void life_close(struct tsk_bus *bus, enum diag_level level)
         diag_fields(DIAG_INFO, fields("closed", endpoint), "%s: closed", endpoint);
     else
         diag_fields(level, fields("closed", endpoint),
-                    "%s: closed when zeromq.linger was over: some of the last messages may not have "
-                    "left",
-                    endpoint);
+                    "%s: closed before all had left: a peer is away or slow", endpoint);
     free(endpoint);
 }

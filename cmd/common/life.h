@@ -1,5 +1,5 @@
-/* What happens to the sockets of a bus, told on stderr in one way by all programs (-v). All of it is
- * nothing where bus is NULL or is not watched. */
+/* What happens to the sockets of a bus, told on stderr in one way by all programs (-v). All of it
+ * is nothing where bus is NULL or is not watched. */
 #ifndef COMMON_LIFE_H
 #define COMMON_LIFE_H
 

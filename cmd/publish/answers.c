@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "publish/post.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
@@ -140,6 +140,7 @@ bool post_receive(struct post *post)
     while (post->bus && (rc = tsk_bus_recv(post->bus, &frame, &err)) > 0) {
         int64_t now = tsk_now_ms();
         any = true;
+        life_topic(post->bus, &frame);
         if (frame.kind == TSK_FRAME_JOIN)
             joined(post, frame.topic, now);
         else if (frame.kind == TSK_FRAME_LEAVE)

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
@@ -32,8 +32,9 @@ static bool open_bus(struct post *post, int64_t now)
     if (post->bus) {
         post->opened = now;
         tsk_poller_set(post->poller, tsk_bus_fd(post->bus), TSK_READ, (void *)&tag_bus);
-        diag_info("%s %s", tsk_bus_binds(post->bus) ? "listening at" : "connecting to",
-                  tsk_bus_endpoint(post->bus));
+        life_watch(post->bus, post->poller, (void *)&tag_bus);
+        if (!tsk_bus_binds(post->bus))
+            diag_info("connecting to %s", tsk_bus_endpoint(post->bus));
         return true;
     }
     if (err.kind != TSK_TEMPFAIL) {
@@ -192,6 +193,7 @@ static bool turn(struct post *post)
         return false;
     read_input(post);
     post_receive(post);
+    life_tell(post->bus);
     act_all(post);
     /* sending may have used up the sign that something came */
     bool busy = post_receive(post) || can_read(post);
@@ -247,7 +249,7 @@ static void close_all(struct post *post)
     diag_progress_end();
     tsk_dispatch_each_batch(post->dispatch, free_parcel, NULL);
     tsk_dispatch_free(post->dispatch);
-    tsk_bus_close(post->bus); /* lingers, so that the last message leaves */
+    life_close(post->bus, DIAG_WARNING); /* lingers, so that the last message leaves */
     tsk_poller_free(post->poller);
     tsk_json_free(post->parser);
     signals_close();

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/life.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
 
@@ -94,8 +95,9 @@ void peer_ask(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel c
             break;
         else if (rc <= 0)
             wait_bus(bus, deadline, -1);
+        life_tell(bus);
     }
-    tsk_bus_close(bus);
+    life_close(bus, DIAG_INFO);
 }
 
 /* Notes subscriptions until end; if quiet is not 0, until none came for so long after the first. */
@@ -107,8 +109,11 @@ static void note_topics(struct peer *peer, struct tsk_bus *bus, int64_t end, int
         struct tsk_frame frame;
         struct tsk_err err = TSK_ERR_INIT;
         int rc = tsk_bus_recv(bus, &frame, &err);
-        if (rc > 0)
+        life_tell(bus);
+        if (rc > 0) {
+            life_topic(bus, &frame);
             topics_note(&peer->topics, &frame);
+        }
         if (rc > 0 && quiet)
             deadline = tsk_earlier(end, tsk_now_ms() + quiet);
         if (rc <= 0 && (tsk_left_ms(deadline) == 0 || !wait_bus(bus, deadline, stop_fd)))
@@ -124,7 +129,7 @@ void peer_hear(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel 
         return;
     peer->kind = PEER_SUBSCRIBER;
     note_topics(peer, bus, tsk_now_ms() + timeout, QUIET_MS, -1);
-    tsk_bus_close(bus);
+    life_close(bus, DIAG_INFO);
 }
 
 void peer_listen(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
@@ -135,5 +140,5 @@ void peer_listen(struct peer *peer, const struct tsk_conf *conf, enum tsk_channe
         return;
     peer->kind = PEER_LISTENED;
     note_topics(peer, bus, tsk_now_ms() + timeout, 0, stop_fd);
-    tsk_bus_close(bus);
+    life_close(bus, DIAG_INFO);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "work/work.h"
 
 #define REPLAY_AT_ONCE 256 /* messages a turn of the loop and replay */
@@ -156,7 +156,7 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
     struct feed *feed = work->feed;
     bool join = frame->kind == TSK_FRAME_JOIN;
     char name[TSK_ID_SIZE], topic[TSK_TOPIC_SIZE];
-    diag_debug("results: %s \"%s\"", join ? "subscribed to" : "unsubscribed from", frame->topic);
+    life_topic(work->results, frame);
     if (own_topic(frame->topic, "collector.", name, topic)) {
         if (!join) {
             tsk_outbox_leave(feed->outbox, name);

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "common/diag.h"
+#include "common/life.h"
 #include "common/signals.h"
 #include "work/work.h"
 
@@ -122,6 +122,8 @@ static bool turn(struct work *work)
     busy |= feed_replay(work);
     busy |= accept_drain(work);
     busy |= feed_drain(work);
+    life_tell(work->steps);
+    life_tell(work->results);
     return busy;
 }
 
@@ -152,6 +154,8 @@ enum tsk_exit work_loop(struct work *work)
     struct tsk_event events[64];
     add_watch(work, &work->steps_watch, tsk_bus_fd(work->steps), on_bus);
     add_watch(work, &work->results_watch, tsk_bus_fd(work->results), on_bus);
+    life_watch(work->steps, work->poller, &work->steps_watch);
+    life_watch(work->results, work->poller, &work->results_watch);
     add_watch(work, &work->signal_watch, work->signal_watch.fd, on_signal);
     add_watch(work, &work->keeper_watch, keeper_fd(work->keeper), on_keeper);
     while (!is_over(work, tsk_now_ms())) {
