@@ -238,6 +238,7 @@ s = ask.wait_status()
 assert s["topic"] == "status.me" and s["pid"] == int(open("pid").read()) and s["state"] == "ready", s
 assert {k: s[k] for k in "worker_id running queued free_slots max_workers accepted completed failed rejected lost collectors offset oldest".split()} == \
     dict(worker_id="w1", running=0, queued=0, free_slots=3, max_workers=3, accepted=0, completed=0, failed=0, rejected=0, lost=0, collectors=0, offset=0, oldest=1), s
+assert s["batch_endpoint"] == os.environ["TASKER_ZEROMQ_BATCH_ENDPOINT"], s
 c = Collector()
 c.wait_status()
 os.kill(s["pid"], 15)
