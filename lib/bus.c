@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bus_parts.h"
+#include "bus_private.h"
 #include "tasker/clock.h"
 #include "tasker/os.h"
 

@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "bus_parts.h"
+#include "bus_private.h"
 
 /* Hosts that are this machine, or all of it, and where to connect for them. */
 static const struct {

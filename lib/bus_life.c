@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <zmq.h>
 
-#include "bus_parts.h"
+#include "bus_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zmq.h>
 
-#include "bus_parts.h"
+#include "bus_private.h"
 
 enum {
     TTL_MAX_MS = 6553599, /* the wire has 16 bits of tenths of a second */

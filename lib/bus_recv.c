@@ -2,7 +2,7 @@
  * follows a message in libzmq's memory is not ours and the readers of JSON want a NUL there. */
 #include <string.h>
 
-#include "bus_parts.h"
+#include "bus_private.h"
 
 enum {
     KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */

@@ -1,6 +1,6 @@
 /* What dispatch.c (batches) and dispatch_peers.c (who is there) share. */
-#ifndef TASKER_DISPATCH_PRIVATE_H
-#define TASKER_DISPATCH_PRIVATE_H
+#ifndef LIB_DISPATCH_PRIVATE_H
+#define LIB_DISPATCH_PRIVATE_H
 
 #include "tasker/bus.h"
 #include "tasker/dispatch.h"

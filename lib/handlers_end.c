@@ -4,7 +4,7 @@
 
 #include "tasker/handlers.h"
 
-#include "os_common.h"
+#include "os_private.h"
 
 /* DESIGN's table, in its order; what is not in it is business_logic. */
 static const struct {

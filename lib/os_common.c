@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "os_common.h"
+#include "os_private.h"
 
 enum { CHILD_FDS = 4 }; /* the descriptors that a child gets: 0 to 3 */
 

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "os_common.h"
+#include "os_private.h"
 
 static void close_from(int low)
 {

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "os_common.h"
+#include "os_private.h"
 #include "tasker/buf.h"
 
 struct tsk_poller {

@@ -13,7 +13,7 @@
 
 #include "tasker/clock.h"
 
-#include "probe_parts.h"
+#include "probe_private.h"
 
 #define MONITOR "inproc://monitor"
 

@@ -20,7 +20,7 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 
-#include "probe_parts.h"
+#include "probe_private.h"
 
 #define TCP "tcp://"
 #define IPC "ipc://"

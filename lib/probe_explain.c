@@ -14,7 +14,7 @@
 
 #include "tasker/clock.h"
 
-#include "probe_parts.h"
+#include "probe_private.h"
 
 #define GREETING 64
 #define SIGNATURE 10

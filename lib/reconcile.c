@@ -9,7 +9,7 @@
  *
  * A batch that had its verdict leaves behind its revision and the facts of its steps, as hashes
  * (reconcile_history.c). So what comes again is known for what it is; anything else is late. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* A batch that waits for its verdict. Its steps stand in one array, found by a hash of step_id (and
  * mostly without it: messages of a step come in a row). How many steps are not settled yet is kept
  * up to date with each message, so that "does all agree?" is answered without looking at them. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <stdlib.h>
 #include <string.h>

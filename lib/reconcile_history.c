@@ -1,7 +1,7 @@
 /* What is remembered of batches that had their verdict: its revision, and the facts it stood on, as
  * hashes (reconcile_past.c). A fact is "this step of this batch, in this attempt, was reported so",
  * or "the completion (the receipt) was this one". */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include "mix.h"
 

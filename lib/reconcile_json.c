@@ -1,6 +1,6 @@
 /* A verdict as text. It is written straight into a buffer: building json-c objects for 100 000
  * steps only to print them would take longer than all the rest. What is not known is left out. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <inttypes.h>
 #include <stdio.h>

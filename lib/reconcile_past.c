@@ -1,7 +1,7 @@
 /* The past in bounded memory: a set of hashes in two halves. New ones go into the younger; when it
  * is full, it becomes the older one and what the older one held is forgotten. So nothing is ever
  * deleted one by one, and the tables never fill up. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <stdlib.h>
 

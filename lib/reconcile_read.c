@@ -2,7 +2,7 @@
  * signs are sound; receipts are checked here, as a whole, before anything is taken in. Details that
  * only help (names, times) are left out where they are not what they should be: they are no reason
  * to lose a result. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * replaced by an in_progress, and of two ends of one attempt the summary decides, or else the
  * failure stands (and its outcome is then unknown). Only marks (came after the completion, came
  * out of order) tell of the order. */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 static uint32_t narrow(int64_t n)
 {

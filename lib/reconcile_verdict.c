@@ -1,7 +1,7 @@
 /* From what is known of a batch to its verdict: the state of each step, the discrepancies, the
  * counts. Nothing here depends on the order in which messages came, but for the marks that say so.
  */
-#include "reconcile_parts.h"
+#include "reconcile_private.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* What the files of the probe share. */
-#ifndef PROBE_PARTS_H
-#define PROBE_PARTS_H
+#ifndef LIB_PROBE_PRIVATE_H
+#define LIB_PROBE_PRIVATE_H
 
 #include <stdbool.h>
 #include <stddef.h>

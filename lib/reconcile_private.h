@@ -1,6 +1,6 @@
 /* What the files reconcile*.c share. */
-#ifndef LIB_RECONCILE_PARTS_H
-#define LIB_RECONCILE_PARTS_H
+#ifndef LIB_RECONCILE_PRIVATE_H
+#define LIB_RECONCILE_PRIVATE_H
 
 #include "tasker/message.h"
 #include "tasker/reconcile.h"

@@ -1,6 +1,6 @@
 /* Private to lib: what the ways to start a program have in common, and whether one can be. */
-#ifndef TASKER_OS_COMMON_H
-#define TASKER_OS_COMMON_H
+#ifndef LIB_OS_PRIVATE_H
+#define LIB_OS_PRIVATE_H
 
 #include <signal.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Private to lib/bus*.c. */
-#ifndef TASKER_BUS_PARTS_H
-#define TASKER_BUS_PARTS_H
+#ifndef LIB_BUS_PRIVATE_H
+#define LIB_BUS_PRIVATE_H
 
 #include <stdbool.h>
 #include <stddef.h>
