@@ -85,3 +85,26 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     signal held TERM
     finish_with 65 held
 }
+
+@test "trouble: results that the worker gave up end the wait, and are told as lost" {
+    worker --set zeromq.outbox_limit=1
+    steps_of True True >steps
+    timeout 20 tasker-publish -b 1 steps >receipts
+    wait_line work.err '5 in all'
+    run -75 --separate-stderr timeout 20 tasker-collect receipts
+    has 'worker w1 has ended it and holds nothing more of it: its completion and the results of 1 of 1 steps: 1 did not come' "$stderr"
+    jq -e 'select(.message_type=="batch_error") | .missing_step_ids == [1] and .completion_missing and
+        .error.error_type == "ResultsLost" and (.error.retryable | not)' <<<"$output"
+    # one that still runs is waited for
+    waiter
+    signal work TERM
+    finish_with 0 work
+    worker
+    steps_of Wait | timeout 20 tasker-publish >receipts
+    spawn wait timeout 20 tasker-collect --status receipts
+    told() { [ "$(grep -c '"running":1' wait.out)" -ge 3 ]; }
+    wait_until 5 told
+    py <<<'go()'
+    finish_with 0 wait
+    has '"status":"completed"' wait.out
+}

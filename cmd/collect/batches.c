@@ -191,7 +191,9 @@ static void batch_end(struct batches *batches, struct batch *batch)
 
 static void step_ended(struct batch *batch, int64_t id)
 {
-    const int64_t *at = bsearch(&id, batch->steps, batch->count, sizeof id, compare_ids);
+    const int64_t *at = NULL;
+    if (batch->count) /* else there is no array at all */
+        at = bsearch(&id, batch->steps, batch->count, sizeof id, compare_ids);
     if (at && !batch->ended[at - batch->steps]) {
         batch->ended[at - batch->steps] = true;
         batch->ended_count++;
@@ -241,6 +243,28 @@ void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch
             continue;
         }
         due(ctx, batch, why);
+        batch_end(batches, batch);
+    }
+}
+
+bool batches_wait_for(const struct batches *batches, const char *source)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(batches->open); e; e = tsk_map_next(e)) {
+        if (!strcmp(((struct batch *)tsk_map_value(e))->source, source))
+            return true;
+    }
+    return false;
+}
+
+void batches_forgotten(struct batches *batches, const char *source, int64_t before,
+                       batch_due_fn *due, void *ctx)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(batches->open), *next; e; e = next) {
+        struct batch *batch = tsk_map_value(e);
+        next = tsk_map_next(e);
+        if (batch->since >= before || strcmp(batch->source, source) != 0)
+            continue;
+        due(ctx, batch, batch->complete ? BATCH_SETTLED : BATCH_GONE);
         batch_end(batches, batch);
     }
 }

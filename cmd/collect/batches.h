@@ -37,6 +37,7 @@ enum batch_due {
     BATCH_SETTLED, /* complete, and what is missing did not come */
     BATCH_LATE,    /* over its time limit */
     BATCH_LOST,    /* its worker has ended, as far as can be told */
+    BATCH_GONE,    /* its worker has nothing more of it */
     BATCH_SILENT   /* its worker has not been heard for too long */
 };
 
@@ -66,6 +67,12 @@ typedef void batch_due_fn(void *ctx, const struct batch *batch, enum batch_due w
 void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
                    void *ctx);
 int64_t batches_deadline(const struct batches *batches); /* of the next call; -1: none */
+
+/* Whether any batch of source is open. Calls due for those whose receipt came before a moment, for
+ * their worker has nothing more of them, and ends them. */
+bool batches_wait_for(const struct batches *batches, const char *source);
+void batches_forgotten(struct batches *batches, const char *source, int64_t before,
+                       batch_due_fn *due, void *ctx);
 
 /* What is known of a worker changed: the next call is due at once. */
 void batches_recheck(struct batches *batches);

@@ -54,6 +54,9 @@ struct collect {
     bool unsaved;     /* something came since */
     int64_t printed;  /* result lines */
     struct complaints unreadable;
+    char inquiry[TSK_ID_SIZE]; /* topic of the latest; "" before the first */
+    int64_t inquired_at;
+    bool inquire; /* a worker seems to have nothing more of an open batch */
     bool stop;      /* a signal came */
     bool gave_up;   /* some batch was not complete in time */
     bool timed_out; /* the whole was not: with --count, or without any receipt */
@@ -67,6 +70,12 @@ size_t receive(struct collect *c, size_t most);
  * whether there is more at hand. */
 bool input_pump(struct collect *c);
 void input_ready(struct collect *c); /* the poller says that the input can be read */
+
+/* inquiry.c: takes note of the worker_status of a source that came on topic; and asks, if one that
+ * came before makes that necessary. */
+void inquiry_status(struct collect *c, const char *source, const char *topic,
+                    struct json_object *message);
+void inquiry_send(struct collect *c);
 
 /* report.c: prints and tells of a batch that is given up, and of those not complete. */
 void report_due(void *ctx, const struct batch *batch, enum batch_due why);

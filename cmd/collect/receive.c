@@ -45,6 +45,7 @@ static void take_status(struct incoming *in, struct json_object *message)
         heartbeat = 0;
     if (lost_status(in->c->lost, in->source, heartbeat, state && !strcmp(state, "stopped")))
         batches_recheck(in->c->batches);
+    inquiry_status(in->c, in->source, in->frame->topic, message);
 }
 
 static bool is_next(struct incoming *in)
@@ -77,11 +78,12 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     return collect_done(c);
 }
 
-/* On its own topic, or among the messages that are for this collector alone. */
+/* On its own topic, or among the messages that are for this collector alone, or asked for. */
 static bool is_status(const char *topic, struct json_object *message)
 {
     return !strcmp(topic, "worker_status") ||
-           (!strncmp(topic, "collector.", 10) && tsk_type_of(message) == TSK_TYPE_WORKER);
+           ((!strncmp(topic, "collector.", 10) || !strncmp(topic, "status.", 7)) &&
+            tsk_type_of(message) == TSK_TYPE_WORKER);
 }
 
 static void take_message(struct collect *c, const struct tsk_frame *frame)
@@ -110,6 +112,7 @@ size_t receive(struct collect *c, size_t most)
     struct tsk_frame frame;
     struct tsk_err err;
     size_t count = 0;
+    inquiry_send(c);
     while (count < most && !collect_done(c)) {
         int got = tsk_bus_recv(c->bus, &frame, &err);
         if (got == 0)

@@ -23,6 +23,9 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
     else if (why == BATCH_LOST)
         tsk_buf_printf(text, "lost with worker %s, of which nothing is heard any more: ",
                        batch->worker[0] ? batch->worker : batch->source);
+    else if (why == BATCH_GONE)
+        tsk_buf_printf(text, "worker %s has ended it and holds nothing more of it: ",
+                       batch->worker[0] ? batch->worker : batch->source);
     else if (batch->worker[0])
         tsk_buf_printf(text, "nothing heard from worker %s for %" PRId64 " ms: ", batch->worker,
                        c->silence);
@@ -34,9 +37,15 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
 
 static void print_batch_error(const struct batch *batch, enum batch_due why, const char *reason)
 {
-    bool lost = why == BATCH_LOST;
-    struct json_object *error = tsk_error_object(reason, lost ? "WorkerLost" : "BatchTimeout",
-                                                 lost ? "infrastructure" : "timeout", true);
+    static const struct {
+        const char *type, *category;
+        bool retryable; /* not where the steps were run, whatever came of it */
+    } errors[] = {[BATCH_LATE] = {"BatchTimeout", "timeout", true},
+                  [BATCH_SILENT] = {"BatchTimeout", "timeout", true},
+                  [BATCH_LOST] = {"WorkerLost", "infrastructure", true},
+                  [BATCH_GONE] = {"ResultsLost", "infrastructure", false}};
+    struct json_object *error =
+        tsk_error_object(reason, errors[why].type, errors[why].category, errors[why].retryable);
     struct json_object *line = tsk_batch_error(batch->id, error);
     struct json_object *missing = json_object_new_array();
     for (size_t i = 0; i < batch->count; i++) {
