@@ -408,6 +408,22 @@ END
     has "confirmed 2" w.out
 }
 
+@test "collect: --follow has the results that came before their receipt" {
+    worker w <<'END'
+w.batch("b1", [1, 2])
+w.until(lambda: not w.joined)
+END
+    collector --follow --timeout 300ms
+    wait_line c.out batch_completion
+    receipt b1 1,2 >&"$IN"
+    receipt b2 3 >&"$IN"
+    wait_line c.out '"batch_error".*"b2"'
+    [ "$(results c.out)" = "pr:b1:1 pr:b1:2 bc:b1: be:b2:" ]
+    signal c TERM
+    finish_with 0 c
+    finish_with 0 w
+}
+
 @test "collect: TERM names what is missing, and confirms what was printed" {
     receipt b1 1,2 >in
     spawn c tasker-collect in

@@ -7,15 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "collect/early.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 #include "tasker/parse.h"
 
-enum { SETTLE_MS = 250, ENDED_MOST = 20000, NAMED_MOST = 20 };
+enum { SETTLE_MS = 250, ENDED_MOST = 20000, EARLY_MOST = 20000, NAMED_MOST = 20 };
 
 struct batches {
     struct tsk_map *open;  /* struct batch by id */
     struct tsk_map *ended; /* a mark by id, oldest first */
+    struct early *early;   /* what came of batches without a receipt; NULL: none will come */
     int64_t timeout, silence;
     int64_t next; /* no batch is due before this; -1: none at all */
     int64_t seen;
@@ -37,6 +39,7 @@ struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_s
     struct batches *batches = tsk_alloc(sizeof *batches);
     batches->open = tsk_map_new(batch_free);
     batches->ended = tsk_map_new(NULL);
+    batches->early = early_new(EARLY_MOST);
     batches->timeout = timeout;
     batches->silence = silence;
     batches->next = -1;
@@ -51,6 +54,7 @@ void batches_free(struct batches *batches)
         return;
     tsk_map_free(batches->open);
     tsk_map_free(batches->ended);
+    early_free(batches->early);
     free(batches);
 }
 
@@ -146,6 +150,17 @@ static int64_t batch_deadline(const struct batches *batches, const struct batch 
     return deadline;
 }
 
+struct early_note {
+    struct batches *batches;
+    int64_t now;
+};
+
+static void note_early(void *ctx, const struct result *result)
+{
+    struct early_note *note = ctx;
+    batches_note(note->batches, result, note->now);
+}
+
 const char *batches_receipt(struct batches *batches, struct json_object *receipt, int64_t now)
 {
     const char *id = tsk_json_str(receipt, "batch_id");
@@ -169,7 +184,16 @@ const char *batches_receipt(struct batches *batches, struct json_object *receipt
         lost_begin(batches->lost, batch->source, now);
     batches->next = tsk_earlier(batches->next, batch_deadline(batches, batch, now, NULL));
     tsk_map_put(batches->open, id, batch);
+    struct early_note note = {batches, now};
+    if (batches->early)
+        early_take(batches->early, id, note_early, &note);
     return NULL;
+}
+
+void batches_close(struct batches *batches)
+{
+    early_free(batches->early);
+    batches->early = NULL;
 }
 
 bool batches_know(const struct batches *batches, const char *batch_id)
@@ -203,8 +227,11 @@ static void step_ended(struct batch *batch, int64_t id)
 void batches_note(struct batches *batches, const struct result *result, int64_t now)
 {
     struct batch *batch = tsk_map_get(batches->open, result->batch_id);
-    if (!batch)
+    if (!batch) {
+        if (batches->early && *result->batch_id && !tsk_map_get(batches->ended, result->batch_id))
+            early_note(batches->early, result);
         return;
+    }
     batch->last = now;
     if (result->final)
         step_ended(batch, result->step_id);

@@ -93,6 +93,7 @@ static void take_end(struct collect *c)
     if (!batches_seen(c->batches) && !c->everything)
         diag_info("no receipt on the input: nothing to wait for (see --all and --follow)");
     held_close(c->held);
+    batches_close(c->batches);
 }
 
 /* Watches the descriptor that the input now has; -1 takes it off (before it may be closed). */
