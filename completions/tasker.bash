@@ -79,9 +79,10 @@ _tasker_operands()
         case $word in
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
+        workers) return ;;
         esac
     done
-    echo config endpoints
+    echo config endpoints workers
 }
 
 _tasker()

@@ -42,10 +42,11 @@ complete -c tasker-reconcile -s r -l receipts -x -a 'auto all none' -d 'Batches 
 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'
+complete -c tasker-status -f -n __fish_use_subcommand -a workers -d 'Which workers are there'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from config' -a '(__tasker_keys)' -d 'Key'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batch_endpoint result_endpoint'
 complete -c tasker-status -s f -l format -x -a 'text json' -d 'Form of the output: text or json'
-complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen'
+complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
 complete -c tasker-status -l batch-endpoint -x -d 'Where batches go out'
 complete -c tasker-status -l result-endpoint -x -d 'Where results come back'

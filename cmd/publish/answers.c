@@ -1,5 +1,6 @@
 /* What comes up the batch socket: subscriptions, which say who is there, and answers. Anybody can
  * connect, so what makes no sense is told and thrown away. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,8 +11,14 @@
 
 #define STATUS_TOPIC "status."
 
+struct listing {
+    const struct post *post;
+    struct json_object *workers;
+};
+
 static void add_worker(void *ctx, const struct tsk_dispatch_worker *worker)
 {
+    struct listing *listing = ctx;
     struct json_object *one = json_object_new_object();
     tsk_json_put_str(one, "worker_id", worker->worker_id);
     tsk_json_put_int(one, "registered", worker->registered);
@@ -19,14 +26,18 @@ static void add_worker(void *ctx, const struct tsk_dispatch_worker *worker)
     tsk_json_put(one, "free_slots",
                  worker->told ? json_object_new_int64(worker->load.free_slots) : NULL);
     tsk_json_put_int(one, "unanswered", worker->unanswered);
-    json_object_array_add(ctx, one);
+    const char *endpoint = tsk_map_get(listing->post->result_endpoints, worker->worker_id);
+    if (endpoint)
+        tsk_json_put_str(one, "result_endpoint", endpoint);
+    json_object_array_add(listing->workers, one);
 }
 
 static struct json_object *status_message(const struct post *post)
 {
     struct json_object *status = json_object_new_object();
     struct json_object *workers = json_object_new_array();
-    tsk_dispatch_each_worker(post->dispatch, add_worker, workers);
+    struct listing listing = {post, workers};
+    tsk_dispatch_each_worker(post->dispatch, add_worker, &listing);
     tsk_json_put_str(status, "message_type", "publisher_status");
     tsk_json_put_str(status, "endpoint", tsk_bus_endpoint(post->bus));
     tsk_json_put_int(status, "pid", getpid());
@@ -73,8 +84,12 @@ static void joined(struct post *post, const char *topic, int64_t now)
 
 static void left(struct post *post, const char *topic, int64_t now)
 {
-    if (tsk_dispatch_leave(post->dispatch, topic, now) == 0)
-        diag_info("%s: gone", topic);
+    char id[TSK_TOPIC_SIZE];
+    if (tsk_dispatch_leave(post->dispatch, topic, now) != 0)
+        return;
+    diag_info("%s: gone", topic);
+    if (sscanf(topic, "worker.%255[^ ]", id) == 1)
+        tsk_map_remove(post->result_endpoints, id);
 }
 
 static void accepted(struct post *post, struct json_object *answer, const char *batch_id,
@@ -92,6 +107,9 @@ static void accepted(struct post *post, struct json_object *answer, const char *
     }
     post->accepted++;
     diag_info("batch %s: accepted by %s", batch_id, worker_id);
+    const char *endpoint = tsk_json_str(answer, "result_endpoint");
+    if (endpoint)
+        tsk_map_put(post->result_endpoints, worker_id, tsk_strdup(endpoint));
     receipt_print(parcel, answer, attempts);
 }
 

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/life.h"
 #include "common/out.h"
@@ -14,6 +15,7 @@
 
 enum {
     QUIET_MS = 200,      /* after the last subscription: plain subscribers are no workers */
+    GRACE_MS = 60,       /* a cut connection is there again within two reconnect_min, as a rule */
     OPEN_EVERY_MS = 100, /* tries to have the port */
     TICK_MS = 1000,      /* looks for something to warn of */
     LINES_AT_ONCE = 256  /* before the sockets are looked at again */
@@ -231,9 +233,11 @@ static int open_all(struct post *post, struct tsk_err *err)
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
         .quiet_ms = QUIET_MS,
         .workers = post->workers,
+        .grace_ms = GRACE_MS,
     };
     post->dispatch = tsk_dispatch_new(&opts);
     post->parser = tsk_json_new();
+    post->result_endpoints = tsk_map_new(free);
     post->poller = tsk_poller_new();
     if (!post->poller)
         return tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
@@ -252,6 +256,7 @@ static void close_all(struct post *post)
     life_close(post->bus, DIAG_WARNING); /* lingers, so that the last message leaves */
     tsk_poller_free(post->poller);
     tsk_json_free(post->parser);
+    tsk_map_free(post->result_endpoints);
     signals_close();
 }
 

@@ -9,6 +9,7 @@
 #include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/dispatch.h"
+#include "tasker/map.h"
 #include "tasker/os.h"
 
 struct post {
@@ -17,12 +18,13 @@ struct post {
     struct tsk_dispatch *dispatch; /* its tags are parcels, owned by it in effect */
     struct tsk_bus *bus;           /* NULL while another process holds the port */
     struct tsk_poller *poller;
-    struct tsk_json *parser; /* for answers */
-    size_t workers;          /* as --workers, or 0 */
-    int64_t wait;            /* ms */
-    int64_t started, opened; /* when it began, when it had its port */
-    int64_t next_open;       /* when to try again to have the port */
-    int64_t last_tick;       /* when warnings were looked at last */
+    struct tsk_json *parser;          /* for answers */
+    struct tsk_map *result_endpoints; /* of registered workers that accepted something, by name */
+    size_t workers;                   /* as --workers, or 0 */
+    int64_t wait;                     /* ms */
+    int64_t started, opened;          /* when it began, when it had its port */
+    int64_t next_open;                /* when to try again to have the port */
+    int64_t last_tick;                /* when warnings were looked at last */
     bool input_wanted, input_ended;
     bool stop;            /* a signal came */
     struct tsk_err taken; /* why the port could not be had at the last try */

@@ -23,4 +23,8 @@ enum tsk_exit status_config(const struct options *opts, const struct tsk_conf *c
 enum tsk_exit status_endpoints(const struct options *opts, const struct tsk_conf *conf,
                                char *const *operands, size_t count);
 
+/* workers [ENDPOINT ...] */
+enum tsk_exit status_workers(const struct options *opts, const struct tsk_conf *conf,
+                             char *const *operands, size_t count);
+
 #endif
