@@ -131,6 +131,7 @@ static int set_up(struct work *work, struct tsk_err *err)
     work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
     if (!work->keeper || (work->signal_watch.fd = signals_open(true, err)) < 0)
         return -1;
+    tsk_os_signals_changed(&work->changed);
     tsk_os_adopt_orphans();
     work->poller = tsk_poller_new();
     return work->poller ? 0 : tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");

@@ -86,14 +86,27 @@ void tsk_os_signals_restore(const sigset_t *old)
     pthread_sigmask(SIG_SETMASK, old, NULL);
 }
 
+void tsk_os_signals_changed(sigset_t *set)
+{
+    struct sigaction action;
+    int last = SIGRTMAX;
+    sigemptyset(set);
+    for (int sig = 1; sig <= last; sig++) {
+        if (sigaction(sig, NULL, &action) == 0 && action.sa_handler != SIG_DFL)
+            sigaddset(set, sig);
+    }
+}
+
 /* exec would reset what is caught, but not what is ignored; and no handler may run in the child
  * once the mask is empty. */
-static void reset_signals(void)
+static void reset_signals(const sigset_t *changed)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
     int last = SIGRTMAX;
-    for (int sig = 1; sig <= last; sig++)
-        sigaction(sig, &action, NULL);
+    for (int sig = 1; sig <= last; sig++) {
+        if (!changed || sigismember(changed, sig) == 1)
+            sigaction(sig, &action, NULL);
+    }
     sigset_t none;
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
@@ -136,7 +149,7 @@ static int place_fds(const int fds[CHILD_FDS], int *keep)
 void tsk_os_become(const struct tsk_spawn *spawn, const char *path, int *keep,
                    void (*close_from)(int low))
 {
-    reset_signals();
+    reset_signals(spawn->changed);
     setpgid(0, 0);
     if (place_fds(spawn->fds, keep) != 0)
         return;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -16,10 +17,11 @@
 
 #include "os_private.h"
 
+/* Leaves the closing to exec, which does it when the parent no longer stands still. */
 static void close_from(int low)
 {
-    if (syscall(SYS_close_range, (unsigned)low, ~0U, 0U) != 0)
-        tsk_os_close_from(low); /* before Linux 5.9 */
+    if (syscall(SYS_close_range, (unsigned)low, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+        tsk_os_close_from(low); /* before Linux 5.11 */
 }
 
 /* The child. It must leave by exec or _exit: the stack is the parent's. */
@@ -33,11 +35,9 @@ static _Noreturn void run_child(const struct tsk_spawn *spawn, const char *path,
     _exit(127);
 }
 
-pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
+/* Starts the program at path. */
+static pid_t start(const struct tsk_spawn *spawn, const char *path)
 {
-    char path[PATH_MAX];
-    if (tsk_os_find(spawn, path, sizeof path) != 0)
-        return -1;
     volatile int failed = 0;
     pid_t parent = getpid();
     sigset_t old;
@@ -54,6 +54,15 @@ pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
     }
     errno = code;
     return pid;
+}
+
+pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
+{
+    char found[PATH_MAX];
+    const char *name = spawn->argv[0];
+    if (name && strchr(name, '/'))
+        return start(spawn, name); /* exec itself says what is wrong with it */
+    return tsk_os_find(spawn, found, sizeof found) == 0 ? start(spawn, found) : -1;
 }
 
 int tsk_os_memory_file(const void *data, size_t len)

@@ -1,4 +1,6 @@
-/* Results out: sent at once, kept in the outbox, confirmed, sent again. A collector with an address
+/* Results out: sent, kept in the outbox, confirmed, sent again. While more steps wait than run,
+ * results go out in small groups, since each message that wakes the peers costs them and the
+ * handlers processor time; otherwise at once. A collector with an address
  * of its own (its subscription to "collector.ID ") is answered there, so that nobody else sees a
  * result twice. */
 #include <stdio.h>
@@ -13,6 +15,8 @@
 #define REPLAY_AHEAD 5000  /* messages beyond what the collector has confirmed */
 #define REPLAYS_MOST 64
 #define COLLECTORS_MOST 1024
+#define GROUP_MS 3    /* the longest that a result waits for others */
+#define GROUP_MOST 32 /* and with how many of them */
 
 /* A replay under way. */
 struct replay {
@@ -27,6 +31,9 @@ struct feed {
     size_t replay_count;
     size_t subscribers; /* to partial_result, plain ones too */
     int64_t lost_told;
+    int64_t unsent;   /* the first offset that has not gone out yet */
+    int64_t group;    /* how many may wait */
+    int64_t flush_at; /* when those that wait must go; -1: none waits */
     struct tsk_buf topic;
 };
 
@@ -36,6 +43,10 @@ struct feed *feed_new(const struct tsk_conf *conf)
     feed->outbox = tsk_outbox_new(tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_LIMIT),
                                   tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_BYTES),
                                   tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
+    int64_t limit = tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_LIMIT);
+    feed->group = limit < GROUP_MOST ? limit : GROUP_MOST;
+    feed->unsent = 1;
+    feed->flush_at = -1;
     return feed;
 }
 
@@ -55,6 +66,32 @@ static void put(struct work *work, const char *topic, const char *body, size_t l
         diag_error("cannot send a result: %s", err.text);
 }
 
+/* Sends all that waits. */
+static void flush_all(struct work *work)
+{
+    struct feed *feed = work->feed;
+    struct tsk_outbox_entry entry;
+    for (; feed->unsent < tsk_outbox_next(feed->outbox); feed->unsent++) {
+        if (tsk_outbox_get(feed->outbox, feed->unsent, &entry))
+            put(work, entry.topic, entry.body, entry.len);
+    }
+    feed->flush_at = -1;
+}
+
+bool feed_flush(struct work *work)
+{
+    struct feed *feed = work->feed;
+    if (feed->flush_at < 0 || (work->queue.first && tsk_now_ms() < feed->flush_at))
+        return false;
+    flush_all(work);
+    return true;
+}
+
+int64_t feed_flush_at(const struct work *work)
+{
+    return work->feed->flush_at;
+}
+
 void feed_send(struct work *work, enum tsk_type type, struct json_object *message)
 {
     struct tsk_outbox *outbox = work->feed->outbox;
@@ -67,9 +104,13 @@ void feed_send(struct work *work, enum tsk_type type, struct json_object *messag
         finish_shorten(message, work->max_message);
         text = tsk_json_text(message, &len);
     }
-    tsk_outbox_add(outbox, topic, text, len, tsk_now_ms());
-    put(work, topic, text, len);
+    int64_t now = tsk_now_ms();
+    tsk_outbox_add(outbox, topic, text, len, now);
     json_object_put(message);
+    if (work->feed->flush_at < 0)
+        work->feed->flush_at = now + GROUP_MS;
+    if (tsk_outbox_next(outbox) - work->feed->unsent >= work->feed->group)
+        flush_all(work);
 }
 
 static void put_counts(const struct work *work, struct json_object *message)
@@ -102,6 +143,7 @@ void feed_status(struct work *work, const char *topic)
     struct json_object *message = json_object_new_object();
     char host[256] = "";
     size_t len;
+    flush_all(work); /* the offset that is told must have gone out before */
     gethostname(host, sizeof host - 1);
     tsk_json_put_str(message, "message_type", "worker_status");
     tsk_json_put_str(message, "worker_id", work->id);
@@ -269,6 +311,8 @@ bool feed_replay(struct work *work)
 {
     struct feed *feed = work->feed;
     bool sent = false;
+    if (feed->replay_count)
+        flush_all(work);
     for (size_t i = 0; i < feed->replay_count;) {
         int64_t before = feed->replays[i].next;
         if (!replay_part(work, &feed->replays[i])) {

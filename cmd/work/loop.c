@@ -107,6 +107,7 @@ static bool is_over(struct work *work, int64_t now)
 static int64_t next_timer(const struct work *work)
 {
     int64_t next = tsk_earlier(work->next_check, work->status_at);
+    next = tsk_earlier(next, feed_flush_at(work));
     if (work->state == WORK_DRAINING && !work->hurry)
         next = tsk_earlier(next, work->drain_until);
     return work->confirm_until ? tsk_earlier(next, work->confirm_until) : next;
@@ -119,11 +120,12 @@ static bool turn(struct work *work)
     do_timers(work, tsk_now_ms());
     bool busy = status_at != work->status_at;
     busy |= run_start_some(work);
+    busy |= feed_flush(work);
     busy |= feed_replay(work);
-    busy |= accept_drain(work);
-    busy |= feed_drain(work);
     life_tell(work->steps);
     life_tell(work->results);
+    busy |= accept_drain(work);
+    busy |= feed_drain(work);
     return busy;
 }
 

@@ -68,7 +68,8 @@ static pid_t spawn(const struct work *work, const struct run *run, const int fds
     struct tsk_spawn spawn = {run->handler->argv,
                               environment,
                               tsk_handlers_dir(work->handlers),
-                              {fds[0], fds[1], fds[2], fds[3]}};
+                              {fds[0], fds[1], fds[2], fds[3]},
+                              &work->changed};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno;
     free(environment);

@@ -102,6 +102,7 @@ struct work {
     char id[TSK_ID_SIZE], source[TSK_UUID_SIZE];
     char *result_endpoint; /* as told to others; NULL where collectors bind */
     char **environment;    /* what all handlers get */
+    sigset_t changed;      /* the signals that this process does not leave alone */
     size_t environment_count;
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
     size_t max_message;
@@ -197,8 +198,12 @@ void finish_not_run(struct work *work, struct run *run, const char *type, const 
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);
 void feed_free(struct feed *feed);
-/* Sends message (taken) under the next offset and keeps it. */
+/* Keeps message (taken) under the next offset, and sends it with the next feed_flush. */
 void feed_send(struct work *work, enum tsk_type type, struct json_object *message);
+/* Sends what waits, unless more is about to come; once a turn. Returns whether it sent anything. */
+bool feed_flush(struct work *work);
+/* When feed_flush has something to do at the latest; -1: nothing waits. */
+int64_t feed_flush_at(const struct work *work);
 /* Sends a worker_status on its own topic, or to the one that is named. */
 void feed_status(struct work *work, const char *topic);
 /* Reads what the results channel has, a part at a time; returns whether there was anything. */

@@ -3,6 +3,7 @@
 #ifndef TASKER_OS_H
 #define TASKER_OS_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,7 +39,12 @@ struct tsk_spawn {
     char *const *envp;
     const char *dir; /* working directory, or NULL */
     int fds[4];      /* become 0 to 3; -1: closed */
+    const sigset_t *changed; /* the signals to be reset (see below); NULL: all */
 };
+
+/* Fills set with the signals that this process ignores or catches. Asked once, it saves each
+ * tsk_os_spawn the resetting of all that there are. */
+void tsk_os_signals_changed(sigset_t *set);
 
 /* Starts it in a process group of its own, signals reset, all other descriptors closed, and (where
  * the system can) to be killed when the thread that called this dies. Returns the pid, or -1 with

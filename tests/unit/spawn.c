@@ -32,7 +32,7 @@ static int run(char *const *argv, char *const *envp, const char *dir, struct tsk
 {
     int ends[2], null = null_fd();
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}};
+    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}, NULL};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno, status = -1;
     close(ends[1]);
@@ -59,7 +59,7 @@ static int spawn_errno(const char *program, const char *dir)
 {
     char *argv[] = {(char *)program, NULL};
     int null = null_fd();
-    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}};
+    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}, NULL};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno;
     close(null);
@@ -209,7 +209,7 @@ static void test_spawn_fds(void)
     dup2(first[1], 3);
     dup2(second[1], 1);
     char *argv[] = {"sh", "-c", "echo out; echo three >&3; cat <&0 2>/dev/null", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}};
+    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}, NULL};
     pid_t pid = tsk_os_spawn(&spawn);
     dup2(old_out, 1);
     close(3);
@@ -237,7 +237,7 @@ static void test_reap(void)
     int null = null_fd(), status;
     struct rusage usage;
     char *argv[] = {"sh", "-c", "exit 3", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}};
+    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL};
     pid_t pid = tsk_os_spawn(&spawn), got;
     int64_t deadline = tsk_now_ms() + PATIENCE_MS;
     while ((got = tsk_os_reap(&status, &usage)) == 0 && tsk_now_ms() < deadline)
