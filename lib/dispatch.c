@@ -1,8 +1,10 @@
-/* The publisher's state machine. Each batch held is in one of three lists:
+/* The publisher's state machine. Each batch held is in one of four lists:
  *
  *   queued   it has no worker: new, or its worker left or rejected it
  *   sent     it has a worker that did not answer yet; in order of the time to send it again, which
  *            is the order of sending, since that time is the same for all
+ *   parked   its worker left just now: if only a connection was cut, it comes again and has it, and
+ *            another worker would run it a second time
  *   refused  every registered worker rejected it
  *
  * and in a map by batch_id, for the answers. As a batch is sent as soon as there is anybody to
@@ -41,6 +43,14 @@ void tsk_held_prepend(struct list *list, struct held *held)
     list->first = held;
 }
 
+void tsk_held_assign(struct held *held, struct worker *worker, int64_t now)
+{
+    held->worker = worker;
+    worker->unanswered_steps += held->steps;
+    if (worker->seen.unanswered++ == 0)
+        worker->seen.silent_since = now;
+}
+
 void tsk_held_unassign(struct held *held)
 {
     struct worker *worker = held->worker;
@@ -67,6 +77,7 @@ static void free_held(void *value)
     for (size_t i = 0; i < held->refuser_count; i++)
         free(held->refusers[i]);
     free(held->refusers);
+    free(held->parked_for);
     free(held->batch_id);
     free(held);
 }
@@ -248,6 +259,7 @@ enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t 
     if (dispatch->blocked_until > now)
         return TSK_DISPATCH_NONE;
     dispatch->blocked_until = 0;
+    tsk_dispatch_unpark(dispatch, now);
     bool send = next_send(dispatch, now);
     if (dispatch->refused.first) {
         act->attempts = dispatch->refused.first->attempts;
@@ -278,10 +290,7 @@ void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now)
         return;
     }
     if (!held->worker) {
-        held->worker = worker;
-        worker->unanswered_steps += held->steps;
-        if (worker->seen.unanswered++ == 0)
-            worker->seen.silent_since = now;
+        tsk_held_assign(held, worker, now);
         worker->used = ++dispatch->uses;
     }
     held->attempts++;
@@ -295,6 +304,8 @@ int64_t tsk_dispatch_deadline(const struct tsk_dispatch *dispatch)
     if (dispatch->blocked_until)
         return dispatch->blocked_until;
     int64_t due = dispatch->sent.first ? dispatch->sent.first->due : -1;
+    if (dispatch->parked.first)
+        due = tsk_earlier(due, dispatch->parked.first->due);
     if (dispatch->queued.first && serves_plain(dispatch))
         due = tsk_earlier(due, dispatch->quiet_at);
     return due;

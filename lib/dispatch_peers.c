@@ -39,6 +39,43 @@ struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const ch
     return tsk_map_get(dispatch->workers, id);
 }
 
+/* Takes all that a worker has not answered from it, to be kept for it for a while. All that is
+ * parked waits equally long, so that the list stays in the order of time. */
+static void park(struct tsk_dispatch *dispatch, const struct worker *worker, int64_t now)
+{
+    for (struct held *held = dispatch->sent.first, *next; held; held = next) {
+        next = held->next;
+        if (held->worker != worker)
+            continue;
+        tsk_held_unassign(held);
+        tsk_held_remove(held);
+        held->parked_for = tsk_strdup(worker->seen.worker_id);
+        held->due = now + dispatch->opts.grace_ms;
+        tsk_held_append(&dispatch->parked, held);
+    }
+}
+
+static void unpark(struct held *held)
+{
+    tsk_held_remove(held);
+    free(held->parked_for);
+    held->parked_for = NULL;
+}
+
+/* A worker came again: what was kept for it is its own, and due to be sent to it at once. */
+static void give_back(struct tsk_dispatch *dispatch, struct worker *worker, int64_t now)
+{
+    for (struct held *held = dispatch->parked.last, *prev; held; held = prev) {
+        prev = held->prev;
+        if (strcmp(held->parked_for, worker->seen.worker_id) != 0)
+            continue;
+        unpark(held);
+        tsk_held_assign(held, worker, now);
+        held->due = now;
+        tsk_held_prepend(&dispatch->sent, held);
+    }
+}
+
 int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
 {
     char id[TSK_TOPIC_SIZE];
@@ -58,18 +95,19 @@ int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t 
         tsk_map_put(dispatch->workers, id, worker);
     }
     dispatch->registrations++;
-    return ++worker->seen.registered;
+    worker->seen.registered++;
+    give_back(dispatch, worker, now);
+    return worker->seen.registered;
 }
 
-/* Puts all that a worker has not answered back in front of the queue, in the same order. */
-static void take_back(struct tsk_dispatch *dispatch, const struct worker *worker)
+void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now)
 {
-    for (struct held *held = dispatch->sent.last, *prev; held; held = prev) {
+    struct held *held = dispatch->parked.last;
+    while (held && held->due > now)
+        held = held->prev;
+    for (struct held *prev; held; held = prev) {
         prev = held->prev;
-        if (held->worker != worker)
-            continue;
-        tsk_held_unassign(held);
-        tsk_held_remove(held);
+        unpark(held);
         tsk_held_prepend(&dispatch->queued, held);
     }
 }
@@ -90,7 +128,7 @@ int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t
     dispatch->registrations--;
     int left = --worker->seen.registered;
     if (left == 0) {
-        take_back(dispatch, worker);
+        park(dispatch, worker, now);
         tsk_map_remove(dispatch->workers, id);
     }
     return left;

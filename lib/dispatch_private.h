@@ -24,6 +24,7 @@ struct held {
     void *tag;
     int64_t steps, attempts, due;
     struct worker *worker; /* NULL unless in sent */
+    char *parked_for;      /* the worker that left and may come again; NULL unless in parked */
     char **refusers;       /* the workers that rejected it */
     size_t refuser_count, refuser_cap;
 };
@@ -31,7 +32,7 @@ struct held {
 struct tsk_dispatch {
     struct tsk_dispatch_opts opts;
     struct tsk_map *held, *workers;
-    struct list queued, sent, refused;
+    struct list queued, sent, parked, refused;
     struct held *sending; /* between SEND and tsk_dispatch_sent */
     struct worker *target;
     int64_t steps_subscriptions, registrations;
@@ -47,8 +48,12 @@ void tsk_held_append(struct list *list, struct held *held);
 void tsk_held_prepend(struct list *list, struct held *held);
 bool tsk_held_refused_by(const struct held *held, const char *worker_id);
 
-/* Takes its worker from a batch, which then owes no answer. */
+/* Gives a batch its worker, which then owes an answer; and takes it away. */
+void tsk_held_assign(struct held *held, struct worker *worker, int64_t now);
 void tsk_held_unassign(struct held *held);
+
+/* Puts those back in front of the queue whose worker did not come again in time. */
+void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now);
 
 void tsk_dispatch_worker_free(void *worker);
 struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const char *id);

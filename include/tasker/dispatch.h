@@ -15,6 +15,7 @@ struct tsk_dispatch_opts {
     int64_t resend_after_ms; /* without an answer for so long a batch is sent again */
     int64_t quiet_ms;        /* no subscription came or went for so long: plain peers are plain */
     size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
+    int64_t grace_ms;        /* a worker that left and comes again so soon keeps what it was sent */
 };
 
 struct tsk_dispatch *tsk_dispatch_new(const struct tsk_dispatch_opts *opts);

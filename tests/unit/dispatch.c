@@ -10,7 +10,7 @@
 
 static struct tsk_dispatch *start(size_t window, size_t workers)
 {
-    struct tsk_dispatch_opts opts = {window, 1000, 200, workers};
+    struct tsk_dispatch_opts opts = {window, 1000, 200, workers, 0};
     return tsk_dispatch_new(&opts);
 }
 
@@ -41,6 +41,38 @@ static const char *accept(struct tsk_dispatch *d, const char *id, const char *wo
 {
     struct tsk_dispatch_load load = {0, 1};
     return tsk_dispatch_accept(d, id, worker, &load, now, NULL);
+}
+
+/* A cut connection is no death: the batch is not run elsewhere if the worker comes again in time.
+ */
+static void test_grace(void)
+{
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50};
+    struct tsk_dispatch *d = tsk_dispatch_new(&opts);
+    tsk_dispatch_join(d, "worker.a ", 0);
+    add(d, "1");
+    add(d, "2");
+    CHECK_STR(next(d, 0), "send 1 to a");
+    CHECK_STR(next(d, 0), "send 2 to a");
+    tsk_dispatch_join(d, "worker.b ", 0);
+    tsk_dispatch_leave(d, "worker.a ", 10);
+    CHECK_STR(next(d, 20), "");
+    CHECK_INT(tsk_dispatch_deadline(d), 60);
+    tsk_dispatch_join(d, "worker.a ", 30);
+    CHECK_STR(next(d, 30), "send 1 to a");
+    CHECK_STR(next(d, 30), "send 2 to a");
+    CHECK_STR(next(d, 30), "");
+    CHECK_STR(accept(d, "1", "a", 31), "1");
+    tsk_dispatch_leave(d, "worker.a ", 40);
+    CHECK_STR(next(d, 89), "");
+    CHECK_STR(next(d, 90), "send 2 to b");
+    tsk_dispatch_join(d, "worker.a ", 95);
+    CHECK_STR(next(d, 95), "");
+    tsk_dispatch_leave(d, "worker.b ", 100);
+    CHECK_STR(accept(d, "2", "b", 101), "2"); /* its answer was on the way */
+    CHECK_STR(next(d, 200), "");
+    CHECK_INT((int64_t)tsk_dispatch_count(d), 0);
+    tsk_dispatch_free(d);
 }
 
 static void test_one_worker(void)
@@ -467,6 +499,7 @@ static void model_run(uint64_t seed)
 int main(int argc, char **argv)
 {
     test_one_worker();
+    test_grace();
     test_topics();
     test_plain();
     test_least_loaded();
