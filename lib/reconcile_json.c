@@ -123,6 +123,7 @@ static void add_step(struct tsk_buf *buf, const struct tsk_verdict_step *step)
     put_text(buf, "outcome", tsk_outcome_name(step->outcome));
     put_time(buf, "retry_at", step->retry_at);
     put_text(buf, "error_category", step->category);
+    put_text(buf, "error_message", step->reason);
     put_told(buf, "execution_time_ms", step->time_ms, -1);
     put_text(buf, "worker_id", step->worker_id);
     tsk_buf_char(buf, '}');

@@ -1,5 +1,6 @@
-/* Texts of one batch (step names, workers, categories) kept once each: a batch of 100 000 steps has
- * few different ones. One buffer for the texts, one open-addressing table of their places. */
+/* Texts of one batch (step names, workers, categories, reasons) kept once each: a batch of 100 000
+ * steps has few different ones. One buffer for the texts, one open-addressing table of their
+ * places. */
 #include "reconcile_private.h"
 
 #include <stdlib.h>

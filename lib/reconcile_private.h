@@ -39,7 +39,7 @@ struct tsk_rpartial {
     int64_t limit;             /* -1: not told */
     enum tsk_step_status status;
     bool retryable;
-    const char *step_name, *worker_id, *category; /* or NULL */
+    const char *step_name, *worker_id, *category, *reason; /* or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
 /* The same for a message that did not go through tsk_result_normalise, and several times faster;
@@ -83,7 +83,7 @@ struct tsk_rstep {
     uint32_t published;       /* attempt that the receipt tells; 0: not told */
     uint32_t summary_attempt; /* 0: not told */
     uint32_t limit;           /* UINT32_MAX: not told */
-    uint32_t name, worker, category;
+    uint32_t name, worker, category, reason;
     uint8_t status, summary; /* enum tsk_step_status, by partial result and by completion */
     uint8_t flags;
 };

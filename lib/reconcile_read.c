@@ -41,6 +41,7 @@ static void read_failure(struct tsk_rpartial *partial, struct json_object *messa
     partial->category = tsk_json_str(error, "error_category");
     if (!partial->category)
         partial->category = tsk_json_str(about, "error_category");
+    partial->reason = tsk_json_str(error, "message");
     partial->retryable = tsk_category_retryable(partial->category);
     if (tsk_json_bool(message, "retryable", &partial->retryable) != 1)
         tsk_json_bool(error, "retryable", &partial->retryable);

@@ -5,6 +5,10 @@
  * out of order) tell of the order. */
 #include "reconcile_private.h"
 
+#include <string.h>
+
+#define REASON_MOST 200
+
 static uint32_t narrow(int64_t n)
 {
     return n < UINT32_MAX ? (uint32_t)n : UINT32_MAX - 1;
@@ -41,7 +45,7 @@ static void forget_attempt(struct tsk_rstep *step)
     step->status = TSK_STEP_MISSING;
     step->seen = step->sequence = 0;
     step->attempt = 0;
-    step->category = step->worker = 0;
+    step->category = step->reason = step->worker = 0;
     step->time_ms = -1;
     step->flags &= TSK_RSTEP_PUBLISHED | TSK_RSTEP_OLDER | TSK_RSTEP_AFTER | TSK_RSTEP_CONTESTED;
 }
@@ -65,6 +69,22 @@ static bool note_sequence(struct tsk_rstep *step, int64_t sequence)
     return true;
 }
 
+/* A handler may say as much as it likes; of that the first REASON_MOST bytes are kept, in whole
+ * characters. */
+static uint32_t add_reason(struct tsk_names *names, const char *reason)
+{
+    char cut[REASON_MOST + 1];
+    size_t len = reason ? strlen(reason) : 0;
+    if (len <= REASON_MOST)
+        return tsk_names_add(names, reason);
+    len = REASON_MOST;
+    while (len && ((unsigned char)reason[len] & 0xC0) == 0x80)
+        len--;
+    memcpy(cut, reason, len);
+    cut[len] = '\0';
+    return tsk_names_add(names, cut);
+}
+
 /* Takes over what the end of the step tells. */
 static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
                      struct tsk_names *names)
@@ -74,6 +94,7 @@ static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
     step->ended = partial->ended;
     step->retry_after = narrow_told(partial->retry_after);
     step->category = tsk_names_add(names, partial->category);
+    step->reason = add_reason(names, partial->reason);
     step->flags &= (uint8_t)~TSK_RSTEP_RETRYABLE;
     step->flags |= partial->retryable ? TSK_RSTEP_RETRYABLE : 0;
 }
@@ -147,7 +168,7 @@ static void settle_conflict(struct tsk_rstep *step)
         step->status == step->summary || tsk_rstep_match(step) != TSK_RMATCH_SAME)
         return;
     step->status = step->summary; /* completed: the failure stood until now */
-    step->category = 0;
+    step->category = step->reason = 0;
     step->flags &= (uint8_t)~TSK_RSTEP_RETRYABLE;
 }
 

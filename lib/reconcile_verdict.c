@@ -127,6 +127,7 @@ void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_ve
         .step_name = tsk_names_get(names, step->name),
         .worker_id = tsk_names_get(names, step->worker),
         .category = tsk_names_get(names, step->category),
+        .reason = tsk_names_get(names, step->reason),
     };
     fill_outcome(out, verdict, step);
 }

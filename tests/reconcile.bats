@@ -289,6 +289,19 @@ EOF
     diff want <(echo "$output")
 }
 
+@test "reconcile: the reason of a failure, cut between characters" {
+    failing 3 '"retryable":true,"error":{"error_category":"infrastructure","message":"no\\u001b[31m host"}' >in
+    reconcile --format text in
+    grep -q ' WORKER .* REASON$' <<<"$output"
+    grep -qF ' no\x1b[31m host' <<<"$output"
+    reconcile in
+    [ "$(jq -r '.steps[1].error_message' <<<"$output")" = $'no\e[31m host' ]
+    [ "$(jq -r '.steps[0] | has("error_message")' <<<"$output")" = false ]
+    failing 3 "\"retryable\":true,\"error\":{\"message\":\"x$(printf 'ö%.0s' {1..300})\"}" >in
+    reconcile in
+    [ "$(jq -r '.steps[1].error_message' <<<"$output")" = "x$(printf 'ö%.0s' {1..99})" ]
+}
+
 @test "reconcile: claims of absurd size are told, and break nothing" {
     for b in x y; do
         echo "{${C/\"b\"/\"$b\"},\"total_steps\":9223372036854775807}"

@@ -8,10 +8,23 @@
 #include "reconcile/reconcile.h"
 #include "tasker/clock.h"
 
-enum column { STEP, NAME, STATUS, OUTCOME, ATTEMPT, TIME, CATEGORY, RETRY_AT, WORKER, COLUMNS };
+enum column {
+    STEP,
+    NAME,
+    STATUS,
+    OUTCOME,
+    ATTEMPT,
+    TIME,
+    CATEGORY,
+    RETRY_AT,
+    WORKER,
+    REASON,
+    COLUMNS
+};
+_Static_assert((int)COLUMNS <= (int)TABLE_COLUMNS, "a table has fewer columns");
 
 static const char *const heads[COLUMNS] = {"STEP", "NAME",     "STATUS",   "OUTCOME", "ATTEMPT",
-                                           "TIME", "CATEGORY", "RETRY AT", "WORKER"};
+                                           "TIME", "CATEGORY", "RETRY AT", "WORKER",  "REASON"};
 
 static void add_duration(struct tsk_buf *cell, int64_t ms)
 {
@@ -53,8 +66,10 @@ static void fill_cell(struct tsk_buf *cell, const struct tsk_verdict_step *step,
         tsk_buf_str(cell, step->category ? step->category : "");
     else if (column == RETRY_AT)
         add_time(cell, step->retry_at);
-    else
+    else if (column == WORKER)
         tsk_buf_str(cell, step->worker_id ? step->worker_id : "");
+    else
+        tsk_buf_str(cell, step->reason ? step->reason : "");
 }
 
 static void print_steps(const struct tsk_verdict *verdict)

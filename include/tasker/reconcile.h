@@ -111,6 +111,7 @@ struct tsk_verdict_step {
     int64_t retry_at;                             /* wall ms; -1: no retry, or time unknown */
     int64_t time_ms;                              /* it ran for; -1: not told */
     const char *step_name, *worker_id, *category; /* NULL: not told */
+    const char *reason; /* message of the error, its first 200 bytes; NULL: not told */
 };
 
 /* A verdict; all is borrowed and good until the callback returns. */
