@@ -13,6 +13,7 @@ enum {
     BACKLOG = 1024,       /* hundreds of workers may connect at the same moment */
     HUGE_BYTES = 1 << 30, /* a peer that we went to may send so much at a time; see set_longest */
     HUGE_FACTOR = 4,      /* of the limit: what a peer that came to us may send */
+    ANSWER_BYTES = 65536, /* and what it may send upstream: subscriptions, answers */
 };
 
 static int set_int(void *socket, int option, int64_t value)
@@ -32,10 +33,12 @@ static int set_heartbeat(void *socket, int64_t interval)
 
 /* libzmq ends a connection over which too much came, and if it was made from here it never makes it
  * again. So the limit proper is kept by tsk_bus_recv, which tells of it, and this one only guards
- * the memory: closely against whoever comes, widely where one message would cut us off for good. */
-static int set_longest(void *socket, int64_t limit, bool binds)
+ * the memory: closely against whoever comes, widely where one message would cut us off for good.
+ * Most closely upstream: libzmq takes about 100 bytes for each one of a topic subscribed to. */
+static int set_longest(void *socket, int64_t limit, enum tsk_side side, bool binds)
 {
-    int64_t longest = limit * HUGE_FACTOR + TSK_TOPIC_SIZE;
+    int64_t longest =
+        side == TSK_SENDER ? ANSWER_BYTES : limit * HUGE_FACTOR + (int64_t)TSK_TOPIC_SIZE;
     if (!binds && longest < HUGE_BYTES)
         longest = HUGE_BYTES;
     return zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &longest, sizeof longest);
@@ -64,7 +67,7 @@ static int set_linger(void *socket, int64_t linger, enum tsk_side side)
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
                     enum tsk_side side, bool binds, struct tsk_err *err)
 {
-    int rc = set_longest(socket, tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), binds);
+    int rc = set_longest(socket, tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), side, binds);
     rc |= set_int(socket, ZMQ_SNDHWM, tsk_conf_int(conf, TSK_ZEROMQ_SEND_HWM));
     rc |= set_int(socket, ZMQ_RCVHWM, tsk_conf_int(conf, TSK_ZEROMQ_RECV_HWM));
     rc |= set_linger(socket, tsk_conf_int(conf, TSK_ZEROMQ_LINGER), side);

@@ -108,3 +108,36 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     finish_with 0 wait
     has '"status":"completed"' wait.out
 }
+
+@test "trouble: peers that subscribe to a megabyte, and 2000 collectors too many, cost little" {
+    worker -v
+    wait_line work.err 'is ready'
+    steps_of True | timeout 20 tasker-publish >receipts
+    script crowd <<'END'
+c = Collector(None, topics=["worker_status"])
+c.wait_status()
+for i in range(2000):
+    c.socket.send(b"\1collector.many%d " % i)
+c.wait_status(lambda s: s["collectors"] == 1024, "a crowd")
+flood = ctx.socket(zmq.XSUB)
+flood.connect(RESULTS)
+flood.set(zmq.LINGER, 0)
+for i in range(8):
+    flood.send(b"\1%d" % i + b"x" * 1000000)
+status = len(c.told)
+until(lambda: len(c.told) > status + 5, "more of the worker")
+memory = [l for l in open("/proc/%d/status" % c.status["pid"]) if l.startswith("VmRSS")]
+print("crowded", memory, flush=True)
+assert int(memory[0].split()[1]) < 200000, memory
+until(lambda: os.path.exists("done"), "the others", 20)
+os.kill(os.getpid(), 9)
+END
+    spawn crowd timeout 30 /usr/bin/python3 crowd.py
+    wait_line crowd.out crowded
+    timeout 20 tasker-collect --timeout 10s receipts >results
+    touch done
+    finish crowd
+    signal work TERM
+    finish work
+    [ "$(of 1 'select(.status=="completed")|.step_id')" = 1 ]
+}

@@ -230,8 +230,10 @@ static void on_replay(struct work *work, struct json_object *message, const char
         diag_warn("a replay message without \"after\"");
         return;
     }
-    if (after >= tsk_outbox_next(feed->outbox) ||
-        (*collector && tsk_outbox_confirmed(feed->outbox, collector) < 0))
+    bool known = tsk_outbox_confirmed(feed->outbox, collector) >= 0;
+    if (!known && tsk_outbox_collectors(feed->outbox) >= COLLECTORS_MOST)
+        collector = ""; /* one too many to be known: it is answered where all hear it */
+    if (after >= tsk_outbox_next(feed->outbox) || (*collector && !known))
         return; /* nothing to send; or nobody, without a subscription to its own topic */
     struct replay *replay = find_replay(feed, collector);
     if (!replay && feed->replay_count == REPLAYS_MOST)
