@@ -166,7 +166,7 @@ Description: Workflow steps in batches over ZeroMQ
 Version: $(VERSION)
 Requires: $(PKGS)
 Libs: -L$${libdir} -ltasker
-Cflags: -I$${includedir}
+Cflags: -I$${includedir} -D_POSIX_C_SOURCE=200809L
 endef
 export PC
 
