@@ -42,8 +42,10 @@ struct place {
     struct pace paces[TSK_LIFE_KINDS];
 };
 
-struct peer {
-    char address[80];
+/* A connection. */
+struct link {
+    char peer[TSK_LIFE_ENDPOINT_SIZE]; /* its address; where we connect, the endpoint */
+    bool opening;                      /* its handshake is not over */
 };
 
 struct tsk_bus_life {
@@ -51,8 +53,8 @@ struct tsk_bus_life {
     int fd;
     bool binds;
     struct tsk_map *places; /* endpoint to struct place */
-    struct peer *peers;     /* by descriptor, of those that came to us */
-    size_t peer_cap;
+    struct link *links;     /* by descriptor */
+    size_t link_cap;
 };
 
 const char *tsk_life_name(enum tsk_life_kind kind)
@@ -120,7 +122,7 @@ void tsk_bus_life_close(struct tsk_bus_life *life, void *socket)
     if (life->monitor)
         zmq_close(life->monitor);
     tsk_map_free(life->places);
-    free(life->peers);
+    free(life->links);
     free(life);
 }
 
@@ -132,7 +134,7 @@ static void explain_protocol(uint32_t value, char *reason, size_t size)
         uint32_t value;
         const char *text;
     } table[] = {
-        {ZMQ_PROTOCOL_ERROR_ZMTP_INVALID_METADATA, "its socket type does not fit (no PUB or SUB)"},
+        {ZMQ_PROTOCOL_ERROR_ZMTP_INVALID_METADATA, "it is no PUB or SUB, or its metadata is bad"},
         {ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, "it wants another security mechanism"},
         {ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC, "its keys do not fit"},
         {ZMQ_PROTOCOL_ERROR_ZMTP_UNEXPECTED_COMMAND, "an unexpected command"},
@@ -168,26 +170,66 @@ static void read_peer(int fd, char *out, size_t size)
     }
 }
 
-/* Looks a peer up when it comes, since it can no longer be asked when it goes. */
-static void note_peer(struct tsk_bus_life *life, uint32_t fd, struct tsk_life *event)
+/* A connection begins: looks its peer up, which can no longer be asked when it goes. */
+static void note_begin(struct tsk_bus_life *life, uint32_t fd, struct tsk_life *event)
 {
     if (fd >= FDS_MOST)
         return;
-    life->peers = tsk_grow(life->peers, &life->peer_cap, fd + 1, sizeof *life->peers);
-    if (event->kind == TSK_LIFE_ACCEPTED)
-        read_peer((int)fd, life->peers[fd].address, sizeof life->peers[fd].address);
-    memcpy(event->peer, life->peers[fd].address, sizeof event->peer);
-    if (event->kind == TSK_LIFE_DISCONNECTED)
-        life->peers[fd].address[0] = '\0';
+    life->links = tsk_grow(life->links, &life->link_cap, fd + 1, sizeof *life->links);
+    struct link *link = &life->links[fd];
+    link->opening = true;
+    if (life->binds)
+        read_peer((int)fd, link->peer, sizeof event->peer);
+    else
+        snprintf(link->peer, sizeof link->peer, "%s", event->endpoint);
+    if (life->binds)
+        memcpy(event->peer, link->peer, sizeof event->peer);
+}
+
+/* A handshake is over. libzmq does not say whose; where it can be that of several, none of them is
+ * taken to be still at it, and none is named. */
+static void note_handshake(struct tsk_bus_life *life, struct tsk_life *event)
+{
+    int count = 0;
+    for (size_t fd = 0; fd < life->link_cap; fd++) {
+        struct link *link = &life->links[fd];
+        if (!link->opening || (!life->binds && strcmp(link->peer, event->endpoint) != 0))
+            continue;
+        link->opening = false;
+        count++;
+        if (life->binds && event->kind == TSK_LIFE_REFUSED)
+            memcpy(event->peer, link->peer, sizeof event->peer);
+    }
+    if (count != 1)
+        event->peer[0] = '\0';
+}
+
+/* A connection ends. Before the end of its handshake that is a failure of it: libzmq tells of some
+ * failures only so, and does not make such a connection again. */
+static void note_end(struct tsk_bus_life *life, uint32_t fd, struct tsk_life *event)
+{
+    if (fd >= life->link_cap)
+        return;
+    struct link *link = &life->links[fd];
+    if (life->binds)
+        memcpy(event->peer, link->peer, sizeof event->peer);
+    if (link->opening) {
+        event->kind = TSK_LIFE_REFUSED;
+        snprintf(event->reason, sizeof event->reason, "it is no PUB or SUB, or no ZeroMQ at all%s",
+                 life->binds ? "" : "; this endpoint is not tried again");
+    }
+    *link = (struct link){0};
 }
 
 static void read_value(struct tsk_bus_life *life, int event, uint32_t value, struct tsk_life *out)
 {
     switch (event) {
     case ZMQ_EVENT_ACCEPTED:
+    case ZMQ_EVENT_CONNECTED:
+        note_begin(life, value, out);
+        break;
     case ZMQ_EVENT_DISCONNECTED:
-        if (life->binds)
-            note_peer(life, value, out);
+        note_end(life, value, out);
         break;
     case ZMQ_EVENT_CONNECT_RETRIED:
         out->interval = value;
@@ -202,7 +244,7 @@ static void read_value(struct tsk_bus_life *life, int event, uint32_t value, str
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         /* the errno that comes along may be of anything before it */
         snprintf(out->reason, sizeof out->reason,
-                 "the peer ended the connection, or was silent for too long");
+                 "the peer ended the connection (no PUB or SUB?), or was silent for too long");
         break;
     case ZMQ_EVENT_ACCEPT_FAILED:
     case ZMQ_EVENT_CLOSE_FAILED:
@@ -241,6 +283,8 @@ static bool read_event(struct tsk_bus_life *life, struct tsk_life *out)
         }
         if (out->kind == TSK_LIFE_KINDS)
             continue;
+        if (out->kind == TSK_LIFE_READY || out->kind == TSK_LIFE_REFUSED)
+            note_handshake(life, out);
         read_value(life, event, value, out);
         return true;
     }

@@ -41,7 +41,8 @@ static void add_text(struct tsk_buf *text, const struct tsk_life *life)
     };
     tsk_buf_printf(text, "%s: %s", life->endpoint, words[life->kind]);
     if (*life->peer)
-        tsk_buf_printf(text, " from %s", life->peer);
+        tsk_buf_printf(text, " %s %s", life->kind == TSK_LIFE_REFUSED ? "with" : "from",
+                       life->peer);
     if (*life->reason)
         tsk_buf_printf(text, ": %s", life->reason);
     if (life->kind == TSK_LIFE_RETRYING)

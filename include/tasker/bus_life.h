@@ -26,7 +26,7 @@ enum tsk_life_kind {
 struct tsk_life {
     enum tsk_life_kind kind;
     char endpoint[TSK_LIFE_ENDPOINT_SIZE]; /* ours where we bind, the peer's where we connect */
-    char peer[80];    /* ACCEPTED, DISCONNECTED: address of the peer where it is known; or "" */
+    char peer[80];    /* ACCEPTED, DISCONNECTED, REFUSED: the peer's address if known; or "" */
     char reason[160]; /* REFUSED, FAILED: why; otherwise "" */
     int64_t interval; /* RETRYING: ms */
     int64_t hidden;   /* events of this kind and endpoint since the last one that was given */
