@@ -5,10 +5,13 @@
  * its place in each worker's stream of results, asks for what it missed, and confirms what it has
  * written, so that a worker may forget it. Its parts are in cmd/collect: setup.c, loop.c (one loop
  * over all), input.c (lines), receive.c (messages), batches.c (what is to come), held.c (results
- * that came before their receipt) and report.c (what people are told). */
+ * that came before their receipt) and report.c (what people are told).
+ *
+ * With --tap it does none of this, but shows all that goes by: tap.c and tap_text.c. */
 #include <stddef.h>
 
 #include "collect/collect.h"
+#include "collect/tap.h"
 #include "common/diag.h"
 #include "common/opt.h"
 #include "common/out.h"
@@ -24,6 +27,14 @@ static const struct opt table[] = {
      "print everything and end after N results", 1, INT64_MAX, NULL},
     {'t', "timeout", "DURATION", OPT_DURATION, offsetof(struct options, timeout),
      "give a batch up so long after its receipt", 1, YEAR_MS, NULL},
+    {'T', "tap", NULL, OPT_FLAG, offsetof(struct options, tap),
+     "print every message of endpoints, the operands, unnoticed by all", 0, 0, NULL},
+    {0, "topic", "PREFIX", OPT_LIST, offsetof(struct options, topics),
+     "with --tap: only messages whose topic begins so", 0, 0, NULL},
+    {0, "batch", "ID", OPT_LIST, offsetof(struct options, batches),
+     "with --tap: only messages of this batch", 0, 0, NULL},
+    {'f', "format", "FORMAT", OPT_CHOICE, offsetof(struct options, text),
+     "with --tap: json or text", 0, 0, "json,text"},
     {0, "status", NULL, OPT_FLAG, offsetof(struct options, status),
      "print the workers' status messages too", 0, 0, NULL},
     {0, "strict", NULL, OPT_FLAG, offsetof(struct options, strict),
@@ -38,29 +49,44 @@ static const struct opt table[] = {
 
 static const struct program program = {
     .name = "tasker-collect",
-    .synopsis = "[option ...] [FILE ...]",
+    .synopsis = "[option ...] [FILE ...]\n"
+                "--tap [option ...] [ENDPOINT ...]",
     .description = "Prints the results of the batches whose receipts it reads, as they come, and\n"
-                   "ends when all of these batches have ended.",
+                   "ends when all of these batches have ended. Or shows all that goes by.",
     .opts = table,
     .count = sizeof table / sizeof *table,
     .least = 0,
     .most = (size_t)-1,
 };
 
+static enum tsk_exit collect(const struct options *opts, const struct tsk_conf *conf,
+                             char *const *operands, size_t count)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct collect state;
+    enum tsk_exit status;
+    if (collect_open(&state, opts, conf, operands, count, &err) < 0)
+        status = diag_err(&err);
+    else
+        status = collect_run(&state);
+    collect_close(&state);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct options opts = {.timeout = -1};
     struct tsk_conf *conf;
-    struct tsk_err err = TSK_ERR_INIT;
-    struct collect collect;
-    enum tsk_exit status;
-
+    enum tsk_exit status = TSK_USAGE;
     int first = opt_parse(&program, argc, argv, &opts, &conf);
-    if (collect_open(&collect, &opts, conf, argv + first, (size_t)(argc - first), &err) < 0)
-        status = diag_err(&err);
+    size_t count = (size_t)(argc - first);
+    const char *wrong = tap_clash(&opts);
+    if (wrong)
+        diag_error("%s", wrong);
+    else if (opts.tap)
+        status = tap_run(&opts, conf, argv + first, count);
     else
-        status = collect_run(&collect);
-    collect_close(&collect);
+        status = collect(&opts, conf, argv + first, count);
     tsk_conf_free(conf);
     return out_close(status);
 }

@@ -4,16 +4,19 @@
  * only plain subscribers are, to all of them as the seed did), and prints a receipt for each. Its
  * parts are in cmd/publish: source.c (lines in), group.c and parcel.c (batches made of them),
  * post.c (the loop), answers.c (what workers say), receipt.c (lines out), giveup.c (what was not
- * done). */
+ * done). With --raw it plays back recorded messages instead: raw.c. */
 #include <stddef.h>
 
+#include "common/diag.h"
 #include "common/opt.h"
 #include "common/out.h"
 #include "publish/post.h"
+#include "publish/raw.h"
 
 struct opts {
     int64_t batch_size, batch_delay, workers;
-    bool dry_run;
+    bool dry_run, raw;
+    int recorded; /* --pace: 0 at-once, 1 recorded */
 };
 
 static const struct opt table[] = {
@@ -27,13 +30,18 @@ static const struct opt table[] = {
      "how long to wait for the port, and for a worker", 0, 0, NULL},
     {'W', "workers", "N", OPT_INT, offsetof(struct opts, workers),
      "wait for so many registered workers before the first batch", 1, 100000, NULL},
+    {'r', "raw", NULL, OPT_FLAG, offsetof(struct opts, raw),
+     "send messages that tasker-collect --tap recorded, as they are", 0, 0, NULL},
+    {0, "pace", "PACE", OPT_CHOICE, offsetof(struct opts, recorded),
+     "with --raw: at-once, or as recorded", 0, 0, "at-once,recorded"},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
      0, NULL},
 };
 
 static const struct program program = {
     .name = "tasker-publish",
-    .synopsis = "[option ...] [FILE ...]",
+    .synopsis = "[option ...] [FILE ...]\n"
+                "--raw [option ...] [FILE ...]",
     .description = "Reads batches and steps as JSON lines, gives them to workers, and prints a\n"
                    "receipt for each batch that a worker has accepted. Other lines are passed on.",
     .opts = table,
@@ -60,16 +68,41 @@ static enum tsk_exit dry_run(struct source *source)
     return source_status(source);
 }
 
+static enum tsk_exit publish(const struct opts *opts, const struct tsk_conf *conf,
+                             char *const *files, size_t count)
+{
+    struct source *source =
+        source_new(conf, files, count, (size_t)opts->batch_size, opts->batch_delay);
+    enum tsk_exit status =
+        opts->dry_run ? dry_run(source) : post_run(conf, source, (size_t)opts->workers);
+    source_free(source);
+    return status;
+}
+
+/* Returns what is wrong with the options together, or NULL. */
+static const char *clash(const struct opts *opts)
+{
+    if (opts->raw && (opts->dry_run || opts->workers))
+        return "--raw does not go with --dry-run and --workers";
+    if (opts->recorded && !opts->raw)
+        return "--pace is only of use with --raw";
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     struct opts opts = {.batch_size = 10, .batch_delay = 100};
     struct tsk_conf *conf;
+    enum tsk_exit status = TSK_USAGE;
     int first = opt_parse(&program, argc, argv, &opts, &conf);
-    struct source *source = source_new(conf, argv + first, (size_t)(argc - first),
-                                       (size_t)opts.batch_size, opts.batch_delay);
-    enum tsk_exit status =
-        opts.dry_run ? dry_run(source) : post_run(conf, source, (size_t)opts.workers);
-    source_free(source);
+    size_t count = (size_t)(argc - first);
+    const char *wrong = clash(&opts);
+    if (wrong)
+        diag_error("%s", wrong);
+    else if (opts.raw)
+        status = raw_run(conf, argv + first, count, opts.recorded);
+    else
+        status = publish(&opts, conf, argv + first, count);
     tsk_conf_free(conf);
     return out_close(status);
 }

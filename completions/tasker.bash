@@ -11,6 +11,10 @@ _tasker_options()
 -F --follow
 -N --count arg
 -t --timeout arg
+-T --tap
+- --topic arg
+- --batch arg
+-f --format json,text
 - --status
 - --strict
 - --id arg
@@ -22,6 +26,8 @@ _tasker_options()
 -d --batch-delay arg
 -w --wait arg
 -W --workers arg
+-r --raw
+- --pace at-once,recorded
 - --batch-endpoint tcp' ;;
     tasker-reconcile) echo '
 -F --follow

@@ -29,9 +29,11 @@ static bool worker_of_topic(const char *topic, char id[TSK_TOPIC_SIZE])
     return tsk_name_valid(id);
 }
 
+/* A shorter beginning of the word is no subscription of one who runs batches: somebody only looks
+ * on (tasker-collect --tap subscribes to each first byte there is). */
 static bool is_steps_prefix(const char *topic)
 {
-    return strncmp(STEPS_TOPIC, topic, strlen(topic)) == 0;
+    return !*topic || strcmp(topic, "steps") == 0 || strcmp(topic, STEPS_TOPIC) == 0;
 }
 
 struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const char *id)

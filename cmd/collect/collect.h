@@ -8,6 +8,7 @@
 
 #include "collect/batches.h"
 #include "collect/held.h"
+#include "common/opt.h"
 #include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
@@ -17,9 +18,11 @@
 #include "tasker/stream.h"
 
 struct options {
-    bool all, follow, status, strict;
-    int64_t count;   /* 0: not given */
-    int64_t timeout; /* ms; -1: not given */
+    bool all, follow, status, strict, tap;
+    int text;                        /* --format: 0 json, 1 text */
+    struct opt_list topics, batches; /* --topic, --batch; empty: all */
+    int64_t count;                   /* 0: not given */
+    int64_t timeout;                 /* ms; -1: not given */
     const char *id;
 };
 

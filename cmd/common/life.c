@@ -74,9 +74,10 @@ void life_topic(const struct tsk_bus *bus, const struct tsk_frame *frame)
     if (frame->kind == TSK_FRAME_MESSAGE || tsk_bus_life_fd(bus) < 0)
         return;
     bool join = frame->kind == TSK_FRAME_JOIN;
+    bool tap = frame->topic[0] && !frame->topic[1]; /* it subscribes to each first byte there is */
     struct json_object *all = fields(join ? "subscribed" : "unsubscribed", tsk_bus_endpoint(bus));
     tsk_json_put(all, "topic", tsk_json_lossy(frame->topic, strlen(frame->topic)));
-    diag_fields(DIAG_INFO, all, "%s: %s \"%s\"", tsk_bus_endpoint(bus),
+    diag_fields(tap ? DIAG_DEBUG : DIAG_INFO, all, "%s: %s \"%s\"", tsk_bus_endpoint(bus),
                 join ? "a peer subscribed to" : "a peer ended its subscription to", frame->topic);
 }
 

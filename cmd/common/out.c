@@ -19,11 +19,14 @@
 #define STOP_MS 1000 /* after a signal, until a reader that takes nothing is given up */
 
 static struct tsk_buf held;
+static size_t tried; /* bytes of held that out_try has written */
+static bool holding;
 static bool failed;
 
 static void fail(void)
 {
     failed = true;
+    tried = 0;
     tsk_buf_reset(&held);
     diag_error("standard output: %s",
                errno == ETIMEDOUT ? "stopped by a signal, and nobody reads it" : strerror(errno));
@@ -78,10 +81,34 @@ int out_flush(void)
     return failed ? -1 : 0;
 }
 
+void out_hold(void)
+{
+    holding = true;
+}
+
+/* A pipe that can be written to takes PIPE_BUF bytes at least. */
+size_t out_try(void)
+{
+    struct pollfd pfd = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    while (!failed && tried < held.len && poll(&pfd, 1, 0) > 0) {
+        size_t left = held.len - tried;
+        ssize_t n = write(STDOUT_FILENO, held.data + tried, left < PIPE_BUF ? left : PIPE_BUF);
+        if (n >= 0)
+            tried += (size_t)n;
+        else if (errno != EINTR && errno != EAGAIN)
+            fail();
+    }
+    if (tried == held.len || tried > held.cap / 2) {
+        tsk_buf_consume(&held, tried);
+        tried = 0;
+    }
+    return held.len - tried;
+}
+
 static void end_line(void)
 {
     tsk_buf_char(&held, '\n');
-    if (held.len >= HOLD_MOST)
+    if (held.len >= HOLD_MOST && !holding)
         out_flush();
 }
 
@@ -118,7 +145,10 @@ bool out_failed(void)
 
 enum tsk_exit out_close(enum tsk_exit status)
 {
-    out_flush();
+    if (!holding)
+        out_flush();
+    else
+        out_try();
     if (!failed && close(STDOUT_FILENO) < 0 && held.data)
         fail();
     tsk_buf_fini(&held);

@@ -22,10 +22,16 @@ void out_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * to a peer that depends on it. Returns 0, or -1 (told once on stderr) if stdout has failed. */
 int out_flush(void);
 
+/* For a program that must not stand still because its reader does: from now on out_line only holds,
+ * and out_try writes what stdout takes without waiting. Returns the bytes that are still held. */
+void out_hold(void);
+size_t out_try(void);
+
 /* Whether a write has failed (a full disk, a reader that went away). */
 bool out_failed(void);
 
-/* Flushes and closes stdout. Returns the status to end with: status, or TSK_IO if that is worse. */
+/* Flushes (after out_hold: tries) and closes stdout. Returns the status to end with: status, or
+ * TSK_IO if that is worse. */
 enum tsk_exit out_close(enum tsk_exit status);
 
 #endif

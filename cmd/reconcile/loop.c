@@ -14,6 +14,8 @@
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/line.h"
+#include "tasker/message.h"
+#include "tasker/tapped.h"
 
 struct loop {
     struct tsk_reconcile *reconcile;
@@ -32,12 +34,36 @@ static void bad_line(struct loop *loop, const struct tsk_line *line, enum tsk_ex
     loop->status = tsk_exit_worse(loop->status, kind);
 }
 
+/* Feeds what was recorded of the results channel: the message that the line holds, which may leave
+ * it to its topic to say what it is. Of the steps channel nothing is needed. */
+static int feed_tapped(struct loop *loop, struct json_object *json, const struct tsk_line *line,
+                       struct tsk_err *err)
+{
+    struct tsk_tapped tapped;
+    int taken = tsk_tapped_read(&tapped, json, line->data, line->len, false, err);
+    const char *type = tsk_type_name(tsk_type_find(tapped.topic));
+    if (!taken && type && tapped.message && !tsk_json_get(tapped.message, "message_type"))
+        tsk_json_put_str(tapped.message, "message_type", type);
+    if (!taken && tapped.message)
+        taken = tsk_reconcile_feed(loop->reconcile, tapped.message, loop->now, err);
+    tsk_tapped_fini(&tapped);
+    return taken;
+}
+
+static int feed(struct loop *loop, struct json_object *json, const struct tsk_line *line,
+                struct tsk_err *err)
+{
+    if (tsk_tapped_is(json))
+        return feed_tapped(loop, json, line, err);
+    return tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
+}
+
 /* Lines that are not for this program go on as they came; a table is no place for them. */
 static void take_line(struct loop *loop, const struct tsk_line *line)
 {
     struct tsk_err err = TSK_ERR_INIT;
     struct json_object *message = tsk_json_object(loop->json, line->data, line->len, &err);
-    int taken = message ? tsk_reconcile_feed(loop->reconcile, message, loop->now, &err) : -1;
+    int taken = message ? feed(loop, message, line, &err) : -1;
     if (taken < 0)
         bad_line(loop, line, err.kind, err.text);
     else if (loop->opts->pass || (!taken && !loop->opts->text))

@@ -193,6 +193,13 @@ static void end_replay(struct feed *feed, struct replay *replay)
         *replay = feed->replays[--feed->replay_count];
 }
 
+/* Whether somebody who subscribed to prefix takes the results; one who subscribes to the first byte
+ * of all topics (tasker-collect --tap) only looks on. */
+static bool takes_results(const char *prefix)
+{
+    return !*prefix || !strcmp(prefix, "partial_result") || !strcmp(prefix, "partial_result ");
+}
+
 static void on_subscription(struct work *work, const struct tsk_frame *frame)
 {
     struct feed *feed = work->feed;
@@ -214,7 +221,7 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
         feed_status(work, topic);
     } else if (join && own_topic(frame->topic, "status.", name, topic)) {
         feed_status(work, topic);
-    } else if (!strncmp("partial_result ", frame->topic, strlen(frame->topic))) {
+    } else if (takes_results(frame->topic)) {
         if (join)
             feed->subscribers++;
         else if (feed->subscribers)

@@ -22,5 +22,6 @@
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/stream.h"
+#include "tasker/tapped.h"
 
 #endif
