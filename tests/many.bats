@@ -63,3 +63,174 @@ outcomes() {
     is "$(jq -c '.steps[]|[.step_id,.outcome,.attempt,.retry_at!=null]' <<<"$output")" '[1,"retry",1,true]
 [2,"retry",1,true]'
 }
+
+elapsed() { now_ms && [ $((REPLY - at)) -ge "$1" ]; }
+
+@test "many: a collector that was stopped does not blame the worker" {
+    worker w1
+    steps Wait 1 1 | publish >receipts
+    wait_until 10 started 1
+    tasker-collect -v receipts >results 2>err & PIDS[c]=$!
+    wait_until 10 grep -q in_progress results
+    for pause in 1 2; do
+        signal c STOP
+        now_ms && at=$REPLY
+        wait_until 10 elapsed 1500 # five intervals
+        signal c CONT
+        now_ms && at=$REPLY
+        wait_until 10 elapsed 300
+        running c
+    done
+    echo >"$GO"
+    finish_with 0 c
+    run -0 tasker-reconcile results
+}
+
+@test "many: a worker whose output is read slowly is not blamed either" {
+    worker w1
+    steps Wait 1 1 | publish >receipts
+    wait_until 10 started 1
+    mkfifo slow
+    exec {SLOW}<>slow
+    head -c 70000 /dev/zero | tr '\0' x >long
+    { printf '{"message_type":"note","text":"%s"}\n' "$(cat long)"; cat receipts; } >in
+    tasker-collect in >slow 2>err {SLOW}>&- & PIDS[c]=$!
+    now_ms && at=$REPLY
+    wait_until 10 elapsed 1500 # the pipe is full: it cannot even say so
+    cat slow >results {SLOW}>&- & PIDS[cat]=$!
+    exec {SLOW}>&-
+    now_ms && at=$REPLY
+    wait_until 10 elapsed 300
+    running c
+    echo >"$GO"
+    finish_with 0 c
+    finish_with 0 cat
+    run -0 tasker-reconcile results
+}
+
+@test "many: a worker that ends at once tells so, and nobody waits for its silence" {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=20s
+    worker w1
+    steps Wait 1 1 | publish >receipts
+    wait_until 10 started 1
+    tasker-collect receipts >results 2>err & PIDS[c]=$!
+    wait_until 10 grep -q in_progress results
+    signal w1 TERM
+    wait_line w1.err "stopping: 1 steps"
+    again() { signal w1 TERM 2>/dev/null || true; ! running w1; }
+    wait_until 10 again
+    finish_with 75 w1
+    finish_with 75 c 5
+    has "lost with worker w1" err
+}
+
+@test "many: nobody at the result endpoint of a receipt: lost after three intervals and the time to connect" {
+    printf '{"message_type":"batch_published","batch_id":"b1","source":"s1","worker_id":"w9","result_endpoint":"tcp://127.0.0.1:1","step_ids":[7],"steps":[{"step_id":7,"attempt":3,"retry_limit":3}]}\n' >receipts
+    now_ms && at=$REPLY
+    run -75 --separate-stderr tasker-collect receipts
+    elapsed 1300
+    ! elapsed 4000
+    has "lost with worker w9" "$stderr"
+    run -1 tasker-reconcile <<<"$output"
+    is "$(jq -c '[.verdict,.steps[0].outcome]' <<<"$output")" '["discrepant","failed"]' # attempts used up
+}
+
+@test "many: a worker that was only stopped comes back, and its late results change nothing" {
+    worker w1
+    steps Wait 1 1 | publish >receipts
+    wait_until 10 started 1
+    tasker-collect receipts >first 2>err & PIDS[c]=$!
+    wait_until 10 grep -q in_progress first
+    signal w1 STOP
+    finish_with 75 c 10
+    mkfifo to
+    exec {TO}<>to
+    spawn r tasker-reconcile --follow --settle 100ms to
+    cat first >&"$TO"
+    wait_line r.out '"outcome":"retry"'
+    signal w1 CONT
+    echo >"$GO"
+    tasker-collect receipts >second
+    grep -v batch_published second >&"$TO"
+    wait_line r.out '"revision":2'
+    exec {TO}>&-
+    signal r TERM
+    finish r
+    is "$(jq -c '[.revision,.verdict,.steps[0].outcome]' r.out)" '[1,"discrepant","retry"]
+[2,"discrepant","done"]'
+    has late_result "$(tail -n 1 r.out)"
+}
+
+@test "many: what a stopped worker has not accepted is run by another, and not by it as well" {
+    worker w1
+    mkfifo in && exec {IN}<>in
+    spawn p tasker-publish -v --batch-size 1 --batch-delay 10ms --wait 20s in
+    wait_line p.err 'worker.w1.*registered'
+    signal w1 STOP
+    steps Count 1 5 >&"$IN"
+    worker w2
+    wait_line p.err 'worker.w1.*gone'
+    accepted() { [ "$(grep -c batch_published p.out)" -eq 5 ]; }
+    wait_until 10 accepted
+    [ "$(jq -r .worker_id p.out | sort -u)" = w2 ]
+    signal w1 CONT
+    steps Count 6 10 >&"$IN"
+    accepted() { [ "$(grep -c batch_published p.out)" -eq 10 ]; }
+    wait_until 10 accepted
+    signal p TERM
+    finish p
+    wait_until 10 started 10
+    tasker-collect --timeout 20s p.out >results
+    tasker-reconcile results >out
+    is "$(outcomes out)" "10 done"
+    is "$(sort -n starts | xargs -n 2 echo | xargs)" "$(for i in {1..10}; do echo "$i 1"; done | xargs)"
+}
+
+# Runs steps in rounds: what is to be done again is published with its next attempt.
+rounds() {
+    local round
+    for ((round = 1; round <= 9; round++)); do
+        tasker-publish --batch-size 5 --wait 20s "in.$round" >"receipts.$round" 2>"p.$round" || return 1
+        tasker-collect --timeout 40s "receipts.$round" >"results.$round" 2>"c.$round" || [ $? -eq 75 ] || return 1
+        tasker-reconcile "results.$round" >"out.$round" || [ $? -eq 1 ] || return 1
+        jq -c 'select(.message_type=="batch_reconciled")|.steps[]|select(.outcome=="retry")|{message_type:"step",step_id,
+            task_id:1,step_name:"s",handler_class:"Slow",metadata:{attempt:(.attempt+1),retry_limit:9}}' \
+            "out.$round" >"in.$((round + 1))"
+        [ -s "in.$((round + 1))" ] || return 0
+    done
+    return 1
+}
+
+@test "many: workers are killed, stopped and ended; every start is counted, each step has one outcome" {
+    local i
+    cat >>handlers.yaml <<'END'
+  Slow: {command: [/bin/sh, -c, 'echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>"$LOG"; read -r -t 0.05 x <>"$NAPS" || :']}
+END
+    sed -i 's,Slow: {command: ./bin/sh,Slow: {command: [/bin/bash,' handlers.yaml
+    export NAPS=$PWD/naps TASKER_ZEROMQ_RESEND_AFTER=300ms
+    mkfifo naps
+    for i in 1 2 3 4 5; do worker "w$i" -j 3; done
+    steps Slow 1 240 | jq -c '.metadata.retry_limit=9' >in.1
+    spawn rounds rounds
+    wait_until 20 started 30
+    signal w1 KILL
+    wait_until 20 started 60
+    signal w2 STOP
+    wait_until 20 started 90
+    signal w3 TERM
+    finish w1
+    wait_until 20 started 120
+    worker w6 -j 3
+    now_ms && at=$REPLY
+    wait_until 10 elapsed 2000
+    signal w2 CONT
+    finish_with 0 rounds 60
+    # Each step has one outcome that ends it, and it is that it is done.
+    is "$(cat out.* | jq -r 'select(.message_type=="batch_reconciled")|.steps[]|select(.outcome!="retry")|"\(.step_id) \(.outcome)"' | sort -n | xargs)" \
+        "$(for ((i = 1; i <= 240; i++)); do echo "$i done"; done | xargs)"
+    # No attempt of a step was started twice; and a second attempt only after the first was given up.
+    is "$(sort starts | uniq -d)" ""
+    is "$(awk '{print $1}' starts | sort -un | wc -l)" 240
+    cat results.* | jq -r 'select(.message_type=="batch_error")|.error.error_type' | sort | uniq -c
+    has WorkerLost "$(cat results.*)"
+}

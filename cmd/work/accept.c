@@ -10,6 +10,7 @@
 #define FINISHED_MOST 100000 /* ended batches that are remembered */
 #define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
 #define COMPLETION_MOST 700  /* and of all else in it */
+#define STALE_MS 250         /* what lay in the sockets during a pause has come by then */
 #define DEFERRED_MOST 1024   /* beyond it a batch is forgotten: its publisher sends it again */
 
 void batch_free(void *value)
@@ -90,13 +91,40 @@ static void enqueue(struct work *work, struct batch *batch)
     answer_accepted(work, batch->data.batch_id, batch->data.count);
 }
 
+/* Whether a batch that waits is still for us. Its publisher sends it again and again as long as it
+ * is; if it does not, it is gone or has given the batch to another worker. */
+static bool is_ours(const struct work *work, const struct batch *batch, int64_t now)
+{
+    return batch->plain ||
+           now - batch->heard_at <= 2 * tsk_conf_int(work->conf, TSK_ZEROMQ_RESEND_AFTER);
+}
+
 void accept_deferred(struct work *work)
 {
     struct tsk_map_entry *first;
+    int64_t now = tsk_now_ms();
     while ((first = tsk_map_first(work->deferred)) && has_room(work, tsk_map_value(first))) {
         char batch_id[TSK_ID_SIZE];
         snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(first));
-        enqueue(work, tsk_map_take(work->deferred, batch_id));
+        struct batch *batch = tsk_map_take(work->deferred, batch_id);
+        if (is_ours(work, batch, now)) {
+            enqueue(work, batch);
+        } else {
+            diag_info("batch %s: not asked for any more", batch_id);
+            batch_free(batch);
+        }
+    }
+}
+
+void accept_paused(struct work *work, int64_t now)
+{
+    struct tsk_map_entry *next;
+    work->stale_until = now + STALE_MS;
+    for (struct tsk_map_entry *e = tsk_map_first(work->deferred); e; e = next) {
+        const struct batch *batch = tsk_map_value(e);
+        next = tsk_map_next(e);
+        if (!batch->plain)
+            tsk_map_remove(work->deferred, batch->data.batch_id);
     }
 }
 
@@ -116,12 +144,15 @@ void accept_finished(struct work *work, struct batch *batch)
 static bool answer_known(struct work *work, const char *batch_id)
 {
     const struct batch *batch = tsk_map_get(work->batches, batch_id);
+    struct batch *deferred = tsk_map_get(work->deferred, batch_id);
     const size_t *finished = tsk_map_get(work->finished, batch_id);
     if (batch)
         answer_accepted(work, batch_id, batch->data.count);
     else if (finished)
         answer_accepted(work, batch_id, *finished);
-    return batch || finished || tsk_map_get(work->deferred, batch_id);
+    if (deferred)
+        deferred->heard_at = tsk_now_ms();
+    return batch || finished || deferred;
 }
 
 /* Finds the handler of each step. Returns 0, or -1 with which is missing. */
@@ -153,6 +184,8 @@ static void accept(struct work *work, const char *topic, const char *id, struct 
     struct tsk_err err;
     char batch_id[TSK_ID_SIZE];
     snprintf(batch_id, sizeof batch_id, "%s", id);
+    batch->plain = strncmp(topic, "worker.", 7) != 0;
+    batch->heard_at = tsk_now_ms();
     if (tsk_batch_read(&batch->data, json, true, &err) < 0) {
         reject(work, topic, batch_id, err.text, "InvalidBatch", "validation");
         free(batch);
@@ -199,6 +232,13 @@ static void refuse_long(struct work *work, const struct tsk_frame *frame)
     reject(work, frame->topic, glimpse_id(frame, id) ? id : "", text, "InvalidBatch", "validation");
 }
 
+/* Whether it may have been sent before this process was held up, so that its publisher may have
+ * given it to another. One that is still for us is sent again soon. */
+static bool is_stale(const struct work *work, const struct tsk_frame *frame)
+{
+    return !strncmp(frame->topic, "worker.", 7) && tsk_now_ms() < work->stale_until;
+}
+
 static void on_message(struct work *work, const struct tsk_frame *frame)
 {
     if (frame->whole) {
@@ -217,6 +257,10 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
                "validation");
         json_object_put(json);
     } else if (answer_known(work, batch_id)) {
+        json_object_put(json);
+    } else if (is_stale(work, frame)) {
+        diag_info("batch %s: came before a pause of this worker; accepted if it is sent again",
+                  batch_id);
         json_object_put(json);
     } else {
         accept(work, frame->topic, batch_id, json);

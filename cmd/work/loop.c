@@ -8,6 +8,7 @@
 #include "common/signals.h"
 #include "work/work.h"
 
+#define PAUSE_MS 400     /* a shorter one is no pause: the machine has more to do */
 #define SAME_STOP_MS 200 /* signals so close together are one: Ctrl-C and a kill of the group */
 
 static void stop_queued(struct work *work)
@@ -129,6 +130,18 @@ static bool turn(struct work *work)
     return busy;
 }
 
+/* Sees whether this process was held up (SIGSTOP, a machine asleep) for so long that others may
+ * take it for dead: from since, when it was to sleep for timeout ms. */
+static void look_at_clock(struct work *work, int64_t since, int timeout)
+{
+    int64_t now = tsk_now_ms();
+    int64_t pause = now - since - (timeout > 0 ? timeout : 0);
+    if (pause < PAUSE_MS || pause < tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL))
+        return;
+    diag_info("held up for %lld ms", (long long)pause);
+    accept_paused(work, now);
+}
+
 static enum tsk_exit ending(struct work *work)
 {
     int64_t unconfirmed = feed_unconfirmed(work);
@@ -161,9 +174,11 @@ enum tsk_exit work_loop(struct work *work)
     add_watch(work, &work->signal_watch, work->signal_watch.fd, on_signal);
     add_watch(work, &work->keeper_watch, keeper_fd(work->keeper), on_keeper);
     while (!is_over(work, tsk_now_ms())) {
+        int64_t since = tsk_now_ms();
         bool busy = turn(work);
         int timeout = busy ? 0 : tsk_left_ms(next_timer(work));
         size_t count = tsk_poller_wait(work->poller, timeout, events, 64);
+        look_at_clock(work, since, timeout);
         for (size_t i = 0; i < count; i++) {
             struct watch *watch = events[i].tag;
             watch->ready(work, watch);

@@ -71,6 +71,8 @@ struct batch {
     size_t left;      /* not ended yet */
     size_t completed, failed;
     int64_t accepted_us;
+    bool plain;       /* it came on "steps": nobody sends it again */
+    int64_t heard_at; /* when it was last sent to us */
 };
 
 struct run_list {
@@ -123,7 +125,8 @@ struct work {
     int stops;       /* how often it was told to stop */
     int64_t stop_at; /* from when on a second signal counts */
     int64_t drain_until, confirm_until, status_at;
-    bool hurry; /* draining took too long: TERM was sent to all */
+    int64_t stale_until; /* what comes before may have been given to another worker meanwhile */
+    bool hurry;          /* draining took too long: TERM was sent to all */
     int64_t accepted, completed, failed, rejected; /* steps; rejected: batches */
 };
 
@@ -135,6 +138,8 @@ enum tsk_exit work_loop(struct work *work);
 bool accept_drain(struct work *work);
 /* Accepts batches that had to wait, as far as there is room. */
 void accept_deferred(struct work *work);
+/* This process was held up for long: what is not accepted may be somebody else's by now. */
+void accept_paused(struct work *work, int64_t now);
 /* The batch has ended: forgets all but its id. Frees it. */
 void accept_finished(struct work *work, struct batch *batch);
 void batch_free(void *batch);
