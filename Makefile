@@ -5,6 +5,7 @@
 #   make install  PREFIX=/usr/local DESTDIR= (and uninstall)
 #   make deps     installs what is missing   make clean
 #   make check-san, check-valgrind: the tests under the sanitizers, or under valgrind
+#   make check-faults: the programs killed, stopped and cut off at random, some minutes (F="--seed N")
 #   SAN=1 sanitizers, WERROR=1 warnings are errors, OS=posix without what only Linux has,
 #   V=1 shows the commands, BUILD=FOLDER where to build; T="NAME ..." which tests to run (tests/run has more)
 
@@ -122,6 +123,11 @@ check-valgrind:
 	@TASKER_BUILD=$(abspath $(BUILD)) TASKER_BIN=$(abspath $(BUILD))/valgrind \
 	  UNIT_WRAPPER='$(VALGRIND)' tests/run $(or $(T),$(UNITS:%=%.c) pipeline.bats)
 
+check-faults:
+	@.ci/deps build demo check
+	@$(AGAIN) build
+	@TASKER_BUILD=$(abspath $(BUILD)) tests/fault/run --long $(F)
+
 units: $(UNIT_BINS)
 
 # Each header must compile alone.
@@ -194,8 +200,8 @@ uninstall:
 	rm -f $(FISHDIR)/tasker.fish $(PROGRAMS:%=$(FISHDIR)/%.fish)
 	rm -rf $(INCDIR) $(DOCDIR)
 
-.PHONY: all build need-packages deps demo check check-san check-valgrind units headers bench benches \
-  clean install uninstall FORCE
+.PHONY: all build need-packages deps demo check check-san check-valgrind check-faults units headers \
+  bench benches clean install uninstall FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 FORCE:
