@@ -187,7 +187,7 @@ enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char
 }
 
 int64_t tsk_stream_status(struct tsk_stream *stream, const char *source, int64_t newest,
-                          int64_t oldest, int64_t now)
+                          int64_t oldest, int64_t start, int64_t now)
 {
     struct source *s = source_heard(stream, source, now);
     int64_t lost = 0;
@@ -199,7 +199,7 @@ int64_t tsk_stream_status(struct tsk_stream *stream, const char *source, int64_t
     if (s->newest < newest)
         s->newest = newest;
     if (oldest >= 1 && !s->known)
-        source_begin(s, oldest);
+        source_begin(s, start > oldest && start <= newest + 1 ? start : oldest);
     else if (oldest > s->due)
         lost = source_skip(stream, s, oldest);
     s->known |= oldest >= 1;

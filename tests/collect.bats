@@ -408,6 +408,29 @@ END
     has "confirmed 2" w.out
 }
 
+@test "collect: --follow begins with what nobody has confirmed, and again goes on from there" {
+    worker w <<'END'
+w.batch("old", [7], lose=True)  # none of it live: all has to be asked for
+w.settled = 2
+w.batch("b1", [1], lose=True)
+w.until(lambda: w.confirmed == 4)
+w.until(lambda: not w.joined)
+w.batch("b2", [2], lose=True)
+w.until(lambda: w.confirmed == 6)
+END
+    spawn first tasker-collect --follow </dev/null
+    wait_line first.out batch_completion
+    signal first TERM
+    finish_with 0 first
+    spawn second tasker-collect --follow </dev/null
+    wait_line second.out batch_completion
+    signal second TERM
+    finish_with 0 second
+    finish_with 0 w
+    [ "$(results first.out)" = "pr:b1:1 bc:b1:" ]
+    [ "$(results second.out)" = "pr:b2:2 bc:b2:" ]
+}
+
 @test "collect: --follow has the results that came before their receipt" {
     worker w <<'END'
 w.batch("b1", [1, 2])

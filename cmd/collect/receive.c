@@ -37,9 +37,12 @@ static void take_status(struct incoming *in, struct json_object *message)
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
+    int told = tsk_json_int(message, "unconfirmed", &unconfirmed);
+    /* a service goes on where the last one stopped; who waits for batches wants all there is */
     report_lost(in->source,
-                tsk_stream_status(in->c->stream, in->source, in->offset, oldest, in->c->now));
-    if (tsk_json_int(message, "unconfirmed", &unconfirmed) == 1)
+                tsk_stream_status(in->c->stream, in->source, in->offset, oldest,
+                                  in->c->opts->follow && told == 1 ? unconfirmed : 0, in->c->now));
+    if (told == 1)
         tsk_stream_settled(in->c->stream, in->source, unconfirmed);
     if (tsk_json_int(message, "heartbeat_ms", &heartbeat) < 0)
         heartbeat = 0;

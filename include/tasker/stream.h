@@ -33,16 +33,17 @@ enum tsk_stream_verdict {
 /* Decides on a message. lost (may be NULL) becomes the number of messages before it that are now
  * given up for good, because the source was heard but did not replay them however often asked.
  *
- * A source never seen before begins at offset 1, or at the first worker_status' oldest: what was
+ * A source never seen before begins at offset 1, or where the first worker_status says: what was
  * confirmed by others before this receiver came is no loss. */
 enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char *source,
                                            int64_t offset, int64_t now, int64_t *lost);
 
 /* Takes note of a worker_status: newest is the last offset used (0: none yet), oldest the first
- * one that the source still holds (newest + 1 if it holds none; below 1: not told). Returns how
- * many messages are thereby known to be lost: those that were due here and are held no more. */
+ * one that the source still holds (newest + 1 if it holds none; below 1: not told), start where one
+ * never seen before is to begin, if that is after oldest (0: at oldest). Returns how many messages
+ * are thereby known to be lost: those that were due here and are held no more. */
 int64_t tsk_stream_status(struct tsk_stream *stream, const char *source, int64_t newest,
-                          int64_t oldest, int64_t now);
+                          int64_t oldest, int64_t start, int64_t now);
 
 /* A thing to send upstream; source is borrowed and good until the next message or status. */
 struct tsk_stream_order {

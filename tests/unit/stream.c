@@ -68,16 +68,16 @@ static void test_gap(void)
 static void test_status(void)
 {
     struct tsk_stream *s = tsk_stream_new(4);
-    CHECK_INT(tsk_stream_status(s, "w", 0, 1, 0), 0);
+    CHECK_INT(tsk_stream_status(s, "w", 0, 1, 0, 0), 0);
     CHECK_INT(asked(s, 0), -1);
-    CHECK_INT(tsk_stream_status(s, "w", 3, 1, 1), 0); /* ahead of us */
+    CHECK_INT(tsk_stream_status(s, "w", 3, 1, 0, 1), 0); /* ahead of us */
     CHECK_INT(asked(s, 1), 0);
     message(s, 1, 2);
-    CHECK_INT(tsk_stream_status(s, "w", 9, 5, 3), 3); /* 2, 3 and 4 are held no more */
+    CHECK_INT(tsk_stream_status(s, "w", 9, 5, 0, 3), 3); /* 2, 3 and 4 are held no more */
     CHECK_INT(tsk_stream_stats(s)->lost, 3);
     CHECK_INT(message(s, 5, 4), TSK_STREAM_DELIVER);
-    CHECK_INT(tsk_stream_status(s, "w", 9, 5, 5), 0);
-    CHECK_INT(tsk_stream_status(s, "w", 9, 10, 6), 4);
+    CHECK_INT(tsk_stream_status(s, "w", 9, 5, 0, 5), 0);
+    CHECK_INT(tsk_stream_status(s, "w", 9, 10, 0, 6), 4);
     CHECK_INT(tsk_stream_deadline(s), -1);
     tsk_stream_free(s);
 }
@@ -88,14 +88,21 @@ static void test_late_start(void)
     CHECK_INT(message(s, 8, 0), TSK_STREAM_GAP);
     CHECK_INT(asked(s, 0), 0);
     CHECK_INT(message(s, 5, 1), TSK_STREAM_GAP); /* of the replay; the status is what tells */
-    CHECK_INT(tsk_stream_status(s, "w", 8, 5, 2), 0);
+    CHECK_INT(tsk_stream_status(s, "w", 8, 5, 0, 2), 0);
     CHECK_INT(message(s, 5, 3), TSK_STREAM_DELIVER);
     CHECK_INT(confirmed(s), 5);
     CHECK_INT(tsk_stream_stats(s)->lost, 0);
     tsk_stream_free(s);
 
     s = tsk_stream_new(4);
-    CHECK_INT(tsk_stream_status(s, "w", 100, 101, 0), 0); /* it holds nothing: nothing is owed */
+    CHECK_INT(tsk_stream_status(s, "w", 9, 3, 7, 0), 0); /* begin at 7, though 3 to 6 are held */
+    CHECK_INT(message(s, 7, 1), TSK_STREAM_DELIVER);
+    CHECK_INT(tsk_stream_status(s, "w", 9, 3, 9, 2), 0); /* once it has begun, that says nothing */
+    CHECK_INT(message(s, 8, 3), TSK_STREAM_DELIVER);
+    tsk_stream_free(s);
+
+    s = tsk_stream_new(4);
+    CHECK_INT(tsk_stream_status(s, "w", 100, 101, 0, 0), 0); /* it holds nothing: nothing is owed */
     CHECK_INT(asked(s, 0), -1);
     CHECK_INT(confirmed(s), -1);
     CHECK_INT(message(s, 101, 1), TSK_STREAM_DELIVER);
@@ -120,9 +127,9 @@ static void test_confirm_again_and_hold(void)
     CHECK_INT(confirmed(s), -1);
     tsk_stream_hold_none(s);
     CHECK_INT(confirmed(s), 9);
-    tsk_stream_status(s, "w", 9, 10, 1);
+    tsk_stream_status(s, "w", 9, 10, 0, 1);
     CHECK_INT(confirmed(s), -1);
-    tsk_stream_status(s, "w", 9, 3, 1); /* our word was lost: it still holds them */
+    tsk_stream_status(s, "w", 9, 3, 0, 1); /* our word was lost: it still holds them */
     CHECK_INT(confirmed(s), 9);
     CHECK_INT(confirmed(s), -1);
     tsk_stream_free(s);
@@ -132,7 +139,7 @@ static void test_silence(void)
 {
     struct tsk_stream *s = tsk_stream_new(4);
     struct tsk_stream_order order;
-    tsk_stream_status(s, "w", 5, 1, 0);
+    tsk_stream_status(s, "w", 5, 1, 0, 0);
     int asks = 0;
     for (int64_t now = 0; now <= 60000; now += 50)
         asks += asked(s, now) >= 0;
@@ -144,7 +151,7 @@ static void test_silence(void)
     CHECK_INT(order.offset, 5);
     CHECK(!tsk_stream_stalled(s, 70000, &order));
     CHECK_INT(tsk_stream_deadline(s), -1);
-    tsk_stream_status(s, "w", 5, 1, 80000);
+    tsk_stream_status(s, "w", 5, 1, 0, 80000);
     CHECK_INT(asked(s, 80000), 0);
     tsk_stream_free(s);
 }
@@ -171,7 +178,7 @@ static void test_limits(void)
 {
     struct tsk_stream *s = tsk_stream_new(2);
     tsk_stream_message(s, "a", 1, 1, NULL);
-    tsk_stream_status(s, "b", 4, 1, 2);
+    tsk_stream_status(s, "b", 4, 1, 0, 2);
     tsk_stream_message(s, "a", 2, 3, NULL);
     tsk_stream_message(s, "c", 1, 4, NULL);
     CHECK_INT(tsk_stream_heard(s, "b"), -1);
@@ -181,9 +188,9 @@ static void test_limits(void)
     CHECK_INT(tsk_stream_message(s, "a", 0, 5, NULL), TSK_STREAM_DUPLICATE);
     CHECK_INT(tsk_stream_message(s, "a", INT64_MIN, 5, NULL), TSK_STREAM_DUPLICATE);
     CHECK_INT(tsk_stream_message(s, "a", INT64_MAX, 5, NULL), TSK_STREAM_DUPLICATE);
-    CHECK_INT(tsk_stream_status(s, "a", INT64_MAX, INT64_MAX, 5), TSK_STREAM_OFFSET_MAX - 2);
-    CHECK_INT(tsk_stream_status(s, "a", -5, INT64_MIN, 5), 0);
-    CHECK_INT(tsk_stream_status(s, "a", INT64_MIN, INT64_MAX, 5), 0);
+    CHECK_INT(tsk_stream_status(s, "a", INT64_MAX, INT64_MAX, 0, 5), TSK_STREAM_OFFSET_MAX - 2);
+    CHECK_INT(tsk_stream_status(s, "a", -5, INT64_MIN, 0, 5), 0);
+    CHECK_INT(tsk_stream_status(s, "a", INT64_MIN, INT64_MAX, 0, 5), 0);
     tsk_stream_free(s);
     tsk_stream_free(NULL);
 }

@@ -87,7 +87,7 @@ static void collector_takes(struct model *m, struct packet p)
     int i = p.source;
     int64_t lost = 0;
     if (p.status) {
-        lose(m, i, tsk_stream_status(m->stream, name_of(i), p.offset, p.oldest, m->now));
+        lose(m, i, tsk_stream_status(m->stream, name_of(i), p.offset, p.oldest, 0, m->now));
         if (m->w[i].due < p.oldest)
             m->w[i].due = p.oldest;
         return;
