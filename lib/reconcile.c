@@ -227,6 +227,7 @@ static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_
     struct tsk_rbatch *batch = tsk_rbatch_new(batch_id);
     unsigned revision = tsk_history_revision(&r->history, batch_id);
     batch->late = revision > 0;
+    batch->given_up = batch->late && tsk_history_knows(&r->history, batch_id, TSK_FACT_ERROR, 0);
     batch->revision = revision + 1;
     tsk_map_put(r->open, batch_id, batch);
     r->last = batch;

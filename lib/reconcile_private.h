@@ -99,6 +99,7 @@ struct tsk_rbatch {
     char id[TSK_ID_SIZE];
     unsigned revision; /* that its verdict will have */
     bool late;         /* it had a verdict: all that is here came after it */
+    bool given_up;     /* and that was with a batch_error: what comes is no outcome any more */
     bool receipt, completion, summaries, completions_differ, timed_out;
     struct json_object *error; /* owned, or NULL; an empty object where the batch_error had none */
     int64_t error_at;

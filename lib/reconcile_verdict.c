@@ -101,7 +101,7 @@ static void fill_not_run(struct tsk_verdict_step *out, const struct tsk_verdict 
 static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict *verdict,
                          const struct tsk_rstep *step)
 {
-    if (mismatch(step) || undecided(verdict->batch, step))
+    if (mismatch(step) || undecided(verdict->batch, step) || verdict->batch->given_up)
         return;
     if (out->status == TSK_STEP_COMPLETED)
         out->outcome = TSK_OUTCOME_DONE;

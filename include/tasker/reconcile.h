@@ -51,7 +51,8 @@ enum tsk_step_status {
 
 /* What follows for a step. */
 enum tsk_outcome {
-    TSK_OUTCOME_UNKNOWN, /* it did not end, or the messages contradict each other */
+    TSK_OUTCOME_UNKNOWN, /* it did not end, or the messages contradict each other, or they came
+                          * after a verdict with a batch_error, which gave the batch up */
     TSK_OUTCOME_DONE,
     TSK_OUTCOME_RETRY,  /* to be run again at retry_at, with the next attempt number */
     TSK_OUTCOME_FAILED, /* for good */
@@ -89,7 +90,7 @@ struct tsk_reconcile_opts {
 
 #define TSK_RECONCILE_OPTS_INIT                                                                    \
     {                                                                                              \
-        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO                                               \
+        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO                                 \
     }
 
 struct tsk_discrepancy {
