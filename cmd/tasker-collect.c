@@ -9,6 +9,7 @@
  *
  * With --tap it does none of this, but shows all that goes by: tap.c and tap_text.c. */
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "collect/collect.h"
 #include "collect/tap.h"
@@ -87,6 +88,8 @@ int main(int argc, char **argv)
         status = tap_run(&opts, conf, argv + first, count);
     else
         status = collect(&opts, conf, argv + first, count);
+    free(opts.topics.items);
+    free(opts.batches.items);
     tsk_conf_free(conf);
     return out_close(status);
 }

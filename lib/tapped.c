@@ -110,7 +110,7 @@ void tsk_tapped_write(struct tsk_buf *line, const struct tsk_frame *frame, const
         tsk_buf_str(line, "\"\"");
     }
     tsk_buf_printf(line, ",\"size\":%zu", frame->whole ? frame->whole : frame->raw_len);
-    if (message && has_topic && !frame->whole)
+    if (message && has_topic && !frame->whole && tsk_json_within(message, TSK_JSON_DEPTH - 1))
         add_message(line, frame, message);
     else
         add_raw(line, has_topic ? frame->body : frame->raw, has_topic ? frame->len : frame->raw_len,

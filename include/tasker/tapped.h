@@ -4,8 +4,9 @@
  *     {"message_type":"tapped","time":"…","endpoint":"…","topic":"…","size":N,"message":{…}}
  *
  * In place of message, which is the JSON object that followed the topic, stands "raw" where that is
- * none: a text, in which U+FFFD is put for what is not UTF-8; then raw_base64 has the true bytes.
- * Of a message over max_message_bytes raw is just the beginning, and "truncated" is true. */
+ * none (or nested so deep that no line has room for it): a text, in which U+FFFD is put for what is
+ * not UTF-8; then raw_base64 has the true bytes. Of a message over max_message_bytes raw is just
+ * the beginning, and "truncated" is true. */
 #ifndef TASKER_TAPPED_H
 #define TASKER_TAPPED_H
 

@@ -115,6 +115,24 @@ static void test_written_anew(void)
     tsk_buf_fini(&line);
 }
 
+/* A message may be nested as deep as a line, in which there is less room for it. */
+static void test_deep(void)
+{
+    struct tsk_buf line = TSK_BUF_INIT, raw = TSK_BUF_INIT;
+    for (int depth = TSK_JSON_DEPTH - 2; depth <= TSK_JSON_DEPTH + 1; depth++) {
+        tsk_buf_reset(&raw);
+        tsk_buf_str(&raw, "x {\"a\":");
+        for (int i = 1; i < depth; i++)
+            tsk_buf_char(&raw, '[');
+        for (int i = 1; i < depth; i++)
+            tsk_buf_char(&raw, ']');
+        tsk_buf_char(&raw, '}');
+        CHECK(round_trip(raw.data, raw.len, 1, &line));
+    }
+    tsk_buf_fini(&raw);
+    tsk_buf_fini(&line);
+}
+
 static void test_too_long(void)
 {
     struct tsk_frame frame = frame_of("x {\"a\":", 7, 1);
@@ -176,6 +194,7 @@ int main(void)
     test_messages();
     test_bytes();
     test_written_anew();
+    test_deep();
     test_too_long();
     test_refused();
     tsk_json_free(parser);
