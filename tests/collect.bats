@@ -409,7 +409,8 @@ END
 }
 
 @test "collect: --follow begins with what nobody has confirmed, and again goes on from there" {
-    worker w <<'END'
+    peer w <<END
+w = Worker("$E")
 w.batch("old", [7], lose=True)  # none of it live: all has to be asked for
 w.settled = 2
 w.batch("b1", [1], lose=True)
