@@ -147,16 +147,23 @@ size_t tsk_dispatch_plain(const struct tsk_dispatch *dispatch)
     return plain > 0 ? (size_t)plain : 0;
 }
 
-/* Whether a is the better choice: fewer steps that it did not answer for, then a smaller load as
- * told (one that was never asked comes first), then the one whose turn it is. */
+/* The steps that wait for a worker, as it told last and with those sent since; below 0: it has free
+ * slots. */
+static double load(const struct worker *worker)
+{
+    return (double)worker->seen.load.queued - (double)worker->seen.load.free_slots +
+           (double)worker->unanswered_steps;
+}
+
+/* Whether a is the better choice: one of which nothing is known yet, which is asked by one batch;
+ * then the one with the smaller load; then the one whose turn it is. */
 static bool better(const struct worker *a, const struct worker *b)
 {
-    if (a->unanswered_steps != b->unanswered_steps)
-        return a->unanswered_steps < b->unanswered_steps;
-    if (a->seen.told != b->seen.told)
-        return !a->seen.told;
-    double load_a = (double)a->seen.load.queued - (double)a->seen.load.free_slots;
-    double load_b = (double)b->seen.load.queued - (double)b->seen.load.free_slots;
+    bool new_a = !a->seen.told && !a->seen.unanswered;
+    bool new_b = !b->seen.told && !b->seen.unanswered;
+    double load_a = load(a), load_b = load(b);
+    if (new_a != new_b)
+        return new_a;
     if (load_a < load_b || load_a > load_b)
         return load_a < load_b;
     return a->used < b->used;

@@ -186,6 +186,22 @@ elapsed() { now_ms && [ $((REPLY - at)) -ge "$1" ]; }
     is "$(sort -n starts | xargs -n 2 echo | xargs)" "$(for i in {1..10}; do echo "$i 1"; done | xargs)"
 }
 
+@test "many: batches go to free slots" {
+    worker wide -j 8
+    worker narrow -j 1
+    mkfifo in && exec {IN}<>in
+    spawn p tasker-publish --workers 2 --batch-size 1 --batch-delay 10ms in
+    for i in {1..9}; do
+        steps Wait "$i" "$i" >&"$IN"
+        accepted() { [ "$(grep -c batch_published p.out)" -eq "$i" ]; }
+        wait_until 10 accepted
+    done
+    is "$(jq -r .worker_id p.out | sort | uniq -c | xargs)" "1 narrow 8 wide"
+    wait_until 10 started 9 # none waits
+    signal p TERM
+    finish p
+}
+
 # Runs steps in rounds: what is to be done again is published with its next attempt.
 rounds() {
     local round

@@ -178,6 +178,30 @@ static void test_least_loaded(void)
     tsk_dispatch_free(d);
 }
 
+/* One with free slots gets more than one that has none, although it was sent something just now. */
+static void test_free_slots(void)
+{
+    struct tsk_dispatch *d = start(64, 2);
+    struct tsk_dispatch_load wide = {0, 3}, full = {1, 0};
+    tsk_dispatch_join(d, "worker.a ", 0);
+    tsk_dispatch_join(d, "worker.b ", 0);
+    add(d, "1");
+    add(d, "2");
+    CHECK_STR(next(d, 0), "send 1 to a");
+    CHECK_STR(next(d, 0), "send 2 to b");
+    CHECK(tsk_dispatch_accept(d, "1", "a", &full, 1, NULL));
+    CHECK(tsk_dispatch_accept(d, "2", "b", &wide, 1, NULL));
+    for (const char *id = "3\0004\0005\0006\0"; *id; id += 2)
+        add(d, id);
+    CHECK_STR(next(d, 1), "send 3 to b");
+    CHECK_STR(next(d, 1), "send 4 to b");
+    CHECK_STR(next(d, 1), "send 5 to b");
+    CHECK_STR(next(d, 1), "send 6 to b"); /* its free slots are used up: one waits, as at a */
+    add(d, "7");
+    CHECK_STR(next(d, 1), "send 7 to a");
+    tsk_dispatch_free(d);
+}
+
 static void test_resend(void)
 {
     struct tsk_dispatch *d = start(64, 0);
@@ -504,6 +528,7 @@ int main(int argc, char **argv)
     test_topics();
     test_plain();
     test_least_loaded();
+    test_free_slots();
     test_resend();
     test_late_alone();
     test_reject();
