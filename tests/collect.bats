@@ -417,7 +417,7 @@ w.batch("b1", [1], lose=True)
 w.until(lambda: w.confirmed == 4)
 w.until(lambda: not w.joined)
 w.batch("b2", [2], lose=True)
-w.until(lambda: w.confirmed == 6)
+w.until(lambda: (w.status(), w.confirmed == 6)[1])
 END
     spawn first tasker-collect --follow </dev/null
     wait_line first.out batch_completion
