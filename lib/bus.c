@@ -11,10 +11,7 @@
 #include "tasker/clock.h"
 #include "tasker/os.h"
 
-enum {
-    ENDPOINT_SIZE = 1024,
-    LEVEL_INFO = 2, /* of log.level: its place among the choices */
-};
+enum { ENDPOINT_SIZE = 1024 };
 
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
 {
@@ -120,8 +117,8 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
     if (zmq_getsockopt(bus->socket, ZMQ_FD, &bus->fd, &size) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
-    if (tsk_conf_int(conf, TSK_LOG_LEVEL) >= LEVEL_INFO &&
-        !(bus->life = tsk_bus_life_open(bus->ctx, bus->socket, bus->binds, err)))
+    if ((!bus->binds || tsk_conf_int(conf, TSK_LOG_LEVEL) >= TSK_LEVEL_INFO) &&
+        !(bus->life = tsk_bus_life_open(bus, conf, err)))
         return -1;
     return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, bus->binds, err);
 }

@@ -8,6 +8,9 @@
 
 #include "tasker/buf.h"
 #include "tasker/bus.h"
+#include "tasker/bus_life.h"
+
+enum { TSK_LEVEL_INFO = 2 }; /* of log.level: its place among the choices */
 
 struct tsk_bus {
     void *ctx, *socket;
@@ -30,10 +33,30 @@ struct tsk_bus {
 /* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
 
+/* ---- bus_monitor.c */
+
+struct tsk_bus_monitor;
+
+/* Begins to watch the socket of bus, before it binds or connects; with told false only for what
+ * tsk_bus_life needs itself. Returns NULL with err if it cannot. */
+struct tsk_bus_monitor *tsk_bus_monitor_open(const struct tsk_bus *bus, bool told,
+                                             struct tsk_err *err);
+
+/* Ends that, while the socket is still open. NULL is fine. */
+void tsk_bus_monitor_close(struct tsk_bus_monitor *monitor, void *socket);
+
+int tsk_bus_monitor_fd(const struct tsk_bus_monitor *monitor);
+
+/* Reads one event, all but its field hidden. *final: libzmq will not connect there again. Returns
+ * false if there is none. */
+bool tsk_bus_monitor_read(struct tsk_bus_monitor *monitor, struct tsk_life *out, bool *final);
+
 /* ---- bus_life.c */
 
-/* Begins to watch a socket, before it binds or connects. Returns NULL with err if it cannot. */
-struct tsk_bus_life *tsk_bus_life_open(void *ctx, void *socket, bool binds, struct tsk_err *err);
+/* Begins to watch the socket of bus, before it binds or connects. Returns NULL with err if it
+ * cannot. */
+struct tsk_bus_life *tsk_bus_life_open(const struct tsk_bus *bus, const struct tsk_conf *conf,
+                                       struct tsk_err *err);
 
 /* Ends that, while the socket is still open. NULL is fine. */
 void tsk_bus_life_close(struct tsk_bus_life *life, void *socket);

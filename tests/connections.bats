@@ -177,16 +177,27 @@ all_binds() { # KIND
 import sys, zmq
 s = zmq.Context().socket(getattr(zmq, sys.argv[1]))
 getattr(s, sys.argv[2])(sys.argv[3])
+m = s.get_monitor_socket(zmq.EVENT_ACCEPTED)
 print("here", flush=True)
+for n in range(3):
+    m.recv_multipart()
+print("again", flush=True)
 sys.stdin.read()
 END
     mkfifo hold && exec {HOLD}<>hold
+    steps Echo 1 1 >in
     spawn rep /usr/bin/python3 peer.py REP bind "$TASKER_ZEROMQ_BATCH_ENDPOINT" <hold
     wait_line rep.out here
     spawn work tasker-work -v
     wait_line work.err "$TASKER_ZEROMQ_BATCH_ENDPOINT: handshake failed: .*no PUB or SUB"
     spawn req /usr/bin/python3 peer.py REQ connect "$TASKER_ZEROMQ_RESULT_ENDPOINT" <hold
     wait_line work.err "$TASKER_ZEROMQ_RESULT_ENDPOINT: handshake failed( with tcp://127.0.0.1:[0-9]+)?: .*no PUB or SUB"
+    # and once it is gone, the true peer is found, also without -v
+    spawn quiet tasker-work --result-endpoint 'tcp://127.0.0.1:*' --id quiet
+    wait_line rep.out again
+    signal rep TERM
+    finish rep
+    tasker-publish --workers 2 --wait 20s in | grep -q '"batch_published"'
 }
 
 @test "connections: what is no ZeroMQ is told, and does not flood" {

@@ -106,6 +106,7 @@ static int64_t next_deadline(const struct collect *c)
     int64_t deadline = tsk_earlier(batches_deadline(c->batches), tsk_stream_deadline(c->stream));
     if (c->unsaved)
         deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
+    deadline = tsk_earlier(deadline, life_deadline(c->bus));
     return tsk_earlier(deadline, overall_deadline(c));
 }
 

@@ -24,7 +24,7 @@ static struct json_object *fields_of(const struct tsk_life *life)
         tsk_json_put_str(all, "peer", life->peer);
     if (*life->reason)
         tsk_json_put_str(all, "reason", life->reason);
-    if (life->kind == TSK_LIFE_RETRYING)
+    if (life->interval)
         tsk_json_put_int(all, "interval_ms", life->interval);
     if (life->hidden)
         tsk_json_put_int(all, "hidden", life->hidden);
@@ -45,7 +45,7 @@ static void add_text(struct tsk_buf *text, const struct tsk_life *life)
                        life->peer);
     if (*life->reason)
         tsk_buf_printf(text, ": %s", life->reason);
-    if (life->kind == TSK_LIFE_RETRYING)
+    if (life->interval)
         tsk_buf_printf(text, ", retrying in %lld ms", (long long)life->interval);
     if (life->hidden)
         tsk_buf_printf(text, " (%lld more of these were not told)", (long long)life->hidden);
@@ -67,6 +67,11 @@ void life_tell(struct tsk_bus *bus)
         diag_fields(DIAG_INFO, fields_of(&life), "%s", text.data);
         tsk_buf_fini(&text);
     }
+}
+
+int64_t life_deadline(const struct tsk_bus *bus)
+{
+    return bus ? tsk_bus_life_deadline(bus) : -1;
 }
 
 void life_topic(const struct tsk_bus *bus, const struct tsk_frame *frame)

@@ -160,6 +160,7 @@ static int64_t next_deadline(const struct post *post)
 {
     int64_t at = tsk_dispatch_deadline(post->dispatch);
     at = tsk_earlier(at, wait_deadline(post));
+    at = tsk_earlier(at, life_deadline(post->bus));
     if (!tsk_dispatch_full(post->dispatch))
         at = tsk_earlier(at, source_deadline(post->source));
     if (!post->bus)

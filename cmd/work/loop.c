@@ -109,6 +109,8 @@ static int64_t next_timer(const struct work *work)
 {
     int64_t next = tsk_earlier(work->next_check, work->status_at);
     next = tsk_earlier(next, feed_flush_at(work));
+    next = tsk_earlier(next, life_deadline(work->steps));
+    next = tsk_earlier(next, life_deadline(work->results));
     if (work->state == WORK_DRAINING && !work->hurry)
         next = tsk_earlier(next, work->drain_until);
     return work->confirm_until ? tsk_earlier(next, work->confirm_until) : next;

@@ -1,6 +1,8 @@
 /* The life of the sockets of a bus, for people: who came, who went, what is tried again, and why
- * something does not connect. Watched only where log.level is info or more when the bus is opened
- * (-v makes it so), so that nobody else pays for it; a watched bus has to be asked each turn. */
+ * something does not connect. It is told only where log.level is info or more when the bus is
+ * opened
+ * (-v makes it so). A bus that connects is to be asked in any case: what answered with no sensible
+ * handshake is connected to again here, and by nobody else. */
 #ifndef TASKER_BUS_LIFE_H
 #define TASKER_BUS_LIFE_H
 
@@ -28,19 +30,23 @@ struct tsk_life {
     char endpoint[TSK_LIFE_ENDPOINT_SIZE]; /* ours where we bind, the peer's where we connect */
     char peer[80];    /* ACCEPTED, DISCONNECTED, REFUSED: the peer's address if known; or "" */
     char reason[160]; /* REFUSED, FAILED: why; otherwise "" */
-    int64_t interval; /* RETRYING: ms */
+    int64_t interval; /* RETRYING, REFUSED: ms until it is tried again; 0: not known */
     int64_t hidden;   /* events of this kind and endpoint since the last one that was given */
 };
 
 /* The name of a kind, as "disconnected"; static storage. */
 const char *tsk_life_name(enum tsk_life_kind kind);
 
-/* The descriptor to poll for reading, edge-triggered as tsk_bus_fd; -1 if bus is not watched. */
+/* The descriptor to poll for reading, edge-triggered as tsk_bus_fd; -1 if there is nothing to ask.
+ */
 int tsk_bus_life_fd(const struct tsk_bus *bus);
 
-/* Takes the next event, never blocking. What repeats itself without end, as trying an endpoint that
- * nobody listens at, is given at first and then with growing pauses, up to a minute. Returns false
- * if there is none. */
+/* When tsk_bus_life is to be called at the latest; -1: not before the descriptor says so. */
+int64_t tsk_bus_life_deadline(const struct tsk_bus *bus);
+
+/* Takes the next event, never blocking, and connects again what is due. What repeats itself without
+ * end, as trying an endpoint that nobody listens at, is given at first and then with growing
+ * pauses, up to a minute. Returns false if there is none. */
 bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *life);
 
 #endif

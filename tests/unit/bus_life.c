@@ -136,6 +136,44 @@ static void test_refused(void)
     tsk_conf_free(conf);
 }
 
+/* What has the port by mistake is not the end: the true peer is found there later. */
+static void test_again(void)
+{
+    struct tsk_conf *conf = test_conf(); /* not told, and done all the same */
+    char at[256];
+    size_t size = sizeof at;
+    void *ctx = zmq_ctx_new(), *wrong = zmq_socket(ctx, ZMQ_REP);
+    struct tsk_life life;
+    CHECK(zmq_bind(wrong, ANY_PORT) == 0 &&
+          zmq_getsockopt(wrong, ZMQ_LAST_ENDPOINT, at, &size) == 0);
+    struct tsk_bus *receiver = open_at(conf, TSK_STEPS, TSK_RECEIVER, false, at);
+    tsk_bus_subscribe(receiver, "steps");
+    for (int64_t end = tsk_now_ms() + 500; tsk_now_ms() < end;) {
+        struct pollfd fd = {.fd = tsk_bus_life_fd(receiver), .events = POLLIN};
+        CHECK(!tsk_bus_life(receiver, &life));
+        poll(&fd, 1, tsk_left_ms(tsk_earlier(end, tsk_bus_life_deadline(receiver))));
+    }
+    zmq_close(wrong);
+    zmq_ctx_term(ctx);
+    struct tsk_bus *sender = open_at(conf, TSK_STEPS, TSK_SENDER, true, at);
+    struct tsk_frame frame;
+    int64_t end = tsk_now_ms() + PATIENCE_MS;
+    int joined = 0;
+    while (!joined && tsk_now_ms() < end) {
+        tsk_bus_life(receiver, &life);
+        tsk_bus_recv(receiver, &frame, NULL);
+        joined += tsk_bus_recv(sender, &frame, NULL) == 1;
+        struct pollfd fd = {.fd = tsk_bus_fd(sender), .events = POLLIN};
+        poll(&fd, 1, 10);
+    }
+    CHECK_INT(joined, 1);
+    CHECK_STR(frame.topic, "steps");
+    CHECK(is_quiet(sender)); /* and not twice */
+    tsk_bus_close(receiver);
+    tsk_bus_close(sender);
+    tsk_conf_free(conf);
+}
+
 /* Thousands of events that nobody has read stop neither the sockets nor their end. */
 static void test_unread(void)
 {
@@ -184,6 +222,7 @@ int main(void)
     test_peer_gone();
     test_pace();
     test_refused();
+    test_again();
     test_unread();
     test_linger();
     return check_done();
