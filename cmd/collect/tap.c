@@ -244,13 +244,15 @@ static void listen_all(struct tap *tap)
     int64_t deadline = tap->opts->timeout < 0 ? -1 : tsk_now_ms() + tap->opts->timeout;
     for (;;) {
         bool busy = false;
+        int64_t wake = deadline;
         for (size_t i = 0; i < tap->count; i++) {
             life_tell(tap->ears[i].bus);
             busy |= listen_to(tap, &tap->ears[i]);
+            wake = tsk_earlier(wake, life_deadline(tap->ears[i].bus));
         }
         if (is_done(tap) || (deadline >= 0 && tsk_now_ms() >= deadline))
             return;
-        wait_for_more(tap, busy ? 0 : tsk_left_ms(deadline));
+        wait_for_more(tap, busy ? 0 : tsk_left_ms(wake));
     }
 }
 

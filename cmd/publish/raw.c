@@ -280,6 +280,7 @@ static int64_t next_deadline(const struct raw *raw)
     int64_t at = raw->waiting < 0 ? -1 : raw->waiting + raw->wait;
     if (raw->line && raw->due > raw->now)
         at = tsk_earlier(at, raw->due);
+    at = tsk_earlier(at, life_deadline(raw->bus));
     return raw->next_try > raw->now ? tsk_earlier(at, raw->next_try) : at;
 }
 
