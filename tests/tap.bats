@@ -102,6 +102,13 @@ END
     is "$(jq -s 'map(select(.topic=="worker_status").message.collectors)|max' tap.out)" 0
 }
 
+@test "tap: tasker-status tells of it as what it is" {
+    tap "$STEPS"
+    heard() { tasker-status endpoints --listen batch_endpoint >out; grep -q 'taps: 1' out; }
+    wait_until 10 heard
+    ! grep -q '"!"' out
+}
+
 @test "tap: two frames, too long messages, and what is on several lines" {
     tap --count 3 --set zeromq.max_message_bytes=1024 "$STEPS"
     bare pub <<'END'

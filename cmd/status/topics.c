@@ -1,6 +1,6 @@
 /* What subscriptions tell of who is there (PROTOCOL section 2): "worker.ID " is a registered
  * worker, "collector.ID " a collector that confirms; "steps" beyond the workers' own is a plain
- * subscriber, as is any other topic. */
+ * subscriber, as is any other topic but those of a tap. */
 #include "status/topics.h"
 
 #include <stdlib.h>
@@ -70,6 +70,24 @@ static long add_names(const struct topics *topics, const char *prefix, const cha
     return found;
 }
 
+/* One byte: of tasker-collect --tap, which subscribes to each that there is. */
+static bool is_tap(const char *topic)
+{
+    return topic[0] && !topic[1];
+}
+
+static void add_taps(const struct topics *topics, struct tsk_buf *text)
+{
+    long taps = 0;
+    struct tsk_map_entry *entry = tsk_map_first(topics->map);
+    for (; entry; entry = tsk_map_next(entry)) {
+        if (is_tap(tsk_map_key(entry)) && count_of(entry) > taps)
+            taps = count_of(entry);
+    }
+    if (taps)
+        tsk_buf_printf(text, "%staps: %ld", text->len ? "; " : "", taps);
+}
+
 /* Adds the topics that belong to nobody by name; "steps" without those of the workers. */
 static void add_plain(const struct topics *topics, long workers, struct tsk_buf *text)
 {
@@ -78,7 +96,7 @@ static void add_plain(const struct topics *topics, long workers, struct tsk_buf 
     for (; entry; entry = tsk_map_next(entry)) {
         const char *topic = tsk_map_key(entry);
         long n = count_of(entry) - (strcmp(topic, "steps") == 0 ? workers : 0);
-        if (n <= 0 || !strncmp(topic, WORKER, strlen(WORKER)) ||
+        if (n <= 0 || is_tap(topic) || !strncmp(topic, WORKER, strlen(WORKER)) ||
             !strncmp(topic, COLLECTOR, strlen(COLLECTOR)))
             continue;
         tsk_buf_str(text, !first ? ", " : text->len ? "; " : "");
@@ -96,6 +114,7 @@ char *topics_text(const struct topics *topics)
     long workers = add_names(topics, WORKER, "workers", &text);
     add_names(topics, COLLECTOR, "collectors", &text);
     add_plain(topics, workers, &text);
+    add_taps(topics, &text);
     return text.data;
 }
 
