@@ -94,8 +94,8 @@ def check_verdicts(world):
                          stdout=subprocess.PIPE, timeout=60, env=world.environment).stdout
     verdicts = {v['batch_id']: v for v in map(json.loads, out.splitlines())}
     for batch in batches:
-        once = not batch.doubt and all(len(a.finals) == 1 and not a.lost and len(a.starts) < 2
-                                       for a in batch.attempts)
+        once = batch.completions and not batch.doubt and all(
+            len(a.finals) == 1 and not a.lost and len(a.starts) < 2 for a in batch.attempts)
         verdict = verdicts.pop(batch.id, None)
         if not verdict:
             ledger.fault(f'batch {batch.id}: no verdict')

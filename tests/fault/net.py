@@ -32,6 +32,7 @@ class Relayed:
     """Each worker has two links: b for batches (it connects), r for results (collectors do)."""
 
     can_cut = True
+    settings = {}
 
     def __init__(self, workers, environment, no_replay):
         ports = free_ports(1 + 3 * workers)
@@ -39,11 +40,15 @@ class Relayed:
         self.relay = subprocess.Popen(
             [sys.executable, '-u', os.path.join(HERE, 'relay.py')], env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
-        for i, (batch, result, front) in enumerate(self.ports):
-            self.tell(f'listen b{i} {batch} {self.publisher}')
-            self.tell(f'listen r{i} {front} {result}')
+        for i in range(workers):
+            self.listen(i)
             if no_replay:
                 self.tell(f'eat r{i} replay')
+
+    def listen(self, i):
+        batch, result, front = self.ports[i]
+        self.tell(f'listen b{i} {batch} {self.publisher}')
+        self.tell(f'listen r{i} {front} {result}')
 
     def tell(self, command):
         self.relay.stdin.write(command + '\n')
@@ -90,10 +95,34 @@ class Relayed:
         self.relay.wait()
 
 
+class Swapped(Relayed):
+    """The same with bind and connect swapped: workers bind for batches, the collector for results."""
+
+    settings = {'TASKER_ZEROMQ_BATCH_BIND': 'worker', 'TASKER_ZEROMQ_RESULT_BIND': 'collector'}
+
+    def listen(self, i):
+        batch, result, front = self.ports[i]
+        self.tell(f'listen b{i} {batch} {front}')
+        self.tell(f'listen r{i} {result} {self.publisher}')
+
+    def batch_bind(self):
+        return ','.join(f'tcp://127.0.0.1:{ports[0]}' for ports in self.ports)
+
+    def batch_endpoint(self, i):
+        return f'tcp://127.0.0.1:{self.ports[i][2]}'
+
+    def result_endpoint(self, _i, _told=None):
+        return None
+
+    def endpoints(self):
+        return f'tcp://127.0.0.1:{self.publisher}'
+
+
 class Namespaces:
     """A namespace for publisher and collector, and one for each worker, with a cable to each."""
 
     can_cut = False
+    settings = {}
 
     def __init__(self, workers, environment, _no_replay):
         self.holders = []

@@ -26,7 +26,7 @@ test $((TASKER_STEP_ID % 7)) -ne 0 || exec sleep 0.0$((TASKER_STEP_ID % 10))'''
 class World:
     def __init__(self, folder, bin_folder, net, workers, environment):
         self.folder, self.bin, self.net = folder, bin_folder, net
-        self.environment = dict(environment, **SETTINGS)
+        self.environment = dict(environment, **SETTINGS, **net.settings)
         self.ledger = Ledger()
         self.starts = Tail(self.file('starts'))
         self.handlers = self.file('handlers.yaml')
