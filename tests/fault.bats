@@ -26,3 +26,7 @@ fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 "$@"; }
     run -1 fault --seed 2 --only link_lose --no-replay
     [[ $output == *"no result, and nobody said so"* || $output == *"it does not have them"* ]]
 }
+
+@test "fault: what outboxes that are too small lose is exactly what is reported" {
+    fault --outbox 10 --window 300
+}

@@ -19,7 +19,7 @@ class Chaos:
         if world.net.can_cut:
             self.kinds += [(self.link_cut, 6), (self.link_lose, 4), (self.link_delay, 2)]
         if only:
-            self.kinds = [k for k in self.kinds if k[0].__name__ == only]
+            self.kinds = [k for k in self.kinds if k[0].__name__ in only]
 
     def turn(self):
         """Does what is due."""

@@ -24,10 +24,12 @@ test $((TASKER_STEP_ID % 7)) -ne 0 || exec sleep 0.0$((TASKER_STEP_ID % 10))'''
 
 
 class World:
-    def __init__(self, folder, bin_folder, net, workers, environment):
+    def __init__(self, folder, bin_folder, net, workers, environment, outbox):
         self.folder, self.bin, self.net = folder, bin_folder, net
         self.environment = dict(environment, **SETTINGS, **net.settings)
-        self.ledger = Ledger()
+        if outbox:
+            self.environment['TASKER_ZEROMQ_OUTBOX_LIMIT'] = str(outbox)
+        self.ledger = Ledger(limited=bool(outbox))
         self.starts = Tail(self.file('starts'))
         self.handlers = self.file('handlers.yaml')
         with open(self.handlers, 'w', encoding='utf-8') as file:
@@ -124,6 +126,7 @@ class World:
     def take(self, message):
         if message['message_type'] == 'worker_status':
             self.sources[message['source']] = message['pid']
+            self.ledger.newest[message['source']] = message['offset']
         elif 'echo' not in message:
             self.ledger.take(message, self.collector)
 
