@@ -87,7 +87,7 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
 }
 
 @test "trouble: results that the worker gave up end the wait, and are told as lost" {
-    worker --set zeromq.outbox_limit=1
+    worker --set zeromq.outbox_limit=1 --max-workers 1 # so that the last message is of the last
     steps_of True True >steps
     timeout 20 tasker-publish -b 1 steps >receipts
     wait_line work.err '5 in all'
