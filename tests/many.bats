@@ -98,6 +98,7 @@ elapsed() { now_ms && [ $((REPLY - at)) -ge "$1" ]; }
     now_ms && at=$REPLY
     wait_until 10 elapsed 1500 # the pipe is full: it cannot even say so
     cat slow >results {SLOW}>&- & PIDS[cat]=$!
+    wait_until 10 test -s results # it reads: the pipe will not be without a reader
     exec {SLOW}>&-
     now_ms && at=$REPLY
     wait_until 10 elapsed 300
