@@ -8,8 +8,7 @@
 #include "publish/post.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
-
-#define STATUS_TOPIC "status."
+#include "tasker/topic.h"
 
 struct listing {
     const struct post *post;
@@ -38,7 +37,7 @@ static struct json_object *status_message(const struct post *post)
     struct json_object *workers = json_object_new_array();
     struct listing listing = {post, workers};
     tsk_dispatch_each_worker(post->dispatch, add_worker, &listing);
-    tsk_json_put_str(status, "message_type", "publisher_status");
+    tsk_json_put_str(status, "message_type", TSK_MESSAGE_PUBLISHER_STATUS);
     tsk_json_put_str(status, "endpoint", tsk_bus_endpoint(post->bus));
     tsk_json_put_int(status, "pid", getpid());
     tsk_json_put(status, "workers", workers);
@@ -69,7 +68,7 @@ static void answer_status(struct post *post, const char *prefix)
 
 static void joined(struct post *post, const char *topic, int64_t now)
 {
-    if (strncmp(topic, STATUS_TOPIC, strlen(STATUS_TOPIC)) == 0) {
+    if (tsk_topic_is(topic, TSK_TOPIC_STATUS)) {
         answer_status(post, topic);
         return;
     }
@@ -77,18 +76,19 @@ static void joined(struct post *post, const char *topic, int64_t now)
     if (times == 1)
         diag_info("%s: registered", topic);
     else if (times > 1)
-        diag_warn("%s: registered %d times: give each worker its own worker.id; it gets no batch "
-                  "until one is left",
-                  topic, times);
+        diag_warn(
+            "%s: registered %d times: give each worker its own worker.id (or its old "
+            "connection is dead, and not yet known to be); it gets no batch until one is left",
+            topic, times);
 }
 
 static void left(struct post *post, const char *topic, int64_t now)
 {
-    char id[TSK_TOPIC_SIZE];
+    char id[TSK_ID_SIZE];
     if (tsk_dispatch_leave(post->dispatch, topic, now) != 0)
         return;
     diag_info("%s: gone", topic);
-    if (sscanf(topic, "worker.%255[^ ]", id) == 1)
+    if (tsk_topic_own(topic, TSK_TOPIC_WORKER, id))
         tsk_map_remove(post->result_endpoints, id);
 }
 
@@ -130,8 +130,8 @@ static void rejected(struct post *post, struct json_object *answer, const char *
 static void answered(struct post *post, const struct tsk_frame *frame, int64_t now)
 {
     struct tsk_err err;
-    bool yes = strcmp(frame->topic, "batch_accepted") == 0;
-    if (!yes && strcmp(frame->topic, "batch_rejected") != 0) {
+    bool yes = strcmp(frame->topic, TSK_TOPIC_ACCEPTED) == 0;
+    if (!yes && strcmp(frame->topic, TSK_TOPIC_REJECTED) != 0) {
         diag_warn("a peer sent what is no answer (topic \"%s\"): ignored", frame->topic);
         return;
     }

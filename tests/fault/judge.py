@@ -152,12 +152,12 @@ def figures(world, chaos):
     all_of = attempts(ledger)
     lost = [a for a in all_of if a.lost and not a.finals]
     doubles = [a for a in all_of if len(a.starts) > 1]
-    holes = f'{ledger.holes()} messages missing, all told; ' if ledger.limited else ''
+    holes = f'{ledger.holes()} messages missing; ' if ledger.limited else ''
     doubt = [a for a in doubles if a.batch.doubt]
     early = [a for a in all_of if a.lost and a.finals]
     return (f'{len(ledger.steps)} steps, {len(all_of)} attempts, '
             f'{sum(len(a.starts) for a in all_of)} starts, {ledger.results} messages; '
-            f'{sum(chaos.count.values())} faults; {holes}lost {len(lost)}, all told; '
+            f'{sum(chaos.count.values())} faults; {holes}told as lost {len(lost)}, '
             f'given up too early {len(early)}, started twice {len(doubles)} '
             f'({len(doubt)} by the end of a publisher), '
             f'results received again {ledger.copies}')
