@@ -169,14 +169,11 @@ static char *told_endpoint(const struct tsk_bus *bus)
 /* Opens both sockets and registers by subscription. Returns 0, or -1 with err. */
 static int open_sockets(struct work *work, struct tsk_err *err)
 {
-    char topic[TSK_ID_SIZE + 8] = "worker.";
     if (!(work->results = open_results(work, err)) ||
         !(work->steps = tsk_bus_open(work->conf, TSK_STEPS, TSK_RECEIVER, err)))
         return -1;
     work->result_endpoint = told_endpoint(work->results);
-    strcat(strcat(topic, work->id), " ");
-    tsk_bus_subscribe(work->steps, topic);
-    tsk_bus_subscribe(work->steps, "steps");
+    accept_all(work);
     work->state = WORK_READY;
     diag_info("worker %s is ready: batches from %s, results at %s", work->id,
               tsk_bus_endpoint(work->steps), tsk_bus_endpoint(work->results));

@@ -5,10 +5,7 @@
 
 #include "dispatch_private.h"
 #include "tasker/buf.h"
-#include "tasker/parse.h"
-
-#define STEPS_TOPIC "steps "
-#define WORKER_TOPIC "worker."
+#include "tasker/topic.h"
 
 void tsk_dispatch_worker_free(void *value)
 {
@@ -17,23 +14,12 @@ void tsk_dispatch_worker_free(void *value)
     free(worker);
 }
 
-/* Copies ID of "worker.ID " to id. */
-static bool worker_of_topic(const char *topic, char id[TSK_TOPIC_SIZE])
-{
-    size_t len = strlen(topic), start = strlen(WORKER_TOPIC);
-    if (len <= start || len >= TSK_TOPIC_SIZE || topic[len - 1] != ' ' ||
-        strncmp(topic, WORKER_TOPIC, start) != 0)
-        return false;
-    memcpy(id, topic + start, len - start - 1);
-    id[len - start - 1] = '\0';
-    return tsk_name_valid(id);
-}
-
 /* A shorter beginning of the word is no subscription of one who runs batches: somebody only looks
  * on (tasker-collect --tap subscribes to each first byte there is). */
 static bool is_steps_prefix(const char *topic)
 {
-    return !*topic || strcmp(topic, "steps") == 0 || strcmp(topic, STEPS_TOPIC) == 0;
+    return !*topic || strcmp(topic, TSK_TOPIC_STEPS) == 0 ||
+           strcmp(topic, TSK_TOPIC_STEPS " ") == 0;
 }
 
 struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const char *id)
@@ -80,9 +66,9 @@ static void give_back(struct tsk_dispatch *dispatch, struct worker *worker, int6
 
 int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
 {
-    char id[TSK_TOPIC_SIZE];
+    char id[TSK_ID_SIZE];
     bool plain = is_steps_prefix(topic);
-    if (!plain && !worker_of_topic(topic, id))
+    if (!plain && !tsk_topic_own(topic, TSK_TOPIC_WORKER, id))
         return -1;
     dispatch->quiet_at = now + dispatch->opts.quiet_ms;
     if (plain) {
@@ -116,14 +102,15 @@ void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now)
 
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
 {
-    char id[TSK_TOPIC_SIZE];
+    char id[TSK_ID_SIZE];
     if (is_steps_prefix(topic)) {
         dispatch->quiet_at = now + dispatch->opts.quiet_ms;
         if (dispatch->steps_subscriptions)
             dispatch->steps_subscriptions--;
         return -1;
     }
-    struct worker *worker = worker_of_topic(topic, id) ? tsk_dispatch_worker(dispatch, id) : NULL;
+    struct worker *worker =
+        tsk_topic_own(topic, TSK_TOPIC_WORKER, id) ? tsk_dispatch_worker(dispatch, id) : NULL;
     if (!worker)
         return -1;
     dispatch->quiet_at = now + dispatch->opts.quiet_ms;

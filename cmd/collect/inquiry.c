@@ -8,6 +8,7 @@
 
 #include "collect/collect.h"
 #include "tasker/clock.h"
+#include "tasker/topic.h"
 
 #define AGAIN_MS 500
 
@@ -45,7 +46,7 @@ void inquiry_send(struct collect *c)
         tsk_bus_unsubscribe(c->bus, prefix);
     }
     tsk_uuid(id);
-    snprintf(c->inquiry, sizeof c->inquiry, "status.%s", id);
+    snprintf(c->inquiry, sizeof c->inquiry, TSK_TOPIC_STATUS "%s", id);
     with_space(c->inquiry, prefix);
     tsk_bus_subscribe(c->bus, prefix);
     c->inquired_at = c->now;

@@ -13,6 +13,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/topic.h"
 
 enum { FRAMES_A_ROUND = 1000, SAVE_MS = 20 };
 
@@ -69,14 +70,14 @@ static void save(struct collect *c)
     tsk_stream_hold_none(c->stream);
     held_mark(c->held, c->stream);
     while (tsk_stream_confirm(c->stream, &order))
-        send_up(c, "collected", "offset", &order);
+        send_up(c, TSK_TOPIC_COLLECTED, "offset", &order);
 }
 
 static void ask_replays(struct collect *c)
 {
     struct tsk_stream_order order;
     while (tsk_stream_ask(c->stream, c->now, &order))
-        send_up(c, "replay", "after", &order);
+        send_up(c, TSK_TOPIC_REPLAY, "after", &order);
     while (tsk_stream_stalled(c->stream, c->now, &order))
         diag_warn("source %s is silent and owes %" PRId64 " message%s", order.source, order.offset,
                   order.offset == 1 ? "" : "s");

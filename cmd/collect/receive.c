@@ -9,6 +9,7 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "tasker/parse.h"
+#include "tasker/topic.h"
 
 /* A message while it is handled. */
 struct incoming {
@@ -84,8 +85,8 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
 /* On its own topic, or among the messages that are for this collector alone, or asked for. */
 static bool is_status(const char *topic, struct json_object *message)
 {
-    return !strcmp(topic, "worker_status") ||
-           ((!strncmp(topic, "collector.", 10) || !strncmp(topic, "status.", 7)) &&
+    return !strcmp(topic, tsk_type_name(TSK_TYPE_WORKER)) ||
+           ((tsk_topic_is(topic, TSK_TOPIC_COLLECTOR) || tsk_topic_is(topic, TSK_TOPIC_STATUS)) &&
             tsk_type_of(message) == TSK_TYPE_WORKER);
 }
 

@@ -7,6 +7,7 @@
 #include "common/signals.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
+#include "tasker/topic.h"
 
 enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
 
@@ -15,12 +16,13 @@ enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
  * workers know a collector by. */
 static void subscribe(struct collect *c)
 {
-    static const char *const topics[] = {"partial_result", "batch_completion", "batch_error",
-                                         "worker_status", "results"};
-    char own[TSK_ID_SIZE + sizeof "collector. "];
-    for (size_t i = 0; i < sizeof topics / sizeof *topics; i++)
-        tsk_bus_subscribe(c->bus, topics[i]);
-    snprintf(own, sizeof own, "collector.%s ", c->id);
+    static const enum tsk_type types[] = {TSK_TYPE_PARTIAL, TSK_TYPE_COMPLETION, TSK_TYPE_ERROR,
+                                          TSK_TYPE_WORKER};
+    char own[TSK_TOPIC_SIZE];
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        tsk_bus_subscribe(c->bus, tsk_type_name(types[i]));
+    tsk_bus_subscribe(c->bus, TSK_TOPIC_RESULTS);
+    snprintf(own, sizeof own, TSK_TOPIC_COLLECTOR "%s ", c->id);
     tsk_bus_subscribe(c->bus, own);
 }
 

@@ -12,6 +12,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/topic.h"
 
 enum {
     QUIET_MS = 200,      /* after the last subscription: plain subscribers are no workers */
@@ -92,11 +93,11 @@ static void read_input(struct post *post)
 static void send_batch(struct post *post, const struct tsk_dispatch_act *act, int64_t now)
 {
     struct parcel *parcel = act->tag;
-    char topic[TSK_TOPIC_SIZE] = "steps";
+    char topic[TSK_TOPIC_SIZE] = TSK_TOPIC_STEPS;
     struct tsk_err err;
     bool plain = !act->worker_id;
     if (!plain)
-        snprintf(topic, sizeof topic, "worker.%s", act->worker_id);
+        snprintf(topic, sizeof topic, TSK_TOPIC_WORKER "%s", act->worker_id);
     diag_debug("batch %s: sent on %s", parcel->batch_id, topic);
     int rc = tsk_bus_send(post->bus, topic, parcel->text.data, parcel->text.len, &err);
     if (rc < 0)

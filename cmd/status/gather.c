@@ -13,6 +13,7 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 #include "tasker/probe.h"
+#include "tasker/topic.h"
 
 enum { QUIET_MS = 150, PLACES_MOST = 256, SEEN_MOST = 10000 };
 
@@ -23,7 +24,7 @@ void gather_init(struct gather *gather, const struct tsk_conf *conf)
     gather->conf = conf;
     gather->parser = tsk_json_new();
     tsk_uuid(uuid);
-    snprintf(gather->topic, sizeof gather->topic, "status.%s", uuid);
+    snprintf(gather->topic, sizeof gather->topic, TSK_TOPIC_STATUS "%s", uuid);
 }
 
 void gather_fini(struct gather *gather)
@@ -72,7 +73,7 @@ static int place_open(struct gather *gather, struct place *place, struct tsk_err
         return -1;
     snprintf(topic, sizeof topic, "%s ", gather->topic);
     tsk_bus_subscribe(place->bus, topic);
-    tsk_bus_subscribe(place->bus, "worker_status");
+    tsk_bus_subscribe(place->bus, tsk_type_name(TSK_TYPE_WORKER));
     return 0;
 }
 
@@ -170,9 +171,9 @@ static void take_frame(struct gather *gather, size_t place, const struct tsk_fra
     const char *endpoint = gather->places[place].endpoint;
     struct json_object *status = tsk_json_object(gather->parser, frame->body, frame->len, &err);
     const char *type = tsk_json_str(status, "message_type");
-    bool worker = type && !strcmp(type, "worker_status"),
+    bool worker = type && !strcmp(type, tsk_type_name(TSK_TYPE_WORKER)),
          asked = !strcmp(frame->topic, gather->topic);
-    bool publisher = asked && type && !strcmp(type, "publisher_status");
+    bool publisher = asked && type && !strcmp(type, TSK_MESSAGE_PUBLISHER_STATUS);
     if (!status)
         diag_warn("%s: a status that cannot be read: %s", endpoint, err.text);
     if (worker || publisher) {

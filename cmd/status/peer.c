@@ -13,6 +13,7 @@
 #include "common/life.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
+#include "tasker/topic.h"
 
 #define QUIET_MS 150 /* after the last subscription heard */
 
@@ -55,9 +56,9 @@ static bool take_status(struct peer *peer, const struct tsk_frame *frame)
     struct json_object *status = tsk_json_object(parser, frame->body, frame->len, &err);
     const char *type = status ? tsk_json_str(status, "message_type") : NULL;
     tsk_json_free(parser);
-    if (type && strcmp(type, "publisher_status") == 0)
+    if (type && strcmp(type, TSK_MESSAGE_PUBLISHER_STATUS) == 0)
         peer->kind = PEER_PUBLISHER;
-    else if (type && strcmp(type, "worker_status") == 0)
+    else if (type && strcmp(type, tsk_type_name(TSK_TYPE_WORKER)) == 0)
         peer->kind = PEER_WORKER;
     else if (status)
         snprintf(peer->note, sizeof peer->note, "its answer is no status");
@@ -80,7 +81,7 @@ void peer_ask(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel c
         return;
     char uuid[TSK_UUID_SIZE], topic[64];
     tsk_uuid(uuid);
-    snprintf(topic, sizeof topic, "status.%s ", uuid);
+    snprintf(topic, sizeof topic, TSK_TOPIC_STATUS "%s ", uuid);
     tsk_bus_subscribe(bus, topic);
     topic[strlen(topic) - 1] = '\0'; /* as it comes back: without the space */
     int64_t deadline = tsk_now_ms() + timeout;

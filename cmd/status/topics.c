@@ -7,9 +7,7 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-
-#define WORKER "worker."
-#define COLLECTOR "collector."
+#include "tasker/topic.h"
 
 struct count {
     long n;
@@ -95,9 +93,9 @@ static void add_plain(const struct topics *topics, long workers, struct tsk_buf 
     bool first = true;
     for (; entry; entry = tsk_map_next(entry)) {
         const char *topic = tsk_map_key(entry);
-        long n = count_of(entry) - (strcmp(topic, "steps") == 0 ? workers : 0);
-        if (n <= 0 || is_tap(topic) || !strncmp(topic, WORKER, strlen(WORKER)) ||
-            !strncmp(topic, COLLECTOR, strlen(COLLECTOR)))
+        long n = count_of(entry) - (strcmp(topic, TSK_TOPIC_STEPS) == 0 ? workers : 0);
+        if (n <= 0 || is_tap(topic) || tsk_topic_is(topic, TSK_TOPIC_WORKER) ||
+            tsk_topic_is(topic, TSK_TOPIC_COLLECTOR))
             continue;
         tsk_buf_str(text, !first ? ", " : text->len ? "; " : "");
         tsk_buf_printf(text, "%s\"%s\"", first ? "topics: " : "", topic);
@@ -111,8 +109,8 @@ char *topics_text(const struct topics *topics)
 {
     struct tsk_buf text = TSK_BUF_INIT;
     tsk_buf_str(&text, "");
-    long workers = add_names(topics, WORKER, "workers", &text);
-    add_names(topics, COLLECTOR, "collectors", &text);
+    long workers = add_names(topics, TSK_TOPIC_WORKER, "workers", &text);
+    add_names(topics, TSK_TOPIC_COLLECTOR, "collectors", &text);
     add_plain(topics, workers, &text);
     add_taps(topics, &text);
     return text.data;

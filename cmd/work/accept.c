@@ -46,14 +46,14 @@ static struct json_object *answer_object(const struct work *work, const char *ty
 
 static void answer_accepted(struct work *work, const char *batch_id, size_t steps)
 {
-    struct json_object *message = answer_object(work, "batch_accepted", batch_id);
+    struct json_object *message = answer_object(work, TSK_TOPIC_ACCEPTED, batch_id);
     int64_t queued = (int64_t)work->queue.count;
     int64_t free_slots = work->max_workers - (int64_t)work->live.count - queued;
     tsk_json_put_int(message, "steps", (int64_t)steps);
     tsk_json_put_int(message, "queued", queued);
     tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
     tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
-    answer(work, "batch_accepted", message);
+    answer(work, TSK_TOPIC_ACCEPTED, message);
 }
 
 /* Refuses a batch. To a plain publisher, which hears nothing upstream, it is said as a result. */
@@ -64,10 +64,10 @@ static void reject(struct work *work, const char *topic, const char *batch_id, c
     diag_warn("batch %s refused: %s", *batch_id ? batch_id : "without a usable batch_id", text);
     if (!*batch_id)
         return;
-    struct json_object *message = answer_object(work, "batch_rejected", batch_id);
+    struct json_object *message = answer_object(work, TSK_TOPIC_REJECTED, batch_id);
     tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
-    answer(work, "batch_rejected", message);
-    if (!strcmp(topic, "steps"))
+    answer(work, TSK_TOPIC_REJECTED, message);
+    if (!strcmp(topic, TSK_TOPIC_STEPS))
         feed_send(work, TSK_TYPE_ERROR,
                   tsk_batch_error(batch_id, tsk_error_object(text, type, category, false)));
 }
@@ -184,7 +184,7 @@ static void accept(struct work *work, const char *topic, const char *id, struct 
     struct tsk_err err;
     char batch_id[TSK_ID_SIZE];
     snprintf(batch_id, sizeof batch_id, "%s", id);
-    batch->plain = strncmp(topic, "worker.", 7) != 0;
+    batch->plain = !tsk_topic_is(topic, TSK_TOPIC_WORKER);
     batch->heard_at = tsk_now_ms();
     if (tsk_batch_read(&batch->data, json, true, &err) < 0) {
         reject(work, topic, batch_id, err.text, "InvalidBatch", "validation");
@@ -236,7 +236,7 @@ static void refuse_long(struct work *work, const struct tsk_frame *frame)
  * given it to another. One that is still for us is sent again soon. */
 static bool is_stale(const struct work *work, const struct tsk_frame *frame)
 {
-    return !strncmp(frame->topic, "worker.", 7) && tsk_now_ms() < work->stale_until;
+    return tsk_topic_is(frame->topic, TSK_TOPIC_WORKER) && tsk_now_ms() < work->stale_until;
 }
 
 static void on_message(struct work *work, const struct tsk_frame *frame)
@@ -272,8 +272,9 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
 static bool is_for_us(const struct work *work, const struct tsk_frame *frame)
 {
     const char *topic = frame->topic;
-    return !*topic || !strcmp(topic, "steps") ||
-           (!strncmp(topic, "worker.", 7) && !strcmp(topic + 7, work->id));
+    return !*topic || !strcmp(topic, TSK_TOPIC_STEPS) ||
+           (tsk_topic_is(topic, TSK_TOPIC_WORKER) &&
+            !strcmp(topic + strlen(TSK_TOPIC_WORKER), work->id));
 }
 
 bool accept_drain(struct work *work)
@@ -291,4 +292,23 @@ bool accept_drain(struct work *work)
             on_message(work, &frame);
     }
     return any;
+}
+
+/* "steps" is without the space that ends it in PROTOCOL, for the peers that send two frames. */
+static void subscribe(struct work *work, void (*change)(struct tsk_bus *, const char *))
+{
+    char topic[TSK_TOPIC_SIZE];
+    snprintf(topic, sizeof topic, TSK_TOPIC_WORKER "%s ", work->id);
+    change(work->steps, topic);
+    change(work->steps, TSK_TOPIC_STEPS);
+}
+
+void accept_all(struct work *work)
+{
+    subscribe(work, tsk_bus_subscribe);
+}
+
+void accept_none(struct work *work)
+{
+    subscribe(work, tsk_bus_unsubscribe);
 }

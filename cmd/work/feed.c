@@ -145,7 +145,7 @@ void feed_status(struct work *work, const char *topic)
     size_t len;
     flush_all(work); /* the offset that is told must have gone out before */
     gethostname(host, sizeof host - 1);
-    tsk_json_put_str(message, "message_type", "worker_status");
+    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_WORKER));
     tsk_json_put_str(message, "worker_id", work->id);
     tsk_json_put_str(message, "source", work->source);
     tsk_json_put_int(message, "offset", tsk_outbox_next(outbox) - 1);
@@ -160,22 +160,16 @@ void feed_status(struct work *work, const char *topic)
     put_counts(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);
-    put(work, topic ? topic : "worker_status", text, len);
+    put(work, topic ? topic : tsk_type_name(TSK_TYPE_WORKER), text, len);
     json_object_put(message);
 }
 
-/* Tells whether a subscription is to a topic "KIND.NAME "; copies NAME, and the topic without its
- * space. */
-static bool own_topic(const char *prefix, const char *kind, char name[TSK_ID_SIZE],
-                      char topic[TSK_TOPIC_SIZE])
+/* Sends a status to the topic that a peer has of its own: the subscription without its space. */
+static void status_to(struct work *work, const char *subscription)
 {
-    size_t skip = strlen(kind), len = strlen(prefix);
-    if (strncmp(prefix, kind, skip) || len <= skip + 1 || prefix[len - 1] != ' ' ||
-        len - skip > TSK_ID_SIZE)
-        return false;
-    snprintf(topic, TSK_TOPIC_SIZE, "%.*s", (int)(len - 1), prefix);
-    snprintf(name, TSK_ID_SIZE, "%s", topic + skip);
-    return tsk_name_valid(name);
+    char topic[TSK_TOPIC_SIZE];
+    snprintf(topic, sizeof topic, "%.*s", (int)strlen(subscription) - 1, subscription);
+    feed_status(work, topic);
 }
 
 static struct replay *find_replay(struct feed *feed, const char *collector)
@@ -204,9 +198,9 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
 {
     struct feed *feed = work->feed;
     bool join = frame->kind == TSK_FRAME_JOIN;
-    char name[TSK_ID_SIZE], topic[TSK_TOPIC_SIZE];
+    char name[TSK_ID_SIZE];
     life_topic(work->results, frame);
-    if (own_topic(frame->topic, "collector.", name, topic)) {
+    if (tsk_topic_own(frame->topic, TSK_TOPIC_COLLECTOR, name)) {
         if (!join) {
             tsk_outbox_leave(feed->outbox, name);
             if (tsk_outbox_confirmed(feed->outbox, name) < 0)
@@ -218,9 +212,9 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
             return; /* whoever that is, they can still listen */
         diag_info("collector %s is there", name);
         tsk_outbox_join(feed->outbox, name);
-        feed_status(work, topic);
-    } else if (join && own_topic(frame->topic, "status.", name, topic)) {
-        feed_status(work, topic);
+        status_to(work, frame->topic);
+    } else if (join && tsk_topic_own(frame->topic, TSK_TOPIC_STATUS, name)) {
+        status_to(work, frame->topic);
     } else if (takes_results(frame->topic)) {
         if (join)
             feed->subscribers++;
@@ -264,9 +258,9 @@ static void on_upstream(struct work *work, const struct tsk_frame *frame)
     if (!message) {
         diag_warn("results: message of topic \"%s\" from a peer: %s", frame->topic, err.text);
     } else if (source && !strcmp(source, work->source)) { /* all workers hear it */
-        if (!strcmp(frame->topic, "replay"))
+        if (!strcmp(frame->topic, TSK_TOPIC_REPLAY))
             on_replay(work, message, collector && tsk_name_valid(collector) ? collector : "");
-        else if (!strcmp(frame->topic, "collected") && collector &&
+        else if (!strcmp(frame->topic, TSK_TOPIC_COLLECTED) && collector &&
                  tsk_json_int(message, "offset", &offset) == 1)
             tsk_outbox_confirm(work->feed->outbox, collector, offset);
     }
@@ -300,7 +294,7 @@ static bool replay_part(struct work *work, struct replay *replay)
     char topic[TSK_TOPIC_SIZE];
     int64_t confirmed = tsk_outbox_confirmed(feed->outbox, replay->collector);
     int64_t base = confirmed > replay->asked ? confirmed : replay->asked;
-    snprintf(topic, sizeof topic, "collector.%s", replay->collector);
+    snprintf(topic, sizeof topic, TSK_TOPIC_COLLECTOR "%s", replay->collector);
     if (replay->next < tsk_outbox_oldest(feed->outbox)) {
         replay->next = tsk_outbox_oldest(feed->outbox);
         if (base < replay->next)

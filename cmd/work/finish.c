@@ -17,7 +17,7 @@ static struct json_object *partial(struct work *work, struct run *run, const cha
 {
     const struct tsk_step *step = run->step;
     struct json_object *message = json_object_new_object();
-    tsk_json_put_str(message, "message_type", "partial_result");
+    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_PARTIAL));
     tsk_json_put_str(message, "batch_id", run->batch->data.batch_id);
     tsk_json_put_int(message, "step_id", step->step_id);
     tsk_json_put_int(message, "task_id", step->task_id);
@@ -82,7 +82,7 @@ static void complete_batch(struct work *work, struct batch *batch)
     struct json_object *summaries = json_object_new_array();
     for (size_t i = 0; i < batch->data.count; i++)
         json_object_array_add(summaries, summary(work, &batch->runs[i]));
-    tsk_json_put_str(message, "message_type", "batch_completion");
+    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_COMPLETION));
     tsk_json_put_str(message, "batch_id", batch->data.batch_id);
     tsk_json_put_str(message, "protocol_version", TSK_PROTOCOL_VERSION);
     tsk_json_put_str(message, "worker_id", work->id);

@@ -23,11 +23,8 @@ static void stop_queued(struct work *work)
 
 static void begin_draining(struct work *work, int64_t now)
 {
-    char topic[TSK_ID_SIZE + 8] = "worker.";
-    strcat(strcat(topic, work->id), " ");
     work->state = WORK_DRAINING;
-    tsk_bus_unsubscribe(work->steps, topic);
-    tsk_bus_unsubscribe(work->steps, "steps");
+    accept_none(work);
     diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
               work->queue.count);
     stop_queued(work);

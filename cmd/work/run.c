@@ -94,7 +94,7 @@ static void enter(struct work *work, struct run *run, pid_t pid, int64_t started
     process->slot = keeper_add(work->keeper, pid);
     process->started_us = started_us;
     process->started_wall = tsk_wall_ms();
-    process->deadline = started_us / 1000 + run_time_limit(work, run);
+    process->deadline = (started_us + 999) / 1000 + run_time_limit(work, run); /* never early */
     work->next_check = tsk_earlier(work->next_check, process->deadline);
     process->by_pid = *bucket(work, pid);
     *bucket(work, pid) = run;

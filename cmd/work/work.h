@@ -136,6 +136,9 @@ enum tsk_exit work_loop(struct work *work);
 /* accept.c: reads what the steps channel has, a part at a time; returns whether there was anything.
  */
 bool accept_drain(struct work *work);
+/* Registers by subscription, so that batches come; and ends that. */
+void accept_all(struct work *work);
+void accept_none(struct work *work);
 /* Accepts batches that had to wait, as far as there is room. */
 void accept_deferred(struct work *work);
 /* This process was held up for long: what is not accepted may be somebody else's by now. */
