@@ -5,7 +5,7 @@ load helper
 
 setup_file() { export BATS_TEST_TIMEOUT=180; }
 
-fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 "$@"; }
+fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 --seconds 6 "$@"; }
 
 @test "fault: nothing is lost, a known seed" {
     fault --seed 3
