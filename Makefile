@@ -18,7 +18,7 @@ PKGS := libzmq json-c yaml-0.1
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Wstrict-prototypes \
-  -Wmissing-prototypes -Wformat=2 $(if $(filter 1,$(WERROR)),-Werror) \
+  -Wmissing-prototypes -Wformat=2 -pthread $(if $(filter 1,$(WERROR)),-Werror) \
   $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 , := ,
 override CPPFLAGS += -Iinclude -Icmd -DTASKER_VERSION='"$(VERSION)"' \

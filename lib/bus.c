@@ -11,7 +11,10 @@
 #include "tasker/clock.h"
 #include "tasker/os.h"
 
-enum { ENDPOINT_SIZE = 1024 };
+enum {
+    ENDPOINT_SIZE = 1024,
+    TERM_GRACE_MS = 2000 /* beyond linger; it takes less than one, unless libzmq is stuck */
+};
 
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
 {
@@ -183,9 +186,8 @@ static bool close_socket(struct tsk_bus *bus)
         remove_path(bus);
         zmq_close(bus->socket);
     }
-    while (bus->ctx && zmq_ctx_term(bus->ctx) != 0 && zmq_errno() == EINTR)
-        ;
-    return linger <= 0 || tsk_now_ms() - start < linger;
+    bool ended = !bus->ctx || tsk_bus_term(bus->ctx, linger + TERM_GRACE_MS);
+    return ended && (linger <= 0 || tsk_now_ms() - start < linger);
 }
 
 bool tsk_bus_close(struct tsk_bus *bus)

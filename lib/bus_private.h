@@ -33,6 +33,12 @@ struct tsk_bus {
 /* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
 
+/* ---- bus_term.c */
+
+/* Ends a context whose sockets are closed, waiting for at most that long (ms, and up to a second
+ * more). Returns false if it would not end: it is then left behind. */
+bool tsk_bus_term(void *ctx, int64_t most);
+
 /* ---- bus_monitor.c */
 
 struct tsk_bus_monitor;
