@@ -3,6 +3,7 @@
  * a result, or the last word of tasker-publish on a batch, counts as if it had come by the bus. */
 #include "collect/collect.h"
 
+#include <poll.h>
 #include <string.h>
 
 #include "common/diag.h"
@@ -114,6 +115,14 @@ void input_ready(struct collect *c)
     tsk_lines_fill(c->lines);
 }
 
+/* Whether the input can be read without waiting. Results must not overtake receipts that lie there:
+ * so much would have to be held that some would be dropped. */
+static bool is_readable(struct collect *c)
+{
+    struct pollfd pfd = {.fd = tsk_lines_fd(c->lines), .events = POLLIN};
+    return pfd.fd < 0 || poll(&pfd, 1, 0) > 0;
+}
+
 bool input_pump(struct collect *c)
 {
     struct tsk_line line;
@@ -129,11 +138,11 @@ bool input_pump(struct collect *c)
             take_end(c);
             return false;
         case TSK_LINE_MORE:
-            if (tsk_lines_fd(c->lines) >= 0) {
+            if (!is_readable(c)) {
                 watch(c, tsk_lines_fd(c->lines));
                 return false;
             }
-            tsk_lines_fill(c->lines);
+            input_ready(c);
             break;
         }
     }
