@@ -211,7 +211,11 @@ int tsk_parse_choice(const char *text, const char *choices, int64_t *place, stru
 
 bool tsk_name_valid(const char *name)
 {
-    size_t len = strspn(name, LETTERS DIGITS "._:-");
+    /* a bit for each byte of TSK_NAME_RULE; this is asked for every message */
+    static const uint64_t allowed[4] = {0x07FF600000000000, 0x07FFFFFE87FFFFFE, 0, 0};
+    size_t len = 0;
+    for (unsigned char c; (c = (unsigned char)name[len]) && allowed[c >> 6] >> (c & 63) & 1;)
+        len++;
     return len >= 1 && len <= 128 && !name[len];
 }
 

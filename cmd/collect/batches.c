@@ -16,6 +16,7 @@ enum { SETTLE_MS = 250, ENDED_MOST = 20000, EARLY_MOST = 20000, NAMED_MOST = 20 
 
 struct batches {
     struct tsk_map *open;  /* struct batch by id */
+    struct batch *last;    /* the one of these looked up last, mostly wanted again; or NULL */
     struct tsk_map *ended; /* a mark by id, oldest first */
     struct early *early;   /* what came of batches without a receipt; NULL: none will come */
     int64_t timeout, silence;
@@ -196,9 +197,16 @@ void batches_close(struct batches *batches)
     batches->early = NULL;
 }
 
-bool batches_know(const struct batches *batches, const char *batch_id)
+static struct batch *find_open(struct batches *batches, const char *batch_id)
 {
-    return tsk_map_get(batches->open, batch_id) || tsk_map_get(batches->ended, batch_id);
+    if (!batches->last || strcmp(batches->last->id, batch_id) != 0)
+        batches->last = tsk_map_get(batches->open, batch_id);
+    return batches->last;
+}
+
+bool batches_know(struct batches *batches, const char *batch_id)
+{
+    return find_open(batches, batch_id) || tsk_map_get(batches->ended, batch_id);
 }
 
 static void batch_end(struct batches *batches, struct batch *batch)
@@ -208,6 +216,8 @@ static void batch_end(struct batches *batches, struct batch *batch)
         tsk_map_remove(batches->ended, tsk_map_key(tsk_map_first(batches->ended)));
     tsk_map_put(batches->ended, batch->id, &mark);
     tsk_map_take(batches->open, batch->id);
+    if (batches->last == batch)
+        batches->last = NULL;
     if (batch->source[0])
         lost_end(batches->lost, batch->source);
     batch_free(batch);
@@ -226,7 +236,7 @@ static void step_ended(struct batch *batch, int64_t id)
 
 void batches_note(struct batches *batches, const struct result *result, int64_t now)
 {
-    struct batch *batch = tsk_map_get(batches->open, result->batch_id);
+    struct batch *batch = find_open(batches, result->batch_id);
     if (!batch) {
         if (batches->early && *result->batch_id && !tsk_map_get(batches->ended, result->batch_id))
             early_note(batches->early, result);

@@ -53,12 +53,12 @@ void batches_free(struct batches *batches);
 const char *batches_receipt(struct batches *batches, struct json_object *receipt, int64_t now);
 
 /* Whether there was a receipt for this batch (of those ended, the last 20 000 are remembered). */
-bool batches_know(const struct batches *batches, const char *batch_id);
+bool batches_know(struct batches *batches, const char *batch_id);
 
 /* No more receipts will come. */
 void batches_close(struct batches *batches);
 
-/* Takes note of a result; it may end its batch. One that comes before its receipt counts as well. */
+/* Takes note of a result; it may end its batch. One that comes before its receipt counts too. */
 void batches_note(struct batches *batches, const struct result *result, int64_t now);
 
 size_t batches_open(const struct batches *batches);
