@@ -30,7 +30,7 @@ END
 }
 
 # Receipts so long that one read of the input has hardly one of them.
-receipts() {
+make_receipts() {
     awk 'BEGIN {
         while (length(pad) < 60000) pad = pad "0123456789"
         for (b = 0; b < 150; b++)
@@ -40,7 +40,7 @@ receipts() {
 }
 
 @test "collect: a flood of results does not overtake receipts that can be read" {
-    receipts >receipts
+    make_receipts >receipts
     flood
     # the receipts are looked at when stdin has ended, and by then all results are under way
     mkfifo in && exec {IN}<>in
