@@ -4,6 +4,11 @@
 # shellcheck shell=bash disable=SC2154 # run and helper.bash set the others
 # shellcheck disable=SC2317,SC2034 # scenarios are called by their names
 
+kill_one() { # PID
+    kill -s KILL "$1"
+    await "$1" 255
+}
+
 # ---- two workers, one collector, confirmation on; beside PUB and SUB
 
 # $rate becomes the results a second of two senders with COUNT each, to the last confirmation.
@@ -73,7 +78,7 @@ scenario_accept() {
         text=$("$OWN/spawn_loop" "$TRIPS" 1 "$TRUE") || die "spawn_loop failed"
         note_trips accept_spawn
     done
-    stop "$worker"
+    kill_one "$worker"
     rm -f "$WORK/fifo.batches"
     row "publish to in_progress, us, p50; bare echo" "$(noted trip.accept.p50)" \
         "$(noted trip.accept_echo.p50)" "<= 2"
@@ -106,7 +111,7 @@ scenario_failover() {
         note failover.ms "$(value ms "$text")"
         note failover.left "$(value left "$text")"
     done
-    stop "$worker"
+    kill_one "$worker"
     rm -f "$WORK/fifo.batches" "$WORK/fifo.receipts"
     row "SIGKILL to acceptance elsewhere, ms" "$(noted failover.ms)" - "<= 100"
     row "  batches that the killed one had" "$(noted failover.left)" - -
@@ -138,8 +143,7 @@ scenario_restart() {
             >"$WORK/sent"
         sender=$started
         await_true test -e "$WORK/ready.met"
-        kill -s KILL "$collector"
-        await "$collector" 255
+        kill_one "$collector"
         await_true test -e "$WORK/ready"
         note restart.mb "$(peak_mb "$sender")"
         begin=$(now_us)
@@ -168,15 +172,14 @@ worker_says() { # REGEX
 away_once() { # STATE
     local collector before
     start_worker --max-workers 2
-    make_steps 10 Text >"$WORK/warm_up"
+    make_steps $((AWAY_MB * 40)) True >"$WORK/warm_up" # so many steps, but small results
     pipeline "$WORK/warm_up"
     before=$(peak_mb "$worker")
     start "$BIN/tasker-collect" --follow </dev/null >/dev/null
     collector=$started
     await_true worker_says '"collectors":1'
     if [ "$1" = gone ]; then
-        kill -s KILL "$collector"
-        await "$collector" 255
+        kill_one "$collector"
         await_true worker_says '"collectors":0'
     else
         kill -s STOP "$collector"
@@ -185,11 +188,9 @@ away_once() { # STATE
     "$BIN/tasker-publish" --batch-size 100 "$WORK/steps" >"$WORK/receipts" || die "publish failed"
     await_true worker_says '"running":0,"queued":0'
     note "away.$1" "$(calc "$(peak_mb "$worker") - $before")"
-    kill -s KILL "$worker"
-    await "$worker" 255
+    kill_one "$worker"
     [ "$1" = gone ] && return
-    kill -s KILL "$collector"
-    await "$collector" 255
+    kill_one "$collector"
 }
 
 scenario_away() {
