@@ -90,6 +90,7 @@ int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *e
     if (has_place(bus, place))
         return 0;
     tsk_bus_options_for(bus->socket, place);
+    bus->touched = true;
     if (zmq_connect(bus->socket, place) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
     add_place(bus, endpoint, place);
@@ -139,6 +140,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->channel = channel;
     bus->side = side;
     bus->binds = bind;
+    bus->touched = true;
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) != 0) {
@@ -215,6 +217,11 @@ const char *tsk_bus_endpoint(const struct tsk_bus *bus)
     return bus->endpoint;
 }
 
+bool tsk_bus_quiet(const struct tsk_bus *bus)
+{
+    return !bus->touched;
+}
+
 int tsk_bus_fd(const struct tsk_bus *bus)
 {
     return bus->fd;
@@ -227,6 +234,7 @@ static int send_frame(struct tsk_bus *bus, const char *head, size_t head_len, co
     zmq_msg_t msg;
     if (zmq_msg_init_size(&msg, head_len + len) != 0)
         return -1;
+    bus->touched = true;
     char *data = zmq_msg_data(&msg);
     memcpy(data, head, head_len);
     if (len)

@@ -165,6 +165,7 @@ static void connect_due(struct tsk_bus *bus, int64_t now)
         struct place *place = tsk_map_value(entry);
         if (place->again && place->again <= now) {
             place->again = 0;
+            bus->touched = true;
             tsk_bus_options_for(bus->socket, tsk_map_key(entry));
             zmq_connect(bus->socket, tsk_map_key(entry)); /* it was right the first time */
         }

@@ -17,7 +17,8 @@ struct tsk_bus {
     enum tsk_channel channel;
     enum tsk_side side;
     bool binds;
-    bool sent; /* anything but subscriptions */
+    bool sent;    /* anything but subscriptions */
+    bool touched; /* any call into libzmq may have used up what the descriptor would tell */
     int fd;
     char *endpoint;            /* as tsk_bus_endpoint tells it */
     size_t longest;            /* message that is given whole */

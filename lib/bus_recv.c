@@ -110,6 +110,7 @@ int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *e
     if (bus->text.cap > KEEP_BYTES)
         tsk_buf_fini(&bus->text);
     tsk_buf_reset(&bus->text);
+    bus->touched = true;
     int rc;
     while ((rc = recv_part(bus, err)) == 1) {
         if (!is_subscription(bus))
@@ -117,5 +118,6 @@ int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *e
         if (read_subscription(bus, frame))
             return 1;
     }
+    bus->touched = rc != 0;
     return rc;
 }

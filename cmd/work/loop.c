@@ -60,14 +60,27 @@ static void on_keeper(struct work *work, struct watch *watch)
 
 static void on_bus(struct work *work, struct watch *watch)
 {
-    (void)work; /* each turn drains both anyway */
-    (void)watch;
+    (void)work; /* the next turn drains it */
+    watch->fired = true;
+}
+
+/* Drains a socket if anything may be there. Returns whether there was. */
+static bool drain(struct work *work, struct tsk_bus *bus, struct watch *watch,
+                  bool (*read_all)(struct work *work))
+{
+    int64_t due = life_deadline(bus);
+    if (watch->fired || (due >= 0 && tsk_now_ms() >= due))
+        life_tell(bus);
+    if (!watch->fired && tsk_bus_quiet(bus))
+        return false;
+    watch->fired = false;
+    return read_all(work);
 }
 
 static void add_watch(struct work *work, struct watch *watch, int fd,
                       void (*ready)(struct work *, struct watch *))
 {
-    *watch = (struct watch){fd, ready, NULL};
+    *watch = (struct watch){.fd = fd, .ready = ready, .fired = true};
     tsk_poller_set(work->poller, fd, TSK_READ, watch);
 }
 
@@ -122,10 +135,8 @@ static bool turn(struct work *work)
     busy |= run_start_some(work);
     busy |= feed_flush(work);
     busy |= feed_replay(work);
-    life_tell(work->steps);
-    life_tell(work->results);
-    busy |= accept_drain(work);
-    busy |= feed_drain(work);
+    busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
+    busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;
 }
 

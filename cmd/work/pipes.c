@@ -11,16 +11,18 @@
 #include "work/work.h"
 
 #define READ_SIZE 65536
-#define READS_AT_ONCE 16 /* then the others get their turn */
-#define ERR_KEPT 4096    /* bytes of stderr's end */
-#define NOTE_LINE 65536  /* bytes of a line on descriptor 3 */
-#define PROGRESS_MS 100  /* between two progress messages of a step */
+#define READS_AT_ONCE 16  /* then the others get their turn */
+#define ERR_KEPT 4096     /* bytes of stderr's end */
+#define NOTE_LINE 65536   /* bytes of a line on descriptor 3 */
+#define WATCH_AFTER_MS 10 /* from its start until the pipes of a step are polled */
+#define PROGRESS_MS 100   /* between two progress messages of a step */
 
 void pipes_close(struct work *work, struct watch *watch)
 {
     if (watch->fd < 0)
         return;
-    tsk_poller_set(work->poller, watch->fd, 0, watch);
+    if (watch->polled)
+        tsk_poller_set(work->poller, watch->fd, 0, watch);
     close(watch->fd);
     watch->fd = -1;
 }
@@ -169,10 +171,24 @@ static void on_ready(struct work *work, struct watch *watch)
 
 void pipes_open(struct work *work, struct run *run, const int fds[3])
 {
-    struct watch *watches[] = {&run->process->out, &run->process->err, &run->process->note};
+    struct process *process = run->process;
+    struct watch *watches[] = {&process->out, &process->err, &process->note};
+    for (int i = 0; i < 3; i++)
+        *watches[i] = (struct watch){.fd = fds[i], .ready = on_ready, .run = run};
+    process->watch_at = process->started_us / 1000 + WATCH_AFTER_MS;
+    work->next_check = tsk_earlier(work->next_check, process->watch_at);
+}
+
+void pipes_watch(struct work *work, struct run *run)
+{
+    struct process *process = run->process;
+    struct watch *watches[] = {&process->out, &process->err, &process->note};
+    process->watch_at = -1;
     for (int i = 0; i < 3; i++) {
-        *watches[i] = (struct watch){fds[i], on_ready, run};
-        tsk_poller_set(work->poller, fds[i], TSK_READ, watches[i]);
+        if (watches[i]->fd < 0 || watches[i]->polled)
+            continue;
+        tsk_poller_set(work->poller, watches[i]->fd, TSK_READ, watches[i]);
+        watches[i]->polled = true;
     }
 }
 

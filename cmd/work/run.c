@@ -1,6 +1,7 @@
 /* Steps as processes: start, time limits, the end of the leader and of what it left behind. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -37,11 +38,29 @@ static struct run **bucket(struct work *work, pid_t pid)
     return &work->by_pid[(unsigned)pid % PID_BUCKETS];
 }
 
+/* What the handler reads: a pipe that holds it all, where it fits one for sure, else a file. Nobody
+ * has to write while it reads, nor does anybody mind if it does not. */
+static int open_input(const char *input, size_t len)
+{
+    int ends[2];
+    if (len > PIPE_BUF)
+        return tsk_os_memory_file(input, len);
+    if (pipe(ends) < 0)
+        return -1;
+    ssize_t n = write(ends[1], input, len);
+    close(ends[1]);
+    if (n == (ssize_t)len)
+        return ends[0];
+    close(ends[0]);
+    errno = EIO;
+    return -1;
+}
+
 /* Makes the handler's four descriptors and the worker's three. Returns 0, or -1 with errno. */
 static int open_pipes(const char *input, size_t len, int theirs[4], int ours[3])
 {
     int ends[2], made = 0;
-    theirs[0] = tsk_os_memory_file(input, len);
+    theirs[0] = open_input(input, len);
     while (theirs[0] >= 0 && made < 3 && pipe(ends) == 0) {
         fcntl(ends[0], F_SETFL, O_NONBLOCK);
         fcntl(ends[0], F_SETFD, FD_CLOEXEC);
@@ -229,6 +248,7 @@ static void leader_ended(struct work *work, struct run *run, int status, const s
         finish_ended(work, run);
         return;
     }
+    pipes_watch(work, run);
     process->linger_until = tsk_now_ms() + PIPE_GRACE_MS;
     process->deadline = -1;
     work->next_check = tsk_earlier(work->next_check, process->linger_until);
@@ -293,6 +313,9 @@ void run_check_limits(struct work *work, int64_t now)
         }
         if (!process->exited && process->deadline >= 0 && now >= process->deadline)
             limit_reached(work, run, now);
+        if (process->watch_at >= 0 && now >= process->watch_at)
+            pipes_watch(work, run);
+        work->next_check = tsk_earlier(work->next_check, process->watch_at);
         pipes_progress(work, run, now);
         work->next_check = tsk_earlier(work->next_check,
                                        process->exited ? process->linger_until : process->deadline);

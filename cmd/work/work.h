@@ -26,6 +26,8 @@ struct run;
 /* A descriptor that the loop waits on. */
 struct watch {
     int fd;
+    bool polled; /* the poller knows it */
+    bool fired;  /* a socket: something may be there */
     void (*ready)(struct work *work, struct watch *watch);
     struct run *run; /* whose pipe it is, or NULL */
 };
@@ -54,6 +56,7 @@ struct process {
     bool note_skipping; /* within a line of fd 3 that was too long */
     bool note_told;     /* that a line of fd 3 is wrong */
     int64_t started_us, started_wall;
+    int64_t watch_at; /* when its pipes are to be polled; -1: they are */
     int64_t deadline; /* when TERM is due, and then KILL; -1 never */
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
     bool killed, exited;
@@ -173,6 +176,9 @@ int64_t run_time_limit(const struct work *work, const struct run *run);
 
 /* pipes.c */
 void pipes_open(struct work *work, struct run *run, const int fds[3]);
+/* Has them polled. Most steps end before that is due, and are read out at their end alone: polling
+ * would wake the worker three times for each. */
+void pipes_watch(struct work *work, struct run *run);
 void pipes_close(struct work *work, struct watch *watch);
 /* Reads what is there now; returns whether all three are at their end. */
 bool pipes_drain(struct work *work, struct run *run);

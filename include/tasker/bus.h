@@ -55,6 +55,10 @@ const char *tsk_bus_any_host(const char *endpoint);
  * call tsk_bus_recv until it returns 0. */
 int tsk_bus_fd(const struct tsk_bus *bus);
 
+/* Whether nothing was done with the bus since tsk_bus_recv last returned 0: then there is nothing
+ * to receive unless the descriptor says so. */
+bool tsk_bus_quiet(const struct tsk_bus *bus);
+
 /* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. PROTOCOL topics end
  * with a space ("steps "). */
 void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix);
