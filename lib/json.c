@@ -118,13 +118,26 @@ static const char *check_numbers(const char *text, size_t len)
     return find_bad_number(text, text + len);
 }
 
+/* Whether any byte is below 0x20, by eight at a time: every text is asked. */
+static bool any_control(const char *text, size_t len)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t found = 0, part;
+    size_t i = 0;
+    for (; i + sizeof part <= len; i += sizeof part) {
+        memcpy(&part, text + i, sizeof part);
+        found |= (part - ones * 0x20) & ~part & ones * 0x80;
+    }
+    for (; i < len; i++)
+        found |= (unsigned char)text[i] < 0x20;
+    return found;
+}
+
 /* Whether a control character stands in a string, or outside of them one that is no white space. */
 static bool has_control(const char *text, size_t len)
 {
     const char *end = text + len;
-    bool any = false;
-    for (size_t i = 0; i < len; i++)
-        any |= (unsigned char)text[i] < 0x20;
+    bool any = any_control(text, len);
     while (any && text < end) {
         size_t part = *text == '"' ? string_length(text, end) : 1;
         for (size_t i = 0; i < part; i++) {
