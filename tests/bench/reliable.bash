@@ -95,6 +95,7 @@ failover_publish() {
 
 scenario_failover() {
     local round text publish other
+    rm -f "$WORK"/fifo.*
     mkfifo "$WORK/fifo.batches" "$WORK/fifo.receipts"
     start_worker --max-workers 16 --result-endpoint 'tcp://127.0.0.1:*'
     for ((round = 1; round <= ROUNDS; round++)); do
