@@ -153,7 +153,7 @@ static void start(struct work *work, struct run *run)
 bool run_start_some(struct work *work)
 {
     int started = 0;
-    while (work->queue.first && (int64_t)work->live.count < work->max_workers &&
+    while (work->queue.first && (int64_t)(work->live.count - work->exited) < work->max_workers &&
            started++ < STARTS_AT_ONCE) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
@@ -198,6 +198,7 @@ void run_release(struct work *work, struct run *run)
     pipes_close(work, &process->note);
     leave_group(work, process);
     run_list_remove(&work->live, run);
+    work->exited -= process->exited;
     run->process = NULL;
     process->next_ended = work->ended;
     work->ended = process;
@@ -236,14 +237,10 @@ static void check_leftovers(struct work *work, int64_t now)
     work->leftover_count = kept;
 }
 
-/* The leader of run has ended: reads out its pipes and, if nobody else holds them, ends the step.
- */
-static void leader_ended(struct work *work, struct run *run, int status, const struct rusage *usage)
+/* Reads out what run has written and, if nobody else holds its pipes, ends the step. */
+static void look_at_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
-    process->exited = true;
-    process->status = status;
-    process->usage = *usage;
     if (pipes_drain(work, run) || group_is_empty(process->pid)) {
         finish_ended(work, run);
         return;
@@ -254,17 +251,44 @@ static void leader_ended(struct work *work, struct run *run, int status, const s
     work->next_check = tsk_earlier(work->next_check, process->linger_until);
 }
 
-void run_reap(struct work *work)
+static void leader_ended(struct work *work, struct run *run, int status, const struct rusage *usage)
+{
+    run->process->exited = true;
+    run->process->status = status;
+    run->process->usage = *usage;
+    work->exited++;
+}
+
+/* Takes note of all children that have ended. Returns the runs among them, the first one first. */
+static struct run *reap_all(struct work *work)
 {
     int status;
     struct rusage usage;
+    struct run *first = NULL, **end = &first;
     for (pid_t pid; (pid = tsk_os_reap(&status, &usage)) > 0;) {
         struct run *run = *bucket(work, pid);
         while (run && run->process->pid != pid)
             run = run->process->by_pid;
-        if (run && !run->process->exited)
-            leader_ended(work, run, status, &usage);
+        if (!run || run->process->exited)
+            continue;
+        leader_ended(work, run, status, &usage);
+        *end = run;
+        end = &run->process->next_reaped;
     }
+    return first;
+}
+
+void run_reap(struct work *work)
+{
+    struct run *reaped = reap_all(work);
+    if (reaped)
+        run_start_some(work); /* they run while the others are reported */
+    for (struct run *run = reaped, *next; run; run = next) {
+        next = run->process->next_reaped;
+        look_at_ended(work, run);
+    }
+    if (reaped)
+        accept_deferred(work);
     if (work->leftover_count)
         check_leftovers(work, tsk_now_ms());
 }

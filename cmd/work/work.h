@@ -60,6 +60,7 @@ struct process {
     int64_t deadline; /* when TERM is due, and then KILL; -1 never */
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
     bool killed, exited;
+    struct run *next_reaped; /* exited, and not looked at yet */
     int64_t linger_until; /* once exited: how long the pipes may still give something */
     int status;           /* as wait(2) gives it */
     struct rusage usage;
@@ -116,6 +117,7 @@ struct work {
     struct tsk_map *finished; /* ended: batch_id to its number of steps */
     struct tsk_map *deferred; /* checked, but the queue is full: batch_id to struct batch */
     struct run_list queue, live;
+    size_t exited; /* of the live ones: their leader has ended, they take no place */
     struct run *by_pid[PID_BUCKETS];
     struct leftover *leftovers;
     size_t leftover_count, leftover_cap;
