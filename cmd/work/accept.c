@@ -103,7 +103,8 @@ void accept_deferred(struct work *work)
 {
     struct tsk_map_entry *first;
     int64_t now = tsk_now_ms();
-    while ((first = tsk_map_first(work->deferred)) && has_room(work, tsk_map_value(first))) {
+    while (work->state == WORK_READY && (first = tsk_map_first(work->deferred)) &&
+           has_room(work, tsk_map_value(first))) {
         char batch_id[TSK_ID_SIZE];
         snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(first));
         struct batch *batch = tsk_map_take(work->deferred, batch_id);
