@@ -66,18 +66,22 @@ END
 
 @test "tap: a publisher does not take it for a worker, whatever it subscribes to" {
     tap -v "$STEPS"
-    spawn all tasker-collect --tap --topic steps "$STEPS"
+    spawn all tasker-collect --tap -v --topic steps "$STEPS"
     steps 1 True >steps.jsonl
+    mkfifo go
     spawn pub tasker-publish --wait 2s -v steps.jsonl
     bare ask <<'END'
 s = sock(zmq.SUB, STEPS, False)
 s.subscribe("status.a ")
 print(s.recv().decode(), flush=True)
-s.subscribe("status.b ") # when the taps must have come, which try each 20 ms
-time.sleep(0.5)
+s.subscribe("status.b ")
+open("go").read() # until both taps are there
 s.subscribe("status.c ")
 while True: print(s.recv().decode(), flush=True)
 END
+    wait_line tap.err 'handshake succeeded'
+    wait_line all.err 'handshake succeeded'
+    echo >go
     finish_with 75 pub
     has 'no worker in time: 0 registered' pub.err
     [ ! -s pub.out ]
