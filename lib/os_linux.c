@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -58,11 +57,8 @@ static pid_t start(const struct tsk_spawn *spawn, const char *path)
 
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
 {
-    char found[PATH_MAX];
-    const char *name = spawn->argv[0];
-    if (name && strchr(name, '/'))
-        return start(spawn, name); /* exec itself says what is wrong with it */
-    return tsk_os_find(spawn, found, sizeof found) == 0 ? start(spawn, found) : -1;
+    char path[PATH_MAX];
+    return tsk_os_find(spawn, path, sizeof path) == 0 ? start(spawn, path) : -1;
 }
 
 int tsk_os_memory_file(const void *data, size_t len)
