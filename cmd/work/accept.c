@@ -47,11 +47,8 @@ static struct json_object *answer_object(const struct work *work, const char *ty
 static void answer_accepted(struct work *work, const char *batch_id, size_t steps)
 {
     struct json_object *message = answer_object(work, TSK_TOPIC_ACCEPTED, batch_id);
-    int64_t queued = (int64_t)work->queue.count;
-    int64_t free_slots = work->max_workers - (int64_t)work->live.count - queued;
     tsk_json_put_int(message, "steps", (int64_t)steps);
-    tsk_json_put_int(message, "queued", queued);
-    tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
+    run_put_load(work, message);
     tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
     answer(work, TSK_TOPIC_ACCEPTED, message);
 }

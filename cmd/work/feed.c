@@ -34,7 +34,6 @@ struct feed {
     int64_t unsent;   /* the first offset that has not gone out yet */
     int64_t group;    /* how many may wait */
     int64_t flush_at; /* when those that wait must go; -1: none waits */
-    struct tsk_buf topic;
 };
 
 struct feed *feed_new(const struct tsk_conf *conf)
@@ -55,7 +54,6 @@ void feed_free(struct feed *feed)
     if (!feed)
         return;
     tsk_outbox_free(feed->outbox);
-    tsk_buf_fini(&feed->topic);
     free(feed);
 }
 
@@ -115,11 +113,8 @@ void feed_send(struct work *work, enum tsk_type type, struct json_object *messag
 
 static void put_counts(const struct work *work, struct json_object *message)
 {
-    int64_t running = (int64_t)work->live.count, queued = (int64_t)work->queue.count;
-    int64_t free_slots = work->max_workers - running - queued;
-    tsk_json_put_int(message, "running", running);
-    tsk_json_put_int(message, "queued", queued);
-    tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
+    tsk_json_put_int(message, "running", run_count(work));
+    run_put_load(work, message);
     tsk_json_put_int(message, "max_workers", work->max_workers);
     tsk_json_put_int(message, "accepted", work->accepted);
     tsk_json_put_int(message, "completed", work->completed);

@@ -33,6 +33,19 @@ void run_list_remove(struct run_list *list, struct run *run)
     list->count--;
 }
 
+int64_t run_count(const struct work *work)
+{
+    return (int64_t)(work->live.count - work->exited);
+}
+
+void run_put_load(const struct work *work, struct json_object *message)
+{
+    int64_t queued = (int64_t)work->queue.count;
+    int64_t free_slots = work->max_workers - run_count(work) - queued;
+    tsk_json_put_int(message, "queued", queued);
+    tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
+}
+
 static struct run **bucket(struct work *work, pid_t pid)
 {
     return &work->by_pid[(unsigned)pid % PID_BUCKETS];
@@ -153,8 +166,7 @@ static void start(struct work *work, struct run *run)
 bool run_start_some(struct work *work)
 {
     int started = 0;
-    while (work->queue.first && (int64_t)(work->live.count - work->exited) < work->max_workers &&
-           started++ < STARTS_AT_ONCE) {
+    while (work->queue.first && run_count(work) < work->max_workers && started++ < STARTS_AT_ONCE) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
         start(work, run);

@@ -155,6 +155,10 @@ void batch_free(void *batch);
 /* run.c */
 void run_list_add(struct run_list *list, struct run *run);
 void run_list_remove(struct run_list *list, struct run *run);
+/* How many steps take a place now. */
+int64_t run_count(const struct work *work);
+/* Sets queued and free_slots of message, by which publishers choose. */
+void run_put_load(const struct work *work, struct json_object *message);
 /* Starts queued steps as far as there is room, a few at a time; returns whether it started any. */
 bool run_start_some(struct work *work);
 /* Takes note of all children that have ended. */
