@@ -25,5 +25,6 @@
 #include "tasker/stream.h"
 #include "tasker/topic.h"
 #include "tasker/tapped.h"
+#include "tasker/template.h"
 
 #endif
