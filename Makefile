@@ -14,7 +14,7 @@ DESTDIR ?=
 BUILD ?= build$(if $(filter 1,$(SAN)),/san)$(if $(filter posix,$(OS)),/posix)
 OS := $(or $(filter-out Windows_NT,$(OS)),$(if $(filter Linux,$(shell uname -s)),linux,posix))
 VERSION := 0.1.0
-PKGS := libzmq json-c yaml-0.1 libpcre2-8
+PKGS := libzmq json-c yaml-0.1 libpcre2-8 sqlite3 libpq
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Wstrict-prototypes \
@@ -34,6 +34,7 @@ UNITS := $(basename $(notdir $(wildcard tests/unit/*.c)))
 BENCHES := $(basename $(notdir $(wildcard tests/bench/*.c)))
 ALL_C := $(LIB_C) $(wildcard cmd/*.c cmd/*/*.c tests/unit/*.c tests/bench/*.c)
 HEADERS := $(wildcard include/tasker/*.h)
+SCHEMA := $(sort $(wildcard config/schema/*.sql))
 LIB := $(BUILD)/libtasker.a
 BINS := $(PROGRAMS:%=$(BUILD)/bin/%)
 UNIT_BINS := $(UNITS:%=$(BUILD)/tests/unit/%)
@@ -58,15 +59,27 @@ $(BUILD)/flags $(BUILD)/files: FORCE
 	@mkdir -p $(@D)
 	@echo "$$STAMP" | cmp -s - $@ || echo "$$STAMP" >$@
 $(BUILD)/flags: export STAMP = $(CC) $(CPPFLAGS) $(CFLAGS)
-$(BUILD)/files: export STAMP = $(sort $(ALL_C)) $(LDFLAGS) $(LDLIBS)
+$(BUILD)/files: export STAMP = $(sort $(ALL_C)) $(SCHEMA) $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC $<)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/files
+$(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/schema.o $(BUILD)/files
 	@rm -f $@
 	$(call say,AR $@)$(AR) rcs $@ $(filter %.o,$^)
+
+# The numbered steps of the schema, as texts in the library.
+$(BUILD)/schema.c: $(SCHEMA) $(BUILD)/files
+	@mkdir -p $(@D)
+	$(call say,GEN $@){ echo '#include "store_ops.h"'; echo 'const struct tsk_migration tsk_migrations[] = {'; \
+	  for f in $(SCHEMA); do n=$$(basename $$f .sql); \
+	    echo "{$$(expr $${n%%_*} + 0), \"$${n#*_}\","; \
+	    sed -e '/^--/d' -e '/^$$/d' -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $$f; echo '},'; done; \
+	  echo '};'; echo 'const size_t tsk_migration_count = sizeof tsk_migrations / sizeof *tsk_migrations;'; } >$@
+
+$(BUILD)/schema.o: $(BUILD)/schema.c $(BUILD)/flags
+	$(call say,CC $<)$(CC) $(CPPFLAGS) -Ilib $(CFLAGS) -c -o $@ $<
 
 define link
 @mkdir -p $(@D)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "tasker/buf.h"
+#include "tasker/store.h"
 
 #include "conf_private.h"
 #include "parse_private.h"
@@ -127,9 +128,33 @@ static void read_path(const char *text, const char *dir, struct value *value)
     value->text = path.data;
 }
 
-/* Fills value->number, and value->text where it is not to be as it was written. */
-static int read_value(enum tsk_conf_key key, const char *text, const char *dir, struct value *value,
+/* A path in it is relative as read_path says. What is wrong is told without the url: it may hold a
+ * password. One that is given as a flag could be read by everybody in the list of processes. */
+static int read_store(const char *text, const char *dir, const char *origin, struct value *value,
                       struct tsk_err *err)
+{
+    char shown[2];
+    struct tsk_buf url = TSK_BUF_INIT;
+    int kind = tsk_store_kind_of(text);
+    if (kind < 0)
+        return tsk_err_set(err, TSK_USAGE,
+                           "a store is sqlite, sqlite:PATH, postgresql://HOST/NAME or none");
+    if (!strncmp(origin, "--", 2) && tsk_store_url_shown(text, shown, sizeof shown))
+        return tsk_err_set(err, TSK_USAGE,
+                           "a password may not stand on the command line, where others can read it:"
+                           " use PGPASSWORD, ~/.pgpass or the configuration file");
+    if (kind == TSK_STORE_SQLITE && strlen(text) > 7) {
+        read_path(text + 7, dir, value);
+        tsk_buf_printf(&url, "sqlite:%s", value->text ? value->text : text + 7);
+        free(value->text);
+        value->text = url.data;
+    }
+    return 0;
+}
+
+/* Fills value->number, and value->text where it is not to be as it was written. */
+static int read_value(enum tsk_conf_key key, const char *text, const char *dir, const char *origin,
+                      struct value *value, struct tsk_err *err)
 {
     switch (specs[key].type) {
     case TSK_CONF_BOOL:
@@ -143,6 +168,8 @@ static int read_value(enum tsk_conf_key key, const char *text, const char *dir, 
     case TSK_CONF_PATH:
         read_path(text, dir, value);
         return 0;
+    case TSK_CONF_STORE:
+        return read_store(text, dir, origin, value, err);
     case TSK_CONF_INT:
     case TSK_CONF_SIZE:
     case TSK_CONF_DURATION:
@@ -161,7 +188,7 @@ int tsk_conf_put(struct tsk_conf *conf, enum tsk_conf_key key, const char *text,
                  const char *origin, struct tsk_err *err)
 {
     struct value value = {NULL, 0, NULL};
-    if (read_value(key, text, dir, &value, err) < 0) {
+    if (read_value(key, text, dir, origin, &value, err) < 0) {
         value_fini(&value);
         return -1;
     }

@@ -11,6 +11,9 @@
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/parse.h"
+#include "tasker/store.h"
+
+#define SHOWN 1100 /* bytes of a store url without its password */
 
 /* "section.key" of a key; to be freed. */
 static char *full_name(enum tsk_conf_key key)
@@ -73,9 +76,21 @@ static enum tsk_exit check_operands(char *const *operands, size_t count)
     return TSK_OK;
 }
 
+/* A value as text that anybody may see. shown is for one that cannot be as it is. */
+static const char *text_of(const struct tsk_conf *conf, enum tsk_conf_key key, char shown[SHOWN])
+{
+    const char *value = tsk_conf_str(conf, key);
+    if (tsk_conf_spec(key)->type != TSK_CONF_STORE)
+        return value;
+    tsk_store_url_shown(value, shown, SHOWN);
+    return shown;
+}
+
 /* A value in its own type; sizes in bytes, durations in ms. */
 static struct json_object *typed_value(const struct tsk_conf *conf, enum tsk_conf_key key)
 {
+    char shown[SHOWN];
+    const char *text = text_of(conf, key, shown);
     switch (tsk_conf_spec(key)->type) {
     case TSK_CONF_BOOL:
         return json_object_new_boolean(tsk_conf_int(conf, key) != 0);
@@ -84,7 +99,7 @@ static struct json_object *typed_value(const struct tsk_conf *conf, enum tsk_con
     case TSK_CONF_DURATION:
         return json_object_new_int64(tsk_conf_int(conf, key));
     default:
-        return tsk_json_lossy(tsk_conf_str(conf, key), strlen(tsk_conf_str(conf, key)));
+        return tsk_json_lossy(text, strlen(text));
     }
 }
 
@@ -143,7 +158,8 @@ static void show_text(const struct tsk_conf *conf, char *const *operands, size_t
         if (!is_asked(operands, count, (enum tsk_conf_key)key))
             continue;
         char *name = full_name((enum tsk_conf_key)key);
-        const char *value = tsk_conf_str(conf, (enum tsk_conf_key)key);
+        char shown[SHOWN];
+        const char *value = text_of(conf, (enum tsk_conf_key)key, shown);
         table_add(&table, name);
         table_add(&table, *value ? value : "\"\"");
         table_add(&table, tsk_conf_origin(conf, (enum tsk_conf_key)key));

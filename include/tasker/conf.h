@@ -17,6 +17,7 @@ enum tsk_conf_type {
     TSK_CONF_STRING,
     TSK_CONF_ENDPOINTS, /* one or more of tcp:// and ipc://, by commas (in the file also a list) */
     TSK_CONF_PATH,      /* relative to the configuration file that names it */
+    TSK_CONF_STORE,     /* a store url (store.h); what it says of a password is not shown */
     TSK_CONF_ENUM,      /* one word of a list; the number is its place there */
 };
 
@@ -48,8 +49,8 @@ enum tsk_conf_type {
       "results a worker keeps until they are confirmed")                                           \
     X(ZEROMQ, OUTBOX_MAX_BYTES, "zeromq", "outbox_max_bytes", SIZE, "256M", 1024, 1099511627776,   \
       NULL, "bytes of results a worker keeps")                                                     \
-    X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000,       \
-      NULL, "how long a worker keeps a result")                                                    \
+    X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000, NULL, \
+      "how long a worker keeps a result")                                                          \
     X(ZEROMQ, HEARTBEAT_INTERVAL, "zeromq", "heartbeat_interval", DURATION, "1s", 50, 3600000,     \
       NULL, "time between worker_status messages, and between ZMTP heartbeats")                    \
     X(ZEROMQ, SILENCE_TIMEOUT, "zeromq", "silence_timeout", DURATION, "300s", 0, 31536000000,      \
@@ -61,8 +62,7 @@ enum tsk_conf_type {
     X(ZEROMQ, MAX_MESSAGE_BYTES, "zeromq", "max_message_bytes", SIZE, "16M", 1024, 1073741824,     \
       NULL, "the longest message, and the longest line of input")                                  \
     X(WORKER, HANDLERS, "worker", "handlers", PATH, "", 0, 0, NULL, "the handler registry")        \
-    X(WORKER, ID, "worker", "id", STRING, "", 0, 100, NULL,                                        \
-      "name of the worker; empty: HOST-PID")                                                       \
+    X(WORKER, ID, "worker", "id", STRING, "", 0, 100, NULL, "name of the worker; empty: HOST-PID") \
     X(WORKER, MAX_WORKERS, "worker", "max_workers", INT, "10", 1, 100000, NULL,                    \
       "steps run at the same time")                                                                \
     X(WORKER, QUEUE_LIMIT, "worker", "queue_limit", INT, "1000", 0, 10000000, NULL,                \
@@ -79,7 +79,10 @@ enum tsk_conf_type {
       "bytes of output kept of one step")                                                          \
     X(WORKER, MAX_INPUT, "worker", "max_input", SIZE, "16M", 1, 1073741824, NULL,                  \
       "bytes of the object that a handler may be given")                                           \
-    X(STORE, URL, "store", "url", ENUM, "none", 0, 0, "none", "where state is kept")               \
+    X(STORE, URL, "store", "url", STORE, "sqlite", 0, 1000, NULL,                                  \
+      "where state is kept: sqlite, sqlite:PATH, postgresql://..., or none")                       \
+    X(STORE, TIMEOUT, "store", "timeout", DURATION, "5s", 1, 3600000, NULL,                        \
+      "time for the store to be reached, to be unlocked, or to answer")                            \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \
     X(RETRY, JITTER, "retry", "jitter", INT, "10", 0, 100, NULL,                                   \
@@ -127,8 +130,8 @@ int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environme
 
 /* Sets one value from text; origin ("--batch-endpoint", "FILE:LINE") is copied and shown by
  * tasker-status. Returns 0, or -1 with kind TSK_USAGE and a text that names origin and why. */
-int tsk_conf_set(struct tsk_conf *conf, enum tsk_conf_key key, const char *text,
-                 const char *origin, struct tsk_err *err);
+int tsk_conf_set(struct tsk_conf *conf, enum tsk_conf_key key, const char *text, const char *origin,
+                 struct tsk_err *err);
 
 /* As tsk_conf_set for "SECTION.KEY=VALUE"; an unknown key is told with the nearest known one. */
 int tsk_conf_assign(struct tsk_conf *conf, const char *assignment, const char *origin,

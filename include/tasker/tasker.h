@@ -22,6 +22,7 @@
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/schema.h"
+#include "tasker/store.h"
 #include "tasker/stream.h"
 #include "tasker/topic.h"
 #include "tasker/tapped.h"

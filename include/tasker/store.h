@@ -1,0 +1,152 @@
+/* The store: one small table of operations with two back ends, SQLite (embedded) and PostgreSQL
+ * (DESIGN, section The store). Here are connections, transactions and statements; what is stored is
+ * in config/schema, and who stores it in the modules on top (ledger.h, outbound.h, settle.h).
+ *
+ * Statements are static texts with parameters $1, $2, …; each is prepared once a connection and
+ * found again by its address. Whatever the two databases say alike is one text; where they differ
+ * the caller has one for each (TSK_SQL).
+ *
+ * A store belongs to one thread. It connects when it is first needed, makes or migrates the schema
+ * then, and connects again after a loss. No text of an error ever has a password. */
+#ifndef TASKER_STORE_H
+#define TASKER_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tasker/conf.h"
+#include "tasker/err.h"
+
+struct tsk_store;
+
+enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
+
+/* What a url is of: "none", "sqlite" (in the default place), "sqlite:PATH", "postgresql://…" (also
+ * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
+int tsk_store_kind_of(const char *url);
+
+/* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
+ * there was a password. */
+bool tsk_store_url_shown(const char *url, char *out, size_t size);
+
+/* Returns the store that store.url names, not connected yet; it needs nothing but memory. NULL with
+ * TSK_OK in err->kind if that is "none", and NULL with kind TSK_CONFIG if it cannot be. stop_fd
+ * (or -1) is a descriptor that ends every wait when it can be read: a program's signals. */
+struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct tsk_err *err);
+
+/* Disconnects. An open transaction is rolled back. NULL is fine. */
+void tsk_store_free(struct tsk_store *store);
+
+enum tsk_store_kind tsk_store_kind(const struct tsk_store *store);
+
+/* For people: the path, or the url without a password. Borrowed. */
+const char *tsk_store_name(const struct tsk_store *store);
+
+/* What a store is asked to do when it connects. */
+enum tsk_store_use {
+    TSK_STORE_MAKE, /* make what is missing: file, folder and schema; the default */
+    TSK_STORE_LOOK, /* change nothing: no store or no schema is an error, TSK_UNAVAILABLE */
+};
+void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use);
+
+/* Connects now, if it is not. Returns 0, or -1 with
+ * TSK_TEMPFAIL     away for now, or locked: worth another try
+ * TSK_UNAVAILABLE  no database, not readable, not writable, refused
+ * TSK_IO           the disk is full or fails
+ * TSK_CONFIG       the schema is newer than this program knows, or the url is wrong
+ * All functions below connect by themselves and fail with the same kinds. */
+int tsk_store_connect(struct tsk_store *store, struct tsk_err *err);
+
+/* A value of a parameter or a column; data is borrowed (for a column: until the row function
+ * returns). */
+enum tsk_value_type { TSK_NULL, TSK_INT, TSK_TEXT, TSK_BYTES };
+struct tsk_value {
+    enum tsk_value_type type;
+    int64_t number;   /* TSK_INT */
+    const char *data; /* TSK_TEXT, in a column followed by a NUL; TSK_BYTES */
+    size_t len;
+};
+
+static inline struct tsk_value tsk_value_null(void)
+{
+    return (struct tsk_value){TSK_NULL, 0, NULL, 0};
+}
+
+static inline struct tsk_value tsk_value_int(int64_t number)
+{
+    return (struct tsk_value){TSK_INT, number, NULL, 0};
+}
+
+/* A text of len bytes; NULL gives a null value. */
+static inline struct tsk_value tsk_value_chars(const char *text, size_t len)
+{
+    return (struct tsk_value){text ? TSK_TEXT : TSK_NULL, 0, text, text ? len : 0};
+}
+
+static inline struct tsk_value tsk_value_text(const char *text)
+{
+    return tsk_value_chars(text, text ? strlen(text) : 0);
+}
+
+static inline struct tsk_value tsk_value_bytes(const char *data, size_t len)
+{
+    return (struct tsk_value){TSK_BYTES, 0, data, len};
+}
+
+/* An integer, or null for the number that stands for "not told" (often -1 or 0). */
+static inline struct tsk_value tsk_value_told(int64_t number, int64_t untold)
+{
+    return number == untold ? tsk_value_null() : tsk_value_int(number);
+}
+
+/* Gets a row. Returns 0, or anything else to stop. It must not use the store. */
+typedef int tsk_row_fn(void *ctx, const struct tsk_value *row, size_t columns);
+
+/* Runs a statement; each row (if any, and if row is not NULL) is given to row. Returns how many
+ * rows it gave or, if it gives none, changed; or -1 with err. After an error the transaction is
+ * lost: end it. The rows of a large answer are not all in memory at once. */
+int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                      size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err);
+
+/* As tsk_store_run for one that gives no rows and whose count nobody needs. PostgreSQL is not
+ * waited for: many go in one round trip, and an error comes with the next tsk_store_run or the
+ * commit. */
+int tsk_store_send(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                   size_t count, struct tsk_err *err);
+
+/* The same with one integer, or one text, as the answer: column 1 of row 1. Returns 1, 0 if there
+ * is no row or it is null, or -1. */
+int tsk_store_get_int(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                      size_t count, int64_t *out, struct tsk_err *err);
+
+/* Picks the text for the store's kind. Both must be static. */
+#define TSK_SQL(store, sqlite, postgresql)                                                         \
+    (tsk_store_kind(store) == TSK_STORE_SQLITE ? (sqlite) : (postgresql))
+
+/* The work of a transaction. It may be called again from its start, after a rollback: also when a
+ * commit was cut off and nobody can tell whether it happened. So doing it twice must be the same as
+ * doing it once. Returns 0, or -1 with err to roll back. */
+typedef int tsk_store_fn(struct tsk_store *store, void *ctx, struct tsk_err *err);
+
+/* Does fn in one transaction, durable when this returns 0. While that fails with TSK_TEMPFAIL
+ * (locked, a deadlock, the connection lost) it is tried again, with pauses that grow from 10 ms to
+ * 1 s, for at most patience ms (0: once; -1: until stop_fd says so). Returns 0, or -1 with the last
+ * error, and nothing done. fn may be called within a transaction only by this function: they do not
+ * nest. */
+int tsk_store_write(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
+                    struct tsk_err *err);
+
+/* The same for reading alone: all statements of fn see one state of the store. */
+int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
+                   struct tsk_err *err);
+
+/* The version of the schema that this program makes, and that which the store has (0: none). */
+int tsk_store_version_known(void);
+int tsk_store_version(struct tsk_store *store, int64_t *version, struct tsk_err *err);
+
+/* Bytes that the store takes on disk. */
+int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err);
+
+#endif

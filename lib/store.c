@@ -1,0 +1,204 @@
+/* The store in front of its back ends: which one a url names, connecting when it is needed, and
+ * transactions that are tried again when what stopped them will pass. */
+#include "tasker/store.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "store_ops.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+
+enum { PAUSE_LEAST_MS = 10, PAUSE_MOST_MS = 1000 };
+
+static const struct tsk_store_ops *ops_of(const char *url)
+{
+    int kind = tsk_store_kind_of(url);
+    if (kind == TSK_STORE_SQLITE)
+        return &tsk_store_sqlite;
+    return kind == TSK_STORE_POSTGRESQL ? &tsk_store_postgresql : NULL;
+}
+
+struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct tsk_err *err)
+{
+    const char *url = tsk_conf_str(conf, TSK_STORE_URL);
+    const struct tsk_store_ops *ops = ops_of(url);
+    char shown[1024];
+    if (!ops) {
+        tsk_err_set(err, TSK_OK, "there is no store (store.url is none, %s)",
+                    tsk_conf_origin(conf, TSK_STORE_URL));
+        return NULL;
+    }
+    char *path = ops->kind == TSK_STORE_SQLITE ? tsk_store_sqlite_path(url, err) : NULL;
+    if (ops->kind == TSK_STORE_SQLITE && !path)
+        return NULL;
+    struct tsk_store *store = tsk_alloc(sizeof *store);
+    tsk_store_url_shown(url, shown, sizeof shown);
+    store->ops = ops;
+    store->name = tsk_strdup(path ? path : shown);
+    store->url = path ? path : tsk_strdup(url);
+    store->opts = (struct tsk_store_opts){.url = store->url,
+                                          .make = true,
+                                          .timeout_ms = tsk_conf_int(conf, TSK_STORE_TIMEOUT),
+                                          .stop_fd = stop_fd};
+    return store;
+}
+
+static void disconnect(struct tsk_store *store)
+{
+    if (store->db)
+        store->ops->close(store->db);
+    store->db = NULL;
+}
+
+void tsk_store_free(struct tsk_store *store)
+{
+    if (!store)
+        return;
+    disconnect(store);
+    free(store->url);
+    free(store->name);
+    free(store);
+}
+
+enum tsk_store_kind tsk_store_kind(const struct tsk_store *store)
+{
+    return store->ops->kind;
+}
+
+const char *tsk_store_name(const struct tsk_store *store)
+{
+    return store->name;
+}
+
+void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use)
+{
+    store->opts.make = use == TSK_STORE_MAKE;
+}
+
+int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
+{
+    if (store->db)
+        return 0;
+    store->db = store->ops->open(&store->opts, err);
+    if (!store->db)
+        return -1;
+    if (tsk_store_migrate(store, store->opts.make, err) == 0)
+        return 0;
+    disconnect(store);
+    return -1;
+}
+
+int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                      size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err)
+{
+    if (tsk_store_connect(store, err) < 0)
+        return -1;
+    return store->ops->run(store->db, sql, values, count, row, ctx, err);
+}
+
+int tsk_store_send(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                   size_t count, struct tsk_err *err)
+{
+    if (tsk_store_connect(store, err) < 0)
+        return -1;
+    return store->ops->send(store->db, sql, values, count, err);
+}
+
+struct one_int {
+    int64_t value;
+    bool there;
+};
+
+static int take_int(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct one_int *one = ctx;
+    one->there = columns && row[0].type == TSK_INT;
+    one->value = one->there ? row[0].number : 0;
+    return 1;
+}
+
+int tsk_store_get_int(struct tsk_store *store, const char *sql, const struct tsk_value *values,
+                      size_t count, int64_t *out, struct tsk_err *err)
+{
+    struct one_int one = {0, false};
+    if (tsk_store_run(store, sql, values, count, take_int, &one, err) < 0)
+        return -1;
+    if (one.there)
+        *out = one.value;
+    return one.there;
+}
+
+/* One try of a transaction. */
+static int try_once(struct tsk_store *store, bool write, tsk_store_fn *fn, void *ctx,
+                    struct tsk_err *err)
+{
+    if (tsk_store_connect(store, err) < 0)
+        return -1;
+    int rc = store->ops->begin(store->db, write, err);
+    if (rc == 0) {
+        store->within = true;
+        rc = fn(store, ctx, err);
+        if (rc == 0)
+            rc = store->ops->commit(store->db, err);
+        if (rc < 0 && store->db)
+            store->ops->rollback(store->db);
+        store->within = false;
+    }
+    if (rc < 0 && store->db && store->ops->broken(store->db))
+        disconnect(store);
+    return rc < 0 ? -1 : 0;
+}
+
+/* Waits; returns false if the wait was ended by stop_fd. */
+static bool wait_for(const struct tsk_store *store, int64_t ms)
+{
+    struct pollfd stop = {.fd = store->opts.stop_fd, .events = POLLIN};
+    int64_t until = tsk_now_ms() + ms;
+    int ready;
+    while ((ready = poll(&stop, 1, tsk_left_ms(until))) < 0 && errno == EINTR)
+        ;
+    return ready <= 0;
+}
+
+static int transact(struct tsk_store *store, bool write, tsk_store_fn *fn, void *ctx,
+                    int64_t patience, struct tsk_err *err)
+{
+    struct tsk_err own = TSK_ERR_INIT;
+    int64_t start = tsk_now_ms(), pause = PAUSE_LEAST_MS;
+    if (!err)
+        err = &own;
+    if (store->within)
+        return tsk_err_set(err, TSK_BUG, "a transaction within a transaction");
+    while (try_once(store, write, fn, ctx, err) < 0) {
+        int64_t left = patience < 0 ? pause : start + patience - tsk_now_ms();
+        if (err->kind != TSK_TEMPFAIL || left <= 0)
+            return -1;
+        if (!wait_for(store, pause < left ? pause : left))
+            return -1;
+        pause = pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
+    }
+    return 0;
+}
+
+int tsk_store_write(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
+                    struct tsk_err *err)
+{
+    return transact(store, true, fn, ctx, patience, err);
+}
+
+int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
+                   struct tsk_err *err)
+{
+    return transact(store, false, fn, ctx, patience, err);
+}
+
+int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err)
+{
+    if (tsk_store_connect(store, err) < 0)
+        return -1;
+    return store->ops->size(store->db, bytes, err);
+}

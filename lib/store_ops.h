@@ -1,0 +1,67 @@
+/* Private to lib/store*.c: what a back end does. All fail with -1 and err, of the kinds that
+ * tsk_store_connect tells. */
+#ifndef LIB_STORE_OPS_H
+#define LIB_STORE_OPS_H
+
+#include "tasker/store.h"
+
+struct tsk_store_db; /* a connection; each back end has its own */
+
+struct tsk_store_opts {
+    const char *url;    /* of this back end; borrowed for as long as the store lives */
+    bool make;          /* what is missing may be made; else it is only looked at */
+    int64_t timeout_ms; /* for another's lock, for a connection, for an answer */
+    int stop_fd;        /* or -1 */
+};
+
+struct tsk_store_ops {
+    enum tsk_store_kind kind;
+    const char *id_type, *bytes_type; /* the words for @ID@ and @BYTES@ of the schema */
+    /* Connects. Returns it, or NULL. */
+    struct tsk_store_db *(*open)(const struct tsk_store_opts *opts, struct tsk_err *err);
+    void (*close)(struct tsk_store_db *db);
+    int (*begin)(struct tsk_store_db *db, bool write, struct tsk_err *err);
+    int (*commit)(struct tsk_store_db *db, struct tsk_err *err);
+    void (*rollback)(struct tsk_store_db *db);
+    /* Whether it is of no use any more and must be closed. */
+    bool (*broken)(const struct tsk_store_db *db);
+    int64_t (*run)(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
+                   size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err);
+    int (*send)(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
+                size_t count, struct tsk_err *err);
+    /* Runs several statements without parameters, within a transaction. */
+    int (*script)(struct tsk_store_db *db, const char *text, struct tsk_err *err);
+    /* Holds off all others that would migrate, until the end of the transaction. */
+    int (*lock_schema)(struct tsk_store_db *db, struct tsk_err *err);
+    /* Whether the store has a table of that name: 1, 0 or -1. */
+    int (*has_table)(struct tsk_store_db *db, const char *name, struct tsk_err *err);
+    int (*size)(struct tsk_store_db *db, int64_t *bytes, struct tsk_err *err);
+};
+
+extern const struct tsk_store_ops tsk_store_sqlite, tsk_store_postgresql;
+
+struct tsk_store {
+    const struct tsk_store_ops *ops;
+    struct tsk_store_opts opts;
+    char *url, *name;
+    struct tsk_store_db *db; /* NULL: not connected */
+    bool within;             /* a transaction */
+};
+
+/* The path that a sqlite url names, made absolute where it is the default one (the caller's). NULL
+ * with err if there is none. */
+char *tsk_store_sqlite_path(const char *url, struct tsk_err *err);
+
+/* store_schema.c: brings the schema up to date, or only checks it. */
+int tsk_store_migrate(struct tsk_store *store, bool make, struct tsk_err *err);
+
+/* A numbered step of the schema; the texts are those of config/schema, put into the library when it
+ * is built. */
+struct tsk_migration {
+    int version;
+    const char *name, *text;
+};
+extern const struct tsk_migration tsk_migrations[];
+extern const size_t tsk_migration_count;
+
+#endif

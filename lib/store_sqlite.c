@@ -1,0 +1,314 @@
+/* The store in a file, by SQLite: write-ahead log, so that readers and the one writer do not wait
+ * for each other, a full sync a commit, so that what was committed is there after a power cut, and
+ * foreign keys. A writer takes its lock at the begin of a transaction and not in its midst, where
+ * waiting for it would be a deadlock. */
+#include <errno.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "store_ops.h"
+#include "tasker/buf.h"
+
+enum { STATEMENTS = 64, COLUMNS_MOST = 64 };
+
+struct statement {
+    const char *sql; /* its address is the key */
+    sqlite3_stmt *stmt;
+};
+
+struct tsk_store_db {
+    sqlite3 *db;
+    struct statement *statements;
+    size_t count, cap;
+    char *path;
+};
+
+/* What an SQLite result means to the caller of a program. */
+static enum tsk_exit kind_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return TSK_TEMPFAIL;
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_CORRUPT:
+        return TSK_IO;
+    case SQLITE_CANTOPEN:
+    case SQLITE_NOTADB:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return TSK_UNAVAILABLE;
+    default:
+        return TSK_BUG;
+    }
+}
+
+static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err *err)
+{
+    int code = sqlite3_extended_errcode(db->db);
+    const char *text = sqlite3_errmsg(db->db);
+    if ((code & 0xff) == SQLITE_BUSY)
+        text = "another process holds its lock";
+    tsk_err_set(err, kind_of(code), "%s: cannot %s: %s", db->path, what, text);
+    if (err)
+        err->code = code;
+    return -1;
+}
+
+/* Makes the folders above path that are missing, for this user alone. */
+static int make_folders(const char *path, struct tsk_err *err)
+{
+    char *folder = tsk_strdup(path);
+    int rc = 0;
+    for (char *slash = strchr(folder + 1, '/'); slash && rc == 0; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST && errno != EISDIR && errno != EROFS)
+            rc = tsk_err_sys(err, TSK_UNAVAILABLE, "%s: cannot make the folder of the store",
+                             folder);
+        *slash = '/';
+    }
+    free(folder);
+    return rc;
+}
+
+static void db_close(struct tsk_store_db *db)
+{
+    for (size_t i = 0; i < db->count; i++)
+        sqlite3_finalize(db->statements[i].stmt);
+    sqlite3_close(db->db);
+    free(db->statements);
+    free(db->path);
+    free(db);
+}
+
+static int script(struct tsk_store_db *db, const char *text, struct tsk_err *err)
+{
+    return sqlite3_exec(db->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, "be used", err);
+}
+
+/* Sets what a connection has to have. The log is asked for only where the file may be changed. */
+static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, struct tsk_err *err)
+{
+    sqlite3_busy_timeout(db->db, (int)(opts->timeout_ms < INT_MAX ? opts->timeout_ms : INT_MAX));
+    sqlite3_extended_result_codes(db->db, 1);
+    if (script(db,
+               "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY",
+               err) < 0)
+        return -1;
+    return opts->make ? script(db, "PRAGMA journal_mode = WAL", err)
+                      : script(db, "SELECT count(*) FROM sqlite_master", err);
+}
+
+static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct tsk_err *err)
+{
+    int flags = opts->make ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READWRITE;
+    if (opts->make && make_folders(opts->url, err) < 0)
+        return NULL;
+    struct tsk_store_db *db = tsk_alloc(sizeof *db);
+    db->path = tsk_strdup(opts->url);
+    if (sqlite3_open_v2(opts->url, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+        if (!db->db)
+            tsk_err_set(err, TSK_UNAVAILABLE, "%s: cannot be opened", opts->url);
+        else if (!opts->make && access(opts->url, F_OK) < 0)
+            tsk_err_set(err, TSK_UNAVAILABLE,
+                        "there is no store at %s yet: \"tasker-status store --init\" makes it",
+                        opts->url);
+        else
+            fail(db, "be opened", err);
+    } else if (set_up(db, opts, err) == 0) {
+        return db;
+    }
+    db_close(db);
+    return NULL;
+}
+
+static sqlite3_stmt *prepare(struct tsk_store_db *db, const char *sql, struct tsk_err *err)
+{
+    for (size_t i = 0; i < db->count; i++) {
+        if (db->statements[i].sql == sql)
+            return db->statements[i].stmt;
+    }
+    sqlite3_stmt *stmt;
+    if (sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) != SQLITE_OK) {
+        fail(db, "prepare a statement", err);
+        return NULL;
+    }
+    db->statements = tsk_grow(db->statements, &db->cap, db->count + 1, sizeof *db->statements);
+    db->statements[db->count++] = (struct statement){sql, stmt};
+    return stmt;
+}
+
+/* Parameters are named $1, $2 …: SQLite numbers names in the order in which it meets them. */
+static int place_of(sqlite3_stmt *stmt, size_t number)
+{
+    char name[24];
+    snprintf(name, sizeof name, "$%zu", number);
+    return sqlite3_bind_parameter_index(stmt, name);
+}
+
+static int bind(sqlite3_stmt *stmt, int place, const struct tsk_value *value)
+{
+    switch (value->type) {
+    case TSK_INT:
+        return sqlite3_bind_int64(stmt, place, value->number);
+    case TSK_TEXT:
+        return sqlite3_bind_text64(stmt, place, value->data, value->len, SQLITE_STATIC,
+                                   SQLITE_UTF8);
+    case TSK_BYTES:
+        return value->len ? sqlite3_bind_blob64(stmt, place, value->data, value->len, SQLITE_STATIC)
+                          : sqlite3_bind_zeroblob(stmt, place, 0);
+    default:
+        return sqlite3_bind_null(stmt, place);
+    }
+}
+
+static struct tsk_value column(sqlite3_stmt *stmt, int i)
+{
+    switch (sqlite3_column_type(stmt, i)) {
+    case SQLITE_INTEGER:
+        return tsk_value_int(sqlite3_column_int64(stmt, i));
+    case SQLITE_NULL:
+        return tsk_value_null();
+    case SQLITE_BLOB: {
+        const char *data = sqlite3_column_blob(stmt, i);
+        return tsk_value_bytes(data ? data : "", (size_t)sqlite3_column_bytes(stmt, i));
+    }
+    default: {
+        const char *text = (const char *)sqlite3_column_text(stmt, i);
+        return tsk_value_chars(text ? text : "", (size_t)sqlite3_column_bytes(stmt, i));
+    }
+    }
+}
+
+/* Steps through all rows. Returns how many were given, or -1 (and then the error is the store's).
+ */
+static int64_t step_through(sqlite3_stmt *stmt, tsk_row_fn *row, void *ctx)
+{
+    struct tsk_value values[COLUMNS_MOST];
+    int columns = sqlite3_column_count(stmt);
+    int64_t rows = 0;
+    int rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        rows++;
+        if (!row)
+            continue;
+        for (int i = 0; i < columns; i++)
+            values[i] = column(stmt, i);
+        if (row(ctx, values, (size_t)columns) != 0)
+            return rows;
+    }
+    return rc == SQLITE_DONE ? rows : -1;
+}
+
+static int64_t run(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
+                   size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err)
+{
+    sqlite3_stmt *stmt = prepare(db, sql, err);
+    if (!stmt)
+        return -1;
+    if (sqlite3_column_count(stmt) > COLUMNS_MOST)
+        return tsk_err_set(err, TSK_BUG, "a statement has too many columns");
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++)
+        rc = bind(stmt, place_of(stmt, i + 1), &values[i]);
+    int64_t rows = rc == SQLITE_OK ? step_through(stmt, row, ctx) : -1;
+    if (rows < 0)
+        fail(db, "run a statement", err);
+    else if (sqlite3_column_count(stmt) == 0)
+        rows = sqlite3_changes64(db->db);
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+    return rows;
+}
+
+static int db_send(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
+                   size_t count, struct tsk_err *err)
+{
+    return run(db, sql, values, count, NULL, NULL, err) < 0 ? -1 : 0;
+}
+
+static int simple(struct tsk_store_db *db, const char *sql, struct tsk_err *err)
+{
+    return db_send(db, sql, NULL, 0, err);
+}
+
+static int begin(struct tsk_store_db *db, bool write, struct tsk_err *err)
+{
+    static const char writing[] = "BEGIN IMMEDIATE", reading[] = "BEGIN";
+    return simple(db, write ? writing : reading, err);
+}
+
+static int commit(struct tsk_store_db *db, struct tsk_err *err)
+{
+    static const char sql[] = "COMMIT";
+    return simple(db, sql, err);
+}
+
+static void rollback(struct tsk_store_db *db)
+{
+    static const char sql[] = "ROLLBACK";
+    if (!sqlite3_get_autocommit(db->db)) /* some errors have rolled back already */
+        simple(db, sql, NULL);
+}
+
+/* After an I/O error or a full disk the next try had better begin anew. */
+static bool broken(const struct tsk_store_db *db)
+{
+    return kind_of(sqlite3_errcode(db->db)) == TSK_IO;
+}
+
+static int lock_schema(struct tsk_store_db *db, struct tsk_err *err)
+{
+    (void)db;
+    (void)err;
+    return 0; /* the transaction is the only writer there is */
+}
+
+static int take_one(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    if (columns)
+        *(int64_t *)ctx = row[0].number;
+    return 1;
+}
+
+static int has_table(struct tsk_store_db *db, const char *name, struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = $1";
+    struct tsk_value value = tsk_value_text(name);
+    int64_t count = 0;
+    return run(db, sql, &value, 1, take_one, &count, err) < 0 ? -1 : count > 0;
+}
+
+static int db_size(struct tsk_store_db *db, int64_t *bytes, struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+    return run(db, sql, NULL, 0, take_one, bytes, err) < 0 ? -1 : 0;
+}
+
+const struct tsk_store_ops tsk_store_sqlite = {
+    .kind = TSK_STORE_SQLITE,
+    .id_type = "INTEGER PRIMARY KEY AUTOINCREMENT",
+    .bytes_type = "BLOB",
+    .open = db_open,
+    .close = db_close,
+    .begin = begin,
+    .commit = commit,
+    .rollback = rollback,
+    .broken = broken,
+    .run = run,
+    .send = db_send,
+    .script = script,
+    .lock_schema = lock_schema,
+    .has_table = has_table,
+    .size = db_size,
+};

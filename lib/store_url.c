@@ -1,0 +1,111 @@
+/* Store urls: what they name, and how they are shown without what nobody may read. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store_ops.h"
+#include "tasker/buf.h"
+
+#define DEFAULT_PATH "tasker/tasker.db"
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+int tsk_store_kind_of(const char *url)
+{
+    if (strcmp(url, "none") == 0)
+        return TSK_STORE_NONE;
+    if (strcmp(url, "sqlite") == 0 || begins(url, "sqlite:"))
+        return TSK_STORE_SQLITE;
+    if (begins(url, "postgresql://") || begins(url, "postgres://"))
+        return TSK_STORE_POSTGRESQL;
+    return -1;
+}
+
+/* Where the password of "SCHEME://USER:PASSWORD@…" stands: begin and end, or false. */
+static bool find_password(const char *url, const char **begin, const char **end)
+{
+    const char *from = strstr(url, "://");
+    if (!from)
+        return false;
+    from += 3;
+    size_t len = strcspn(from, "/?");
+    const char *at = NULL;
+    for (size_t i = 0; i < len; i++) {
+        if (from[i] == '@')
+            at = from + i;
+    }
+    const char *colon = at ? memchr(from, ':', (size_t)(at - from)) : NULL;
+    if (!colon)
+        return false;
+    *begin = colon + 1;
+    *end = at;
+    return true;
+}
+
+/* Adds what follows the password, with the values of parameters that are secret put out.
+ * Returns whether there was one. */
+static bool add_rest(struct tsk_buf *shown, const char *rest)
+{
+    static const char *const secret[] = {"password=", "sslpassword="};
+    bool any = false;
+    while (*rest) {
+        size_t hidden = 0;
+        bool starts = rest[0] == '?' || rest[0] == '&';
+        tsk_buf_char(shown, *rest++);
+        for (size_t i = 0; starts && i < sizeof secret / sizeof *secret; i++) {
+            if (begins(rest, secret[i]))
+                hidden = strlen(secret[i]);
+        }
+        if (!hidden)
+            continue;
+        tsk_buf_add(shown, rest, hidden);
+        tsk_buf_str(shown, "***");
+        rest += hidden;
+        rest += strcspn(rest, "&");
+        any = true;
+    }
+    return any;
+}
+
+bool tsk_store_url_shown(const char *url, char *out, size_t size)
+{
+    struct tsk_buf shown = TSK_BUF_INIT;
+    const char *begin, *end, *rest = url;
+    bool postgresql = tsk_store_kind_of(url) == TSK_STORE_POSTGRESQL;
+    bool secret = postgresql && find_password(url, &begin, &end);
+    if (secret) {
+        tsk_buf_add(&shown, url, (size_t)(begin - url));
+        tsk_buf_str(&shown, "***");
+        rest = end;
+    }
+    if (postgresql)
+        secret |= add_rest(&shown, rest);
+    else
+        tsk_buf_str(&shown, rest);
+    snprintf(out, size, "%s", shown.data ? shown.data : "");
+    tsk_buf_fini(&shown);
+    return secret;
+}
+
+char *tsk_store_sqlite_path(const char *url, struct tsk_err *err)
+{
+    const char *path = url[strlen("sqlite")] ? url + strlen("sqlite:") : "";
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (*path)
+        return tsk_strdup(path);
+    if (state && *state == '/') {
+        tsk_buf_printf(&text, "%s/" DEFAULT_PATH, state);
+    } else if (home && *home) {
+        tsk_buf_printf(&text, "%s/.local/state/" DEFAULT_PATH, home);
+    } else {
+        tsk_err_set(err, TSK_CONFIG,
+                    "no place for the store: neither XDG_STATE_HOME nor HOME is set; set store.url "
+                    "to sqlite:PATH, to postgresql://HOST/NAME, or to none");
+        return NULL;
+    }
+    return text.data;
+}
