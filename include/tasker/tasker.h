@@ -26,6 +26,7 @@
 #include "tasker/stream.h"
 #include "tasker/topic.h"
 #include "tasker/tapped.h"
+#include "tasker/task.h"
 #include "tasker/template.h"
 
 #endif
