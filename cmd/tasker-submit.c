@@ -29,7 +29,7 @@ static const struct opt table[] = {
      "with --dot and --mermaid: a task of the store, with its states", 1, INT64_MAX, NULL},
     {0, "namespace", "NAME", OPT_STRING, offsetof(struct options, namespace_name),
      "namespace of requests that name none", 0, 0, NULL},
-    {0, "version", "VERSION", OPT_STRING, offsetof(struct options, version),
+    {0, "template-version", "VERSION", OPT_STRING, offsetof(struct options, version),
      "version of requests that name none [the newest]", 0, 0, NULL},
     {0, "initiator", "TEXT", OPT_STRING, offsetof(struct options, initiator),
      "initiator of requests that name none", 0, 0, NULL},

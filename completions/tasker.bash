@@ -42,6 +42,25 @@ _tasker_options()
 -l --listen
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
+    tasker-submit) echo '
+-T --template arg
+-x --context file
+-C --check
+-n --dry-run
+- --dot
+- --mermaid
+- --task arg
+- --namespace arg
+- --template-version arg
+- --initiator arg
+- --source-system arg
+- --reason arg
+- --tag arg
+-p --priority arg
+- --correlation-id arg
+- --bypass arg
+-k --idempotency-key arg
+- --store arg' ;;
     tasker-work) echo '
 -H --handlers file
 -j --max-workers arg
@@ -128,4 +147,4 @@ _tasker()
     fi
 }
 
-complete -F _tasker tasker-status tasker-publish tasker-work tasker-collect tasker-reconcile
+complete -F _tasker tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile

@@ -5,7 +5,7 @@ function __tasker_keys
     tasker-status config 2>/dev/null | string replace -rf '^([a-z]+[.][a-z_]+) .*' '$1'
 end
 
-for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-work
+for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-submit tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
     complete -c $program -l set -x -a '(__tasker_keys)=' -d 'Set any configuration key'
@@ -56,6 +56,25 @@ complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handsh
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
 complete -c tasker-status -l batch-endpoint -x -d 'Where batches go out'
 complete -c tasker-status -l result-endpoint -x -d 'Where results come back'
+
+complete -c tasker-submit -s T -l template -x -d 'The template of all requests'
+complete -c tasker-submit -s x -l context -r -F -d 'Submit one task with this context'
+complete -c tasker-submit -s C -l check -d 'Check templates and exit'
+complete -c tasker-submit -s n -l dry-run -d 'Check requests and print what would be made'
+complete -c tasker-submit -l dot -d 'Draw --template, or --task, for Graphviz'
+complete -c tasker-submit -l mermaid -d 'Draw --template, or --task, for Mermaid'
+complete -c tasker-submit -l task -x -d 'A task of the store, with its states'
+complete -c tasker-submit -l namespace -x -d 'Namespace of requests that name none'
+complete -c tasker-submit -l template-version -x -d 'Version of requests that name none'
+complete -c tasker-submit -l initiator -x -d 'Initiator of requests that name none'
+complete -c tasker-submit -l source-system -x -d 'Source system of requests that name none'
+complete -c tasker-submit -l reason -x -d 'Reason of requests that name none'
+complete -c tasker-submit -l tag -x -d 'A tag of requests that name none'
+complete -c tasker-submit -s p -l priority -x -d 'Priority of requests that name none'
+complete -c tasker-submit -l correlation-id -x -d 'Correlation id of requests that name none'
+complete -c tasker-submit -l bypass -x -d 'A skippable step not to be run'
+complete -c tasker-submit -s k -l idempotency-key -x -d 'A second submission with it is the first task'
+complete -c tasker-submit -l store -x -d 'Where tasks are kept'
 
 complete -c tasker-work -s H -l handlers -r -F -d 'The handler registry'
 complete -c tasker-work -s j -l max-workers -x -d 'Steps run at the same time'
