@@ -221,3 +221,17 @@ bool tsk_os_port_holder(int port, char *out, size_t size)
     (void)size;
     return false;
 }
+
+int tsk_os_watch(const char *folder)
+{
+    (void)folder;
+    errno = ENOSYS;
+    return -1;
+}
+
+bool tsk_os_watch_read(int fd, const char *prefix)
+{
+    (void)fd;
+    (void)prefix;
+    return true;
+}

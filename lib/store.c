@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "store_ops.h"
 #include "tasker/buf.h"
@@ -38,6 +39,7 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
     struct tsk_store *store = tsk_alloc(sizeof *store);
     tsk_store_url_shown(url, shown, sizeof shown);
     store->ops = ops;
+    store->watch = -1;
     store->name = tsk_strdup(path ? path : shown);
     store->url = path ? path : tsk_strdup(url);
     store->opts = (struct tsk_store_opts){.url = store->url,
@@ -59,6 +61,8 @@ void tsk_store_free(struct tsk_store *store)
     if (!store)
         return;
     disconnect(store);
+    if (store->watch >= 0)
+        close(store->watch);
     free(store->url);
     free(store->name);
     free(store);

@@ -183,7 +183,7 @@ static int put_step(struct making *making, size_t place, const struct waits *wai
                                  tsk_value_text(step->name),
                                  tsk_value_text(step->handler_class),
                                  tsk_value_text(text_of(step->handler_config)),
-                                 tsk_value_int(step->retry_limit),
+                                 tsk_value_int(step->retryable ? step->retry_limit : 1),
                                  tsk_value_told(step->timeout_ms, 0),
                                  tsk_value_int(making->now),
                                  tsk_value_text(bypassed ? "resolved_manually" : "pending"),

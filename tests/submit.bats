@@ -93,7 +93,7 @@ EOF
     [ "$(sql 'select name, state, waits_for, retry_limit, coalesce(timeout_ms, 0), retryable, priority from steps order by place')" = "\
 validate|pending|0|1|5000|1|5
 reserve|pending|1|3|0|1|5
-pay|pending|1|3|0|0|5
+pay|pending|1|1|0|0|5
 gift|pending|1|3|0|1|5
 ship|pending|3|3|0|1|5" ]
     [ "$(sql 'select group_concat(f.name || ">" || t.name, " ") from (select * from step_dependencies order by to_step, from_step) d join steps f on f.id = from_step join steps t on t.id = to_step')" = \

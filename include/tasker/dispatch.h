@@ -23,8 +23,9 @@ void tsk_dispatch_free(struct tsk_dispatch *dispatch); /* NULL is fine; tags are
 
 /* A peer subscribed to topic, or ended that. "worker.ID " registers a worker; "", "steps" and
  * "steps " are a plain subscription or a registered worker's second one; all else is ignored, also
- * "s", by which somebody looks on without being there. Returns how often the worker is now registered, or -1 if topic is none of a worker. One that is registered
- * twice (two workers of one name) gets nothing, since both would run it, until one is left. */
+ * "s", by which somebody looks on without being there. Returns how often the worker is now
+ * registered, or -1 if topic is none of a worker. One that is registered twice (two workers of one
+ * name) gets nothing, since both would run it, until one is left. */
 int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
 

@@ -12,7 +12,7 @@
  *       - name: ship                 # and handler_class
  *         handler_config: {...}
  *         depends_on_step: pay       # or depends_on_steps: [pay, pack]
- *         default_retryable: true    # or retryable
+ *         default_retryable: true    # or retryable; false: no failure is worth another attempt
  *         default_retry_limit: 3     # or retry_limit: attempts in all
  *         timeout_seconds: 30
  *         retry_backoff: exponential # the one formula of retry.h
