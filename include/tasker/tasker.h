@@ -21,6 +21,8 @@
 #include "tasker/probe.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
+#include "tasker/settle.h"
+#include "tasker/state.h"
 #include "tasker/store.h"
 #include "tasker/stream.h"
 #include "tasker/topic.h"
