@@ -22,6 +22,7 @@ struct batches {
     int64_t timeout, silence;
     int64_t next; /* no batch is due before this; -1: none at all */
     int64_t seen;
+    int64_t behind; /* until then nobody's silence counts; -1: never was */
     const struct tsk_stream *stream;
     struct lost *lost;
 };
@@ -43,7 +44,7 @@ struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_s
     batches->early = early_new(EARLY_MOST);
     batches->timeout = timeout;
     batches->silence = silence;
-    batches->next = -1;
+    batches->next = batches->behind = -1;
     batches->stream = stream;
     batches->lost = lost;
     return batches;
@@ -119,6 +120,7 @@ static int64_t life_deadline(const struct batches *batches, const struct batch *
     if (batches->silence >= 0) {
         int64_t life =
             batch->source[0] ? tsk_stream_heard(batches->stream, batch->source) : heard_at;
+        life = life > batches->behind ? life : batches->behind;
         deadline = (life > batch->last ? life : batch->last) + batches->silence;
         *why = BATCH_SILENT;
     }
@@ -135,6 +137,8 @@ static int64_t batch_deadline(const struct batches *batches, const struct batch 
                               int64_t heard_at, enum batch_due *why)
 {
     int64_t deadline = batch->settle_at;
+    if (deadline >= 0 && batches->behind >= 0 && batches->behind + SETTLE_MS > deadline)
+        deadline = batches->behind + SETTLE_MS;
     enum batch_due reason = BATCH_SETTLED;
     if (batches->timeout >= 0 && (deadline < 0 || batch->since + batches->timeout < deadline)) {
         deadline = batch->since + batches->timeout;
@@ -309,6 +313,11 @@ void batches_forgotten(struct batches *batches, const char *source, int64_t befo
 int64_t batches_deadline(const struct batches *batches)
 {
     return batches->next;
+}
+
+void batches_behind(struct batches *batches, int64_t now)
+{
+    batches->behind = now;
 }
 
 void batches_recheck(struct batches *batches)

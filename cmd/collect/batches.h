@@ -77,6 +77,10 @@ bool batches_wait_for(const struct batches *batches, const char *source);
 void batches_forgotten(struct batches *batches, const char *source, int64_t before,
                        batch_due_fn *due, void *ctx);
 
+/* Messages have come that are not printed yet, some of them long ago: what seems to be missing may
+ * be among them, so until now it was neither missing nor anybody silent. */
+void batches_behind(struct batches *batches, int64_t now);
+
 /* What is known of a worker changed: the next call is due at once. */
 void batches_recheck(struct batches *batches);
 

@@ -18,7 +18,7 @@ static bool is_idle(const struct collect *c, const char *source, struct json_obj
     int64_t running, queued;
     return tsk_json_int(message, "running", &running) == 1 && !running &&
            tsk_json_int(message, "queued", &queued) == 1 && !queued &&
-           !tsk_stream_owed(c->stream, source);
+           !tsk_stream_owed(c->stream, source) && tsk_stream_kept(c->stream, source);
 }
 
 void inquiry_status(struct collect *c, const char *source, const char *topic,
