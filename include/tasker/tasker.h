@@ -23,6 +23,7 @@
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/settle.h"
+#include "tasker/settler.h"
 #include "tasker/state.h"
 #include "tasker/store.h"
 #include "tasker/stream.h"
