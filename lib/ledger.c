@@ -1,4 +1,4 @@
-/* The queue of the ledger writer, and its thread.
+/* The queue of the ledger writer; its thread is in ledger_thread.c.
  *
  * Entries are a list in the order in which they were given. The thread writes from its front and
  * moves "durable" on; the caller takes what lies before that, and alone frees. So the lock is held
@@ -22,154 +22,7 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 
-enum {
-    PAUSE_LEAST_MS = 10,
-    PAUSE_MOST_MS = 1000,
-    TELL_AFTER_MS = 1000, /* of what may be just another's lock */
-    LOCK_WAIT_MS = 200,   /* for another's lock at once, so that the thread can be ended */
-};
-
-struct tsk_ledger {
-    /* the caller's alone */
-    struct tsk_ledger_node *first,
-        *last;                     /* last is the thread's to read its next, under the lock */
-    struct tsk_ledger_node *taken; /* the one given out last */
-    int64_t given, seen;           /* entries given; of these known to be durable */
-    size_t bytes, bytes_most;
-    char own[TSK_UUID_SIZE + 16]; /* source of messages that have none */
-    int64_t own_offset;
-    /* the thread's alone */
-    struct tsk_store *store;
-    struct tsk_ledger_node **group;
-    size_t group_most;
-    int64_t delay;
-    char *collector_id;
-    /* of both, under the lock */
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    struct tsk_ledger_node *next; /* the first that is not durable */
-    int64_t waiting;              /* so many from there on */
-    int64_t flushed;              /* up to this one nothing more is to be waited for */
-    bool ending, told;            /* told: the pipe has its byte */
-    struct tsk_ledger_state state;
-    /* set once */
-    pthread_t thread;
-    int tell[2], stop[2];
-};
-
-/* ---- the thread */
-
-/* Makes the descriptor readable. Under the lock. */
-static void tell(struct tsk_ledger *ledger)
-{
-    if (ledger->told)
-        return;
-    ledger->told = true;
-    while (write(ledger->tell[1], "", 1) < 0 && errno == EINTR)
-        ;
-}
-
-/* Waits until something changes or until that time (tsk_now_ms; -1: any). Under the lock. */
-static void wait_until(struct tsk_ledger *ledger, int64_t until)
-{
-    if (until < 0) {
-        pthread_cond_wait(&ledger->wake, &ledger->lock);
-        return;
-    }
-    struct timespec at = {.tv_sec = (time_t)(until / 1000), .tv_nsec = until % 1000 * 1000000};
-    pthread_cond_timedwait(&ledger->wake, &ledger->lock, &at);
-}
-
-/* Waits for a group to be there. Returns its size, or 0 at the end. Under the lock. */
-static size_t wait_group(struct tsk_ledger *ledger)
-{
-    while (!ledger->ending) {
-        if (!ledger->waiting) {
-            wait_until(ledger, -1);
-            continue;
-        }
-        size_t waiting = (size_t)ledger->waiting;
-        if (waiting >= ledger->group_most)
-            return ledger->group_most;
-        int64_t due = ledger->next->entry.at + ledger->delay;
-        if (ledger->flushed >= ledger->next->number || due <= tsk_now_ms())
-            return waiting;
-        wait_until(ledger, due);
-    }
-    return 0;
-}
-
-static void note_failure(struct tsk_ledger *ledger, const struct tsk_err *err)
-{
-    struct tsk_ledger_state *state = &ledger->state;
-    int64_t now = tsk_now_ms();
-    if (!state->since)
-        state->since = now;
-    if (state->failing || (err->kind == TSK_TEMPFAIL && now - state->since < TELL_AFTER_MS))
-        return;
-    state->failing = true;
-    state->err = *err;
-    tell(ledger);
-}
-
-static void note_success(struct tsk_ledger *ledger)
-{
-    struct tsk_ledger_state *state = &ledger->state;
-    if (state->failing || !state->ever)
-        tell(ledger);
-    state->ever = true;
-    state->failing = false;
-    state->since = 0;
-    state->err = (struct tsk_err)TSK_ERR_INIT;
-}
-
-/* Connects, or writes a group of count, until that succeeds. Returns false at the end. Under the
- * lock, which it lets go meanwhile. */
-static bool do_it(struct tsk_ledger *ledger, size_t count)
-{
-    struct tsk_err err = TSK_ERR_INIT;
-    for (int64_t pause = PAUSE_LEAST_MS; !ledger->ending;) {
-        pthread_mutex_unlock(&ledger->lock);
-        int rc = count ? tsk_ledger_write(ledger->store, ledger->collector_id, ledger->group, count,
-                                          &err)
-                       : tsk_store_connect(ledger->store, &err);
-        pthread_mutex_lock(&ledger->lock);
-        if (rc == 0) {
-            note_success(ledger);
-            return true;
-        }
-        note_failure(ledger, &err);
-        for (int64_t until = tsk_now_ms() + pause; !ledger->ending && tsk_now_ms() < until;)
-            wait_until(ledger, until);
-        pause = pause * 2 < PAUSE_MOST_MS ? pause * 2 : PAUSE_MOST_MS;
-    }
-    return false;
-}
-
-static void *run(void *ctx)
-{
-    struct tsk_ledger *ledger = ctx;
-    pthread_mutex_lock(&ledger->lock);
-    bool going = do_it(ledger, 0);
-    size_t count;
-    while (going && (count = wait_group(ledger)) > 0) {
-        struct tsk_ledger_node *last = NULL;
-        for (size_t i = 0; i < count; i++)
-            ledger->group[i] = last = last ? last->next : ledger->next;
-        going = do_it(ledger, count);
-        if (!going)
-            break;
-        ledger->next = last->next;
-        ledger->waiting -= (int64_t)count;
-        ledger->state.written += (int64_t)count;
-        ledger->state.groups++;
-        tell(ledger);
-    }
-    pthread_mutex_unlock(&ledger->lock);
-    return NULL;
-}
-
-/* ---- the caller */
+enum { LOCK_WAIT_MS = 200 }; /* for another's lock at once, so that the thread can be ended */
 
 static int open_pipe(int fds[2], struct tsk_err *err)
 {
@@ -204,7 +57,7 @@ static int start(struct tsk_ledger *ledger, struct tsk_err *err)
     pthread_condattr_destroy(&attr);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int rc = pthread_create(&ledger->thread, NULL, run, ledger);
+    int rc = pthread_create(&ledger->thread, NULL, tsk_ledger_run, ledger);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc == 0)
         return 0;
@@ -216,9 +69,9 @@ static void release(struct tsk_ledger *ledger)
 {
     for (struct tsk_ledger_node *node = ledger->first, *next; node; node = next) {
         next = node->next;
-        free(node);
+        tsk_ledger_node_free(node);
     }
-    free(ledger->taken);
+    tsk_ledger_node_free(ledger->taken);
     tsk_store_free(ledger->store);
     close_pipe(ledger->tell);
     close_pipe(ledger->stop);
@@ -272,12 +125,8 @@ const char *tsk_ledger_name(const struct tsk_ledger *ledger)
     return tsk_store_name(ledger->store);
 }
 
-void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry *entry)
+static void add(struct tsk_ledger *ledger, struct tsk_ledger_node *node)
 {
-    struct tsk_ledger_node *node =
-        tsk_ledger_node_new(entry, entry->source ? entry->source : ledger->own);
-    if (!entry->source)
-        node->entry.offset = ++ledger->own_offset;
     node->number = ++ledger->given;
     ledger->bytes += node->size;
     pthread_mutex_lock(&ledger->lock);
@@ -293,6 +142,22 @@ void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry 
     pthread_mutex_unlock(&ledger->lock);
     if (wake)
         pthread_cond_signal(&ledger->wake);
+}
+
+void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry *entry)
+{
+    struct tsk_ledger_node *node =
+        tsk_ledger_node_new(entry, entry->source ? entry->source : ledger->own);
+    if (!entry->source)
+        node->entry.offset = ++ledger->own_offset;
+    add(ledger, node);
+}
+
+void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char *except,
+                     int64_t at)
+{
+    struct tsk_ledger_entry entry = {.raw = "", .batch_id = batch_id, .at = at, .look = true};
+    add(ledger, tsk_ledger_node_new(&entry, except));
 }
 
 void tsk_ledger_flush(struct tsk_ledger *ledger)
@@ -320,7 +185,7 @@ static const struct tsk_ledger_entry *take_first(struct tsk_ledger *ledger)
 
 const struct tsk_ledger_entry *tsk_ledger_take(struct tsk_ledger *ledger)
 {
-    free(ledger->taken);
+    tsk_ledger_node_free(ledger->taken);
     ledger->taken = NULL;
     if (!ledger->first)
         return NULL;
@@ -334,7 +199,7 @@ const struct tsk_ledger_entry *tsk_ledger_take(struct tsk_ledger *ledger)
 
 const struct tsk_ledger_entry *tsk_ledger_drop(struct tsk_ledger *ledger)
 {
-    free(ledger->taken);
+    tsk_ledger_node_free(ledger->taken);
     ledger->taken = NULL;
     return ledger->first ? take_first(ledger) : NULL;
 }

@@ -85,8 +85,9 @@ void inquiry_status(struct collect *c, const char *source, const char *topic,
                     struct json_object *message);
 void inquiry_send(struct collect *c);
 
-/* report.c: prints and tells of a batch that is given up, and of those not complete. */
-void report_due(void *ctx, const struct batch *batch, enum batch_due why);
+/* report.c: prints and tells of a batch that is given up (and returns true), and of those not
+ * complete. */
+bool report_due(void *ctx, const struct batch *batch, enum batch_due why);
 void report_open(struct collect *c);
 void report_lost(const char *source, int64_t lost);
 void report_unreadable(struct collect *c, const char *topic, const char *reason);

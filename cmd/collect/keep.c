@@ -18,7 +18,9 @@
 
 enum { BEHIND_MS = 100 };
 
-#define OWN_SOURCE "lost:" /* and the batch_id: the same for all collectors */
+/* The source of what it says itself of a batch: the same for all collectors. */
+#define OWN_SOURCE "lost:"
+enum { OWN_SOURCE_SIZE = sizeof OWN_SOURCE + TSK_ID_SIZE };
 
 struct keep_line {
     struct keep_line *next;
@@ -96,15 +98,13 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
 
 void keep_own(struct collect *c, const char *batch_id, struct json_object *error)
 {
-    char source[sizeof OWN_SOURCE + TSK_ID_SIZE];
+    char source[OWN_SOURCE_SIZE];
     size_t len;
     if (!c->ledger) {
         out_json(error);
         return;
     }
     snprintf(source, sizeof source, OWN_SOURCE "%s", batch_id);
-    tsk_json_put_str(error, "source", source);
-    tsk_json_put_int(error, "offset", 1);
     const char *text = tsk_json_text(error, &len);
     struct keep_line *line = line_new(NULL, len);
     line->own = true;
@@ -118,6 +118,17 @@ void keep_own(struct collect *c, const char *batch_id, struct json_object *error
                                      .at = c->now,
                                      .ctx = line};
     tsk_ledger_append(c->ledger, &entry);
+}
+
+bool keep_due(void *ctx, const struct batch *batch, enum batch_due why)
+{
+    struct collect *c = ctx;
+    char own[OWN_SOURCE_SIZE];
+    if (!c->ledger)
+        return report_due(c, batch, why);
+    snprintf(own, sizeof own, OWN_SOURCE "%s", batch->id);
+    tsk_ledger_look(c->ledger, batch->id, own, c->now);
+    return false;
 }
 
 /* With --count no more is printed than was asked for, though more is in the store. */
@@ -142,8 +153,12 @@ static void print_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 
 static void take_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 {
-    print_entry(c, entry);
     c->unsaved = true;
+    if (entry->look) {
+        keep_found(c, entry);
+        return;
+    }
+    print_entry(c, entry);
     tsk_stream_durable(c->stream, entry->source, entry->offset);
     if (lost_stopped(c->lost, entry->source) && tsk_stream_kept(c->stream, entry->source))
         batches_recheck(c->batches);

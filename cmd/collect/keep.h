@@ -26,6 +26,14 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
  * same entry of the ledger by it. */
 void keep_own(struct collect *c, const char *batch_id, struct json_object *error);
 
+/* A batch is due: it is given up, but with a store only after a look whether another collector had
+ * what is missing, and what the ledger has is printed. See batch_due_fn. */
+bool keep_due(void *ctx, const struct batch *batch, enum batch_due why);
+
+/* look.c: prints what was found of a batch and not printed yet, and gives it up if that is not all.
+ */
+void keep_found(struct collect *c, const struct tsk_ledger_entry *entry);
+
 /* Prints what has become durable, and tells of a store that fails or is back. Returns whether there
  * was anything. */
 bool keep_pump(struct collect *c);

@@ -35,7 +35,7 @@ bool collect_done(const struct collect *c)
         return false;
     if (opts->count)
         return c->printed >= opts->count || c->timed_out;
-    if (!c->input_end || batches_open(c->batches))
+    if (!c->input_end || batches_awaited(c->batches))
         return false;
     return batches_seen(c->batches) || !opts->all || c->timed_out;
 }
@@ -108,7 +108,7 @@ static int64_t overall_deadline(const struct collect *c)
 static void check_time(struct collect *c)
 {
     int64_t overall = overall_deadline(c);
-    batches_check(c->batches, c->now, c->heard_at, report_due, c);
+    batches_check(c->batches, c->now, c->heard_at, keep_due, c);
     c->timed_out |= overall >= 0 && overall <= c->now;
 }
 

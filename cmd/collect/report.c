@@ -61,7 +61,7 @@ static void print_batch_error(struct collect *c, const struct batch *batch, enum
     json_object_put(line);
 }
 
-void report_due(void *ctx, const struct batch *batch, enum batch_due why)
+bool report_due(void *ctx, const struct batch *batch, enum batch_due why)
 {
     struct collect *c = ctx;
     struct tsk_buf text = TSK_BUF_INIT;
@@ -75,6 +75,7 @@ void report_due(void *ctx, const struct batch *batch, enum batch_due why)
         c->gave_up = true;
     }
     tsk_buf_fini(&text);
+    return true;
 }
 
 static void tell_open(void *ctx, const struct batch *batch)

@@ -21,6 +21,12 @@
 
 struct tsk_ledger;
 
+/* A message that the ledger had. */
+struct tsk_ledger_found {
+    const char *topic, *raw; /* a NUL follows raw */
+    size_t len;
+};
+
 struct tsk_ledger_entry {
     const char *topic; /* printable ASCII, "" if it has none */
     const char *raw;   /* the message as it came, without topic and space */
@@ -33,6 +39,10 @@ struct tsk_ledger_entry {
     const char *reason; /* why it could not be read; NULL: it was */
     int64_t at;         /* tsk_now_ms when it came */
     void *ctx;          /* the caller's */
+    /* of tsk_ledger_look, when it is taken */
+    bool look;
+    const struct tsk_ledger_found *found;
+    size_t found_count;
 };
 
 /* Returns a writer for the store that conf names, which connects at once; NULL with kind TSK_OK if
@@ -51,6 +61,12 @@ const char *tsk_ledger_name(const struct tsk_ledger *ledger);
 
 /* Gives an entry, all of which is copied but ctx. It always succeeds. */
 void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry *entry);
+
+/* Asks what the ledger has of a batch, by whomever, after all that was given before: the good
+ * messages but for those of source except. It is taken as an entry, in its turn; its ctx is NULL.
+ */
+void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char *except,
+                     int64_t at);
 
 /* Nothing more is at hand: a group that is not full need not wait for more. */
 void tsk_ledger_flush(struct tsk_ledger *ledger);
@@ -77,8 +93,9 @@ struct tsk_ledger_state {
 };
 void tsk_ledger_state(struct tsk_ledger *ledger, struct tsk_ledger_state *state);
 
-/* Entries that are not durable yet; and all that were not taken: whether they have reached the
- * limit of store.queue_bytes, and since when the oldest is there (its at; -1: there is none). */
+/* Entries that are not durable (or looked for) yet; and all that were not taken: whether they have
+ * reached the limit of store.queue_bytes, and since when the oldest is there (its at; -1: there is
+ * none). */
 int64_t tsk_ledger_waiting(struct tsk_ledger *ledger);
 bool tsk_ledger_full(const struct tsk_ledger *ledger);
 int64_t tsk_ledger_oldest(const struct tsk_ledger *ledger);
