@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define TEXTS_MOST (16u << 20)
+#define COLLECTORS "lost:" /* source of what a collector makes itself */
 
 struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules)
 {
@@ -253,6 +254,14 @@ static bool is_timeout(struct json_object *message)
     return category && strcmp(category, "timeout") == 0;
 }
 
+/* Whether it is a collector's own, of its patience. */
+static bool is_impatience(const struct tsk_settle *s, enum tsk_type type,
+                          struct json_object *message)
+{
+    return s->source && strncmp(s->source, COLLECTORS, strlen(COLLECTORS)) == 0 &&
+           type == TSK_TYPE_ERROR && is_timeout(message);
+}
+
 static void note_first(int64_t *at, int64_t now)
 {
     if (*at < 0)
@@ -286,7 +295,8 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     const char *batch_id = tsk_json_str(message, "batch_id");
     struct tsk_rpartial partial;
     (void)changed;
-    if (!batch_id || strcmp(batch_id, s->id) != 0 || type == TSK_TYPE_WORKER)
+    if (!batch_id || strcmp(batch_id, s->id) != 0 || type == TSK_TYPE_WORKER ||
+        is_impatience(s, type, message))
         return 0;
     if (type == TSK_TYPE_PARTIAL) {
         tsk_rpartial_read(&partial, message);
@@ -314,6 +324,7 @@ void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *m
     if (!json)
         return;
     s->message = message->id;
+    s->source = message->source;
     if (message->received_at > s->now)
         s->now = message->received_at;
     if (!take_usual(s, json))

@@ -48,6 +48,7 @@ struct tsk_settle {
     struct tsk_buf texts;
     struct tsk_fold_discrepancy *found;
     size_t found_count, found_cap;
+    const char *source;    /* of the message that is being taken in; or NULL */
     int64_t now;           /* the latest received_at so far */
     int64_t message;       /* the row of the ledger that is being taken in */
     int64_t first_at;      /* of any message; -1: none */

@@ -162,7 +162,7 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 /* --- Its ledger. */
 
 static const char get_messages[] =
-    "SELECT id, received_at, topic, raw_message FROM received_results"
+    "SELECT id, received_at, topic, raw_message, source FROM received_results"
     " WHERE batch_id = $1 AND reason IS NULL ORDER BY id";
 
 static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
@@ -173,7 +173,8 @@ static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
                                          .received_at = row[1].number,
                                          .topic = row[2].data,
                                          .data = row[3].data,
-                                         .len = row[3].len};
+                                         .len = row[3].len,
+                                         .source = row[4].data};
     tsk_settle_message(s->settle, &message);
     return 0;
 }
@@ -182,8 +183,11 @@ static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
 static void time_out(struct tsk_settler *s)
 {
     char *text = tsk_settle_timeout_text(s->batch_id, s->limit_at);
-    struct tsk_settle_message message = {INT64_MAX, s->assumed, tsk_type_name(TSK_TYPE_ERROR), text,
-                                         strlen(text)};
+    struct tsk_settle_message message = {.id = INT64_MAX,
+                                         .received_at = s->assumed,
+                                         .topic = tsk_type_name(TSK_TYPE_ERROR),
+                                         .data = text,
+                                         .len = strlen(text)};
     tsk_settle_message(s->settle, &message);
     free(text);
 }

@@ -7,6 +7,8 @@
  * - a batch_error ends its batch at once: what comes after it is late, and changes no state;
  * - a batch_error of category timeout fails the steps that did not end, to be retried while
  *   attempts are left;
+ * - but that a collector waits no longer (such an error of the source "lost:…") is no end: it is
+ *   the time limit of the batch that counts;
  * - what nobody has heard of has no derived row at all.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
@@ -53,7 +55,8 @@ struct tsk_settle_step {
 /* A row of the ledger. */
 struct tsk_settle_message {
     int64_t id, received_at;
-    const char *topic, *data; /* data: the JSON, len bytes */
+    const char *topic, *source; /* source: NULL if it has none */
+    const char *data;           /* the JSON, len bytes */
     size_t len;
 };
 

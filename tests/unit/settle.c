@@ -18,6 +18,7 @@ struct test {
     size_t count;
     struct tsk_buf rows;
     int64_t id;
+    const char *source;
     int verdicts;
 };
 
@@ -55,7 +56,7 @@ static void start(struct test *t)
 
 static void say(struct test *t, int64_t at, const char *topic, const char *text)
 {
-    struct tsk_settle_message message = {++t->id, at, topic, text, strlen(text)};
+    struct tsk_settle_message message = {++t->id, at, topic, t->source, text, strlen(text)};
     tsk_settle_message(t->settle, &message);
 }
 
@@ -280,6 +281,25 @@ static void test_timeout_unheard(void)
     fini(&t);
 }
 
+/* A collector that waits no longer ends nothing, but one that saw the worker go does. */
+static void test_impatience(void)
+{
+    struct test t;
+    begin(&t, 1);
+    t.source = "lost:b";
+    start(&t);
+    say(&t, 9100, "batch_error", out_of_time);
+    CHECK_STR(end(&t), "batch published@200\nstep 1 enqueued@100\n");
+    start(&t);
+    say(&t, 9100, "batch_error", worker_lost);
+    CHECK(strstr(end(&t), "batch failed@9100 ") == t.rows.data);
+    t.source = "reconcile:b";
+    start(&t);
+    say(&t, 9100, "batch_error", out_of_time);
+    CHECK(strstr(end(&t), "batch timeout@9100 ") == t.rows.data);
+    fini(&t);
+}
+
 /* What comes after the end changes no state. */
 static void test_late(void)
 {
@@ -459,7 +479,7 @@ static void test_much_output(void)
     tsk_buf_printf(&again,
                    "{\"batch_id\":\"b\",\"step_id\":4,\"status\":\"completed\"%s,\"error\":{}}",
                    more.data);
-    struct tsk_settle_message message = {4, 300, "partial_result", again.data, again.len};
+    struct tsk_settle_message message = {4, 300, "partial_result", NULL, again.data, again.len};
     tsk_buf_reset(&more);
     tsk_settle_text(t.settle, &message, 4, false, &more);
     CHECK_INT(more.len, LEN + 2);
@@ -479,6 +499,7 @@ int main(void)
     test_failures();
     test_timeout();
     test_timeout_unheard();
+    test_impatience();
     test_late();
     test_lost_when_done();
     test_older_attempt();
