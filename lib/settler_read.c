@@ -196,6 +196,8 @@ static int read_all(struct tsk_settler *s, bool out_of_time, struct tsk_err *err
 {
     struct tsk_value key = tsk_value_int(s->batch), id = tsk_value_text(s->batch_id);
     s->count = 0;
+    if (s->watch.begin)
+        s->watch.begin(s->watch.ctx, s->batch_id, s->state, s->revision);
     tsk_settle_begin(s->settle, &s->outbound, s->watch.tell, s->watch.ctx);
     if (tsk_store_run(s->store, get_steps, &key, 1, take_step, s, err) < 0 ||
         tsk_store_run(s->store, get_messages, &id, 1, take_message, s, err) < 0)

@@ -60,7 +60,9 @@ struct tsk_settle_change {
 struct tsk_settle_watch {
     void *ctx;
     void (*restart)(void *ctx); /* what was told since the last commit was undone: forget it */
-    tsk_verdict_fn *tell;       /* each verdict of a batch, */
+    /* A batch comes, whose state is this one, and its last verdict of revision (0: none); */
+    void (*begin)(void *ctx, const char *batch_id, enum tsk_state state, int64_t revision);
+    tsk_verdict_fn *tell;                                               /* each verdict of it, */
     void (*settled)(void *ctx, const struct tsk_settle_change *change); /* and then the batch */
     void (*commit)(void *ctx); /* what was told is durable (or, if dry, complete) */
 };
