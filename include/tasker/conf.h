@@ -83,6 +83,8 @@ enum tsk_conf_type {
       "where state is kept: sqlite, sqlite:PATH, postgresql://..., or none")                       \
     X(STORE, TIMEOUT, "store", "timeout", DURATION, "5s", 1, 3600000, NULL,                        \
       "time for the store to be reached, to be unlocked, or to answer")                            \
+    X(STORE, CLAIM, "store", "claim", DURATION, "10s", 500, 3600000, NULL,                         \
+      "how long a publisher that is not heard of keeps its batches")                               \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \
     X(RETRY, JITTER, "retry", "jitter", INT, "10", 0, 100, NULL,                                   \
