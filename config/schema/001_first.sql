@@ -111,9 +111,13 @@ CREATE TABLE batch_steps (
 );
 CREATE UNIQUE INDEX batch_steps_by_step ON batch_steps (step, attempt, batch);
 
--- The ledger: append-only, every message as it came. identity is source/offset of the reliable
--- stream; NULL where a peer has none, and then nothing tells two equal messages apart. reason says
--- why a message could not be read.
+-- The ledger: append-only, every message as it came: topic, and in raw_message what follows it. (If
+-- the topic is no printable text, topic is empty and raw_message the whole.) source and
+-- stream_offset are its identity, by which it is here once. They are those of the reliable stream; a
+-- message of none has a place of its collector's ("collector:UUID" and a number), and one that a
+-- program of tasker made of what it saw, and others may see too, has a source that they all make
+-- ("lost:BATCH_ID"). message_type and step_id are NULL where a message is several results or cannot
+-- be read; reason then says why.
 CREATE TABLE received_results (
     id @ID@,
     received_at BIGINT NOT NULL,

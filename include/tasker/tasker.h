@@ -12,6 +12,7 @@
 #include "tasker/exit.h"
 #include "tasker/handlers.h"
 #include "tasker/json.h"
+#include "tasker/ledger.h"
 #include "tasker/line.h"
 #include "tasker/map.h"
 #include "tasker/message.h"
