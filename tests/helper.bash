@@ -45,7 +45,6 @@ test_begin() {
     export TASKER_STORE_URL=none
     TASKER_BIN=$(cd "$ROOT" && cd "${TASKER_BIN:-build/bin}" && pwd) || return 1
     export TASKER_BIN PATH=$TASKER_BIN:$PATH
-    export TASKER_STORE_URL=none # those that need a store name it
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
     # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
     mkfifo .nap && exec {NAP}<>.nap </dev/null

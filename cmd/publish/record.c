@@ -11,7 +11,11 @@
 #include "common/diag.h"
 #include "publish/post.h"
 
-enum { PAUSE_LEAST_MS = 20, PAUSE_MOST_MS = 500 };
+enum {
+    PAUSE_LEAST_MS = 20,
+    PAUSE_MOST_MS = 500,
+    LOCK_WAIT_MS = 100 /* at once, for the loop must not stand still: the rest by trying again */
+};
 
 int record_open(struct record *record, const struct tsk_conf *conf, int stop_fd,
                 struct tsk_err *err)
@@ -22,6 +26,8 @@ int record_open(struct record *record, const struct tsk_conf *conf, int stop_fd,
     record->step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT);
     tsk_uuid(record->publisher);
     record->store = tsk_store_new(conf, stop_fd, &why);
+    if (record->store)
+        tsk_store_set_lock_wait(record->store, LOCK_WAIT_MS);
     if (record->store || why.kind == TSK_OK)
         return 0;
     *err = why;
