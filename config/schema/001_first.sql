@@ -72,11 +72,16 @@ CREATE TABLE step_dependencies (
 );
 CREATE INDEX step_dependencies_back ON step_dependencies (to_step);
 
--- body is the batch as it is sent, so that what was not accepted can be sent after an outage.
+-- body is the batch as it is sent, so that what was not accepted can be sent after an outage. While it
+-- is created, publisher is who may send it until claimed_until, and offered_to is the worker that it
+-- was last sent to, or was about to be: if nobody could put down that it was accepted, that one knows
+-- it.
 CREATE TABLE batches (
     id @ID@,
     batch_id TEXT NOT NULL UNIQUE,
     publisher TEXT,
+    claimed_until BIGINT NOT NULL DEFAULT 0,
+    offered_to TEXT,
     total_steps INTEGER NOT NULL CHECK (total_steps > 0),
     timeout_ms BIGINT NOT NULL CHECK (timeout_ms > 0),
     body @BYTES@ NOT NULL,
@@ -93,6 +98,7 @@ CREATE TABLE batches (
 );
 CREATE INDEX batches_by_state ON batches (state, created_at);
 CREATE INDEX batches_newest ON batches (created_at);
+CREATE INDEX batches_unsent ON batches (publisher, created_at, id) WHERE state = 'created';
 
 CREATE TABLE batch_steps (
     batch BIGINT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
