@@ -10,7 +10,8 @@ struct tsk_store_db; /* a connection; each back end has its own */
 struct tsk_store_opts {
     const char *url;    /* of this back end; borrowed for as long as the store lives */
     bool make;          /* what is missing may be made; else it is only looked at */
-    int64_t timeout_ms; /* for another's lock, for a connection, for an answer */
+    int64_t timeout_ms; /* for a connection, for an answer */
+    int64_t lock_ms;    /* for another's lock */
     int stop_fd;        /* or -1 */
 };
 
@@ -23,8 +24,8 @@ struct tsk_store_ops {
     int (*begin)(struct tsk_store_db *db, bool write, struct tsk_err *err);
     int (*commit)(struct tsk_store_db *db, struct tsk_err *err);
     void (*rollback)(struct tsk_store_db *db);
-    /* Whether it is of no use any more and must be closed. */
-    bool (*broken)(const struct tsk_store_db *db);
+    /* Whether it is of no use any more and must be closed; asked between transactions. */
+    bool (*broken)(struct tsk_store_db *db);
     int64_t (*run)(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
                    size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err);
     int (*send)(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
