@@ -39,7 +39,7 @@ struct tsk_store_ops {
     int (*size)(struct tsk_store_db *db, int64_t *bytes, struct tsk_err *err);
     /* As tsk_store_watch and _read; NULL where commits are seen by the file. */
     int (*watch)(struct tsk_store_db *db, struct tsk_err *err);
-    void (*watch_read)(struct tsk_store_db *db);
+    bool (*watch_read)(struct tsk_store_db *db);
 };
 
 extern const struct tsk_store_ops tsk_store_sqlite, tsk_store_postgresql;

@@ -42,12 +42,11 @@ int tsk_store_watch(struct tsk_store *store, struct tsk_err *err)
     return store->watch;
 }
 
-void tsk_store_watch_read(struct tsk_store *store)
+bool tsk_store_watch_read(struct tsk_store *store)
 {
-    if (store->ops->watch_read && store->db)
-        store->ops->watch_read(store->db);
-    else if (store->watch >= 0)
-        tsk_os_watch_read(store->watch, base_of(store->opts.url));
+    if (store->ops->watch_read)
+        return !store->db || store->ops->watch_read(store->db);
+    return store->watch >= 0 && tsk_os_watch_read(store->watch, base_of(store->opts.url));
 }
 
 int tsk_store_notify(struct tsk_store *store, struct tsk_err *err)

@@ -134,10 +134,8 @@ static void wait_change(struct ready *ready, int watch)
         diag_error("standard output: the reader went away");
         ready->stop = true;
     }
-    if (got > 0 && fds[0].revents && !ready->stop) {
+    if (got > 0 && fds[0].revents && !ready->stop)
         poll(&fds[1], 1, SETTLE_MS);
-        tsk_store_watch_read(ready->store);
-    }
 }
 
 /* One look at the store. Returns 0, or -1; *watch is what to wait on, or -1. */
@@ -147,6 +145,7 @@ static int look(struct ready *ready, int *watch, struct tsk_err *err)
     *watch = tsk_store_watch(ready->store, err);
     if (*watch < 0 && err->kind != TSK_OK)
         return -1;
+    tsk_store_watch_read(ready->store);
     if (take_all(ready, err) < 0)
         return -1;
     return tsk_store_read(ready->store, find_next, ready, ready->patience, err);
@@ -167,7 +166,8 @@ static enum tsk_exit follow(struct ready *ready)
         ready->away = !ok;
         if (!ok)
             ready->next = tsk_wall_ms() + AGAIN_MS;
-        wait_change(ready, ok ? watch : -1);
+        if (!ok || !tsk_store_watch_read(ready->store))
+            wait_change(ready, ok ? watch : -1);
     }
     if (out_failed())
         name_lost(ready);

@@ -149,15 +149,16 @@ int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t
                    struct tsk_err *err);
 
 /* Being told when the store has changed. tsk_store_watch starts that, where it has not started, and
- * returns a descriptor that can be read when something was committed, by whomever, since
- * tsk_store_watch_read was last called; it is the store's. (It may say so when nothing of interest
- * was.) PostgreSQL tells of the commits in which tsk_store_notify was called; of an SQLite file
- * all are seen. Returns -1 with kind TSK_OK where the system cannot tell: look again every
- * TSK_STORE_WATCH_MS; or -1 with another kind. The descriptor may be another after a loss of the
- * connection: call it before each wait. */
+ * returns a descriptor, the store's, that can be read when something was committed, by whomever.
+ * tsk_store_watch_read takes note of that and returns whether there was anything since it was last
+ * called: ask it once more before a wait, as news can also come along with other answers. (It may
+ * say so when nothing of interest was.) PostgreSQL tells of the commits in which tsk_store_notify
+ * was called; of an SQLite file all are seen. Returns -1 with kind TSK_OK where the system cannot
+ * tell: look again every TSK_STORE_WATCH_MS; or -1 with another kind. The descriptor may be another
+ * after a loss of the connection: call it before each wait. */
 #define TSK_STORE_WATCH_MS 50
 int tsk_store_watch(struct tsk_store *store, struct tsk_err *err);
-void tsk_store_watch_read(struct tsk_store *store);
+bool tsk_store_watch_read(struct tsk_store *store);
 
 /* Within a transaction for writing: has its commit wake all who watch. */
 int tsk_store_notify(struct tsk_store *store, struct tsk_err *err);
