@@ -11,6 +11,8 @@
 #include "tasker/dispatch.h"
 #include "tasker/err.h"
 #include "tasker/exit.h"
+#include "tasker/flow.h"
+#include "tasker/flow_store.h"
 #include "tasker/handlers.h"
 #include "tasker/json.h"
 #include "tasker/ledger.h"
