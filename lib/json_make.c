@@ -58,6 +58,18 @@ static size_t utf8_length(const unsigned char *text, size_t left)
     return overlong || outside ? 0 : len;
 }
 
+bool tsk_json_is_text(const char *data, size_t len)
+{
+    const unsigned char *at = (const unsigned char *)data, *end = at + len;
+    while (at < end) {
+        size_t n = *at >= 0x80 ? utf8_length(at, (size_t)(end - at)) : *at != 0;
+        if (!n)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
 struct json_object *tsk_json_lossy(const char *data, size_t len)
 {
     const unsigned char *at = (const unsigned char *)data, *end = at + len;

@@ -11,6 +11,7 @@
 #include "store_ops.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+#include "tasker/json.h"
 
 enum { PAUSE_LEAST_MS = 10, PAUSE_MOST_MS = 1000 };
 
@@ -87,8 +88,9 @@ void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms)
 
 int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
 {
-    if (store->db)
+    if (store->db && (store->within || !store->ops->broken(store->db)))
         return 0;
+    disconnect(store);
     store->db = store->ops->open(&store->opts, err);
     if (!store->db)
         return -1;
@@ -98,10 +100,20 @@ int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
     return -1;
 }
 
+/* The databases differ in what they take for a text, so what only one would take is refused. */
+static int check_texts(const struct tsk_value *values, size_t count, struct tsk_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (values[i].type == TSK_TEXT && !tsk_json_is_text(values[i].data, values[i].len))
+            return tsk_err_set(err, TSK_DATA, "a text for the store is not UTF-8, or has a NUL");
+    }
+    return 0;
+}
+
 int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk_value *values,
                       size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err)
 {
-    if (tsk_store_connect(store, err) < 0)
+    if (check_texts(values, count, err) < 0 || tsk_store_connect(store, err) < 0)
         return -1;
     return store->ops->run(store->db, sql, values, count, row, ctx, err);
 }
@@ -109,7 +121,7 @@ int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk
 int tsk_store_send(struct tsk_store *store, const char *sql, const struct tsk_value *values,
                    size_t count, struct tsk_err *err)
 {
-    if (tsk_store_connect(store, err) < 0)
+    if (check_texts(values, count, err) < 0 || tsk_store_connect(store, err) < 0)
         return -1;
     return store->ops->send(store->db, sql, values, count, err);
 }

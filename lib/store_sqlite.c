@@ -48,6 +48,10 @@ static enum tsk_exit kind_of(int code)
     case SQLITE_PERM:
     case SQLITE_AUTH:
         return TSK_UNAVAILABLE;
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG:
+        return TSK_DATA;
     default:
         return TSK_BUG;
     }
@@ -284,7 +288,7 @@ static void rollback(struct tsk_store_db *db)
 }
 
 /* After an I/O error or a full disk the next try had better begin anew. */
-static bool broken(const struct tsk_store_db *db)
+static bool broken(struct tsk_store_db *db)
 {
     return db->moved || kind_of(sqlite3_errcode(db->db)) == TSK_IO;
 }

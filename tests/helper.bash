@@ -5,8 +5,8 @@
 #
 # setup and teardown are here; a file that needs its own calls test_begin first in setup, and
 # test_end last in teardown. A test starts in its own empty folder ($BATS_TEST_TMPDIR), with HOME
-# and the XDG folders in it, no TASKER_* variable, stdin from /dev/null, and the built programs
-# ($TASKER_BIN, default build/bin) first in PATH. $ROOT is the source tree.
+# and the XDG folders in it, no TASKER_* variable but TASKER_STORE_URL=none, stdin from /dev/null,
+# and the built programs ($TASKER_BIN, default build/bin) first in PATH. $ROOT is the source tree.
 #
 #     p=$(port)                     a free port that no other test has
 #     endpoints                     sets TASKER_ZEROMQ_BATCH_ENDPOINT, …_RESULT_ENDPOINT to such ports
@@ -37,14 +37,15 @@ test_begin() {
     for name in ${!TASKER_@}; do
         case $name in TASKER_BIN | TASKER_BUILD) ;; *) unset "$name" ;; esac
     done
-    unset APP_ENV RAILS_ENV RACK_ENV
+    unset APP_ENV RAILS_ENV RACK_ENV "${!PG@}"
+    export TASKER_STORE_URL=none # tests of the store name one (store.bash)
     cd "$BATS_TEST_TMPDIR" || return 1
     mkdir -p home/.config home/.cache home/.local/share tmp
     export HOME=$PWD/home XDG_CONFIG_HOME=$PWD/home/.config XDG_CACHE_HOME=$PWD/home/.cache
     export XDG_DATA_HOME=$PWD/home/.local/share TMPDIR=$PWD/tmp LC_ALL=C.UTF-8
+    export TASKER_STORE_URL=none
     TASKER_BIN=$(cd "$ROOT" && cd "${TASKER_BIN:-build/bin}" && pwd) || return 1
     export TASKER_BIN PATH=$TASKER_BIN:$PATH
-    export TASKER_STORE_URL=none # those that need a store name it
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
     # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
     mkfifo .nap && exec {NAP}<>.nap </dev/null

@@ -54,6 +54,9 @@ void tsk_json_put_time(struct json_object *object, const char *key, int64_t wall
 /* Set a member to another reference of a value that somebody else keeps; NULL becomes {}. */
 void tsk_json_put_shared(struct json_object *object, const char *key, struct json_object *value);
 
+/* Whether bytes are UTF-8 and have no NUL. */
+bool tsk_json_is_text(const char *data, size_t len);
+
 /* Returns a new string value of any bytes: what is not UTF-8 is replaced by U+FFFD. */
 struct json_object *tsk_json_lossy(const char *data, size_t len);
 

@@ -60,7 +60,9 @@ void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms);
  * TSK_UNAVAILABLE  no database, not readable, not writable, refused
  * TSK_IO           the disk is full or fails
  * TSK_CONFIG       the schema is newer than this program knows, or the url is wrong
- * All functions below connect by themselves and fail with the same kinds. */
+ * All functions below connect by themselves and fail with the same kinds, and with
+ * TSK_DATA         a value that cannot be stored: a constraint, a text with a NUL or not in UTF-8
+ * TSK_BUG          a statement that is wrong */
 int tsk_store_connect(struct tsk_store *store, struct tsk_err *err);
 
 /* A value of a parameter or a column; data is borrowed (for a column: until the row function

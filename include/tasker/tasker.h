@@ -17,6 +17,7 @@
 #include "tasker/map.h"
 #include "tasker/message.h"
 #include "tasker/os.h"
+#include "tasker/outbound.h"
 #include "tasker/outbox.h"
 #include "tasker/parse.h"
 #include "tasker/probe.h"
