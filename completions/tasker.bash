@@ -19,7 +19,8 @@ _tasker_options()
 - --strict
 - --id arg
 - --result-endpoint tcp
-- --silence-timeout arg' ;;
+- --silence-timeout arg
+- --store arg' ;;
     tasker-publish) echo '
 -n --dry-run
 -b --batch-size arg

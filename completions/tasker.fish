@@ -29,6 +29,7 @@ complete -c tasker-collect -l strict -d 'End with 65 if any message could not be
 complete -c tasker-collect -l id -x -d 'Name of this collector'
 complete -c tasker-collect -l result-endpoint -x -d 'Where results come from'
 complete -c tasker-collect -l silence-timeout -x -d 'Give a batch up when its worker was not heard for so long'
+complete -c tasker-collect -l store -x -d 'Where each message is kept'
 
 complete -c tasker-publish -s n -l dry-run -d 'Print the batches that would be sent, and open no socket'
 complete -c tasker-publish -s b -l batch-size -x -d 'Put at most so many single steps into a batch'
