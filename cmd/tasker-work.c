@@ -123,6 +123,7 @@ static int set_up(struct work *work, struct tsk_err *err)
     set_up_limits(work);
     work->json = tsk_json_new();
     work->feed = feed_new(work->conf);
+    flow_init(&work->flow, work->conf);
     work->batches = tsk_map_new(batch_free);
     work->deferred = tsk_map_new(batch_free);
     work->finished = tsk_map_new(free);

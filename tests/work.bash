@@ -1,6 +1,8 @@
 # What the tests of tasker-work share; after helper. work_peer.py is the other side of the sockets.
 
-setup() {
+setup() { work_begin; }
+
+work_begin() {
     test_begin
     endpoints
     export STEPS=$TASKER_ZEROMQ_BATCH_ENDPOINT RESULTS=$TASKER_ZEROMQ_RESULT_ENDPOINT

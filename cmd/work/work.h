@@ -5,6 +5,7 @@
  *   pipes.c    what the process writes is read
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
+ *   flow.c     how much of them may wait in the sockets
  *   loop.c     the one event loop around all that, and the end
  *
  * keeper.c ends all handlers if the worker itself is killed; input.c makes what a handler is
@@ -61,8 +62,8 @@ struct process {
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
     bool killed, exited;
     struct run *next_reaped; /* exited, and not looked at yet */
-    int64_t linger_until; /* once exited: how long the pipes may still give something */
-    int status;           /* as wait(2) gives it */
+    int64_t linger_until;    /* once exited: how long the pipes may still give something */
+    int status;              /* as wait(2) gives it */
     struct rusage usage;
     struct json_object *error;    /* from descriptor 3 */
     struct json_object *progress; /* from there, not sent yet */
@@ -90,6 +91,17 @@ struct leftover {
     size_t slot;
     int64_t due; /* when KILL is, and once that was sent, when it is forgotten */
     bool killed;
+};
+
+/* What waits in the sockets of the results. */
+struct flow {
+    int64_t room;        /* bytes that may */
+    int64_t unsent_most; /* bytes that may wait for it in the outbox */
+    int64_t bytes;       /* the least that waited since there was no room */
+    int64_t look_at;     /* when to look again; -1: there is room */
+    int64_t cut_at;      /* when it has been as much for too long */
+    int64_t crowded_at;  /* from when on too much unsent is a reason to cut */
+    bool unbounded;      /* there was nobody to cut off */
 };
 
 enum work_state { WORK_STARTING, WORK_READY, WORK_DRAINING, WORK_STOPPED };
@@ -125,6 +137,7 @@ struct work {
     int64_t next_check;    /* when a time limit may be due; -1 never */
 
     struct feed *feed;
+    struct flow flow;
     struct keeper *keeper;
     enum work_state state;
     int stops;       /* how often it was told to stop */
@@ -236,6 +249,14 @@ void feed_expire(struct work *work, int64_t now);
 int64_t feed_unconfirmed(const struct work *work);
 bool feed_has_collector(const struct work *work);
 bool feed_has_subscriber(const struct work *work);
+
+/* flow.c */
+void flow_init(struct flow *flow, const struct tsk_conf *conf);
+/* Whether so much waits in the sockets that nothing more should be sent now. */
+bool flow_is_full(struct work *work);
+/* Looks again, when that is due, and acts if it has been so for too long. unsent: the bytes of what
+ * waits for it. Returns whether there is room. */
+bool flow_look(struct work *work, int64_t unsent, int64_t now);
 
 /* keeper.c */
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);

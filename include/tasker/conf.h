@@ -47,7 +47,7 @@ enum tsk_conf_type {
     X(ZEROMQ, OUTBOX_LIMIT, "zeromq", "outbox_limit", INT, "100000", 1, 100000000, NULL,           \
       "results a worker keeps until they are confirmed")                                           \
     X(ZEROMQ, OUTBOX_MAX_BYTES, "zeromq", "outbox_max_bytes", SIZE, "256M", 1024, 1099511627776,   \
-      NULL, "bytes of results a worker keeps")                                                     \
+      NULL, "bytes of results a worker keeps, and eight times what may wait in its sockets")       \
     X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000,       \
       NULL, "how long a worker keeps a result")                                                    \
     X(ZEROMQ, HEARTBEAT_INTERVAL, "zeromq", "heartbeat_interval", DURATION, "1s", 50, 3600000,     \

@@ -2,6 +2,7 @@
 #ifndef TASKER_TASKER_H
 #define TASKER_TASKER_H
 
+#include "tasker/blob.h"
 #include "tasker/buf.h"
 #include "tasker/bus.h"
 #include "tasker/bus_life.h"
