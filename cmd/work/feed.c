@@ -163,6 +163,7 @@ void feed_status(struct work *work, const char *topic)
     tsk_json_put_int(message, "pid", getpid());
     tsk_json_put_str(message, "batch_endpoint", batch_endpoint(work));
     put_counts(work, message);
+    breaker_put_open(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);
     put(work, topic ? topic : tsk_type_name(TSK_TYPE_WORKER), text, len);

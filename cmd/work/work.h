@@ -2,6 +2,7 @@
  *
  *   accept.c   a batch comes in, is checked, answered and queued
  *   run.c      a queued step becomes a process; time limits, TERM and KILL
+ *   breaker.c  unless its handler has failed too often
  *   pipes.c    what the process writes is read
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
@@ -42,6 +43,7 @@ struct run {
     int64_t sequence; /* of its last partial result */
     int64_t execution_ms;
     bool completed;          /* once it has ended: with success */
+    bool trial;              /* its end decides on the circuit of its class */
     struct process *process; /* while it runs */
 };
 
@@ -136,6 +138,7 @@ struct work {
     struct process *ended; /* to be freed when no event can refer to them any more */
     int64_t next_check;    /* when a time limit may be due; -1 never */
 
+    struct tsk_circuits *circuits;
     struct feed *feed;
     struct flow flow;
     struct keeper *keeper;
@@ -193,6 +196,15 @@ void run_free_ended(struct work *work);
 /* The time limit of a step, in ms: its own, its handler's, the configured one. */
 int64_t run_time_limit(const struct work *work, const struct run *run);
 
+/* breaker.c */
+struct tsk_circuits *breaker_new(const struct tsk_conf *conf);
+/* Whether run may be started; if not, it has ended. */
+bool breaker_lets(struct work *work, struct run *run);
+/* A step that was let through has ended with error (NULL: success), or was not started. */
+void breaker_ended(struct work *work, struct run *run, struct json_object *error);
+/* Sets open_circuits of message. */
+void breaker_put_open(const struct work *work, struct json_object *message);
+
 /* pipes.c */
 void pipes_open(struct work *work, struct run *run, const int fds[3]);
 /* Has them polled. Most steps end before that is due, and are read out at their end alone: polling
@@ -227,6 +239,9 @@ void finish_shorten(struct json_object *message, size_t most);
 /* The step will not be run. message says why; it may be run elsewhere. */
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
                     const char *category, bool retryable);
+
+/* The same with an error object (taken). */
+void finish_refused(struct work *work, struct run *run, struct json_object *error);
 
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);

@@ -79,6 +79,10 @@ enum tsk_conf_type {
       "bytes of output kept of one step")                                                          \
     X(WORKER, MAX_INPUT, "worker", "max_input", SIZE, "16M", 1, 1073741824, NULL,                  \
       "bytes of the object that a handler may be given")                                           \
+    X(WORKER, CIRCUIT_FAILURES, "worker", "circuit_failures", INT, "10", 0, 1000000, NULL,         \
+      "failures in a row after which a handler rests; 0: never")                                   \
+    X(WORKER, CIRCUIT_RESET, "worker", "circuit_reset", DURATION, "30s", 1, 86400000, NULL,        \
+      "how long it rests before a step is tried")                                                  \
     X(STORE, URL, "store", "url", ENUM, "none", 0, 0, "none", "where state is kept")               \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \

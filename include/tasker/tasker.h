@@ -6,6 +6,7 @@
 #include "tasker/buf.h"
 #include "tasker/bus.h"
 #include "tasker/bus_life.h"
+#include "tasker/circuit.h"
 #include "tasker/clock.h"
 #include "tasker/conf.h"
 #include "tasker/dispatch.h"
