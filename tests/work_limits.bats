@@ -33,8 +33,10 @@ peak_kb() { awk '/^VmHWM/ { print $2 }' "/proc/${PIDS[work]}/status"; }
 # Runs so many steps whose results have 100 kB each; the collector c1 takes them all as they come.
 large() { # BATCH COUNT
     py <<END
-c = run(*["Large"] * $2, batch_id="$1")
-assert len(c.of("batch_completion")) == 1
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("$1", *["Large"] * $2))
+until(lambda: c.of("batch_completion"), "the completion of $1", 25)
 done = [m["step_id"] for m in c.partials() + c.direct if m["status"] == "completed"]
 assert sorted(set(done)) == list(range(1, $2 + 1)), len(done)
 END
@@ -60,7 +62,7 @@ END
     signal plain STOP
     signal other STOP
     signal collector STOP
-    large flood 700 # 70 MB
+    large flood 400 # 40 MB
     after=$(peak_kb)
     echo "grew by $((after - before)) kB"
     [ $((after - before)) -lt 16000 ]
