@@ -23,6 +23,7 @@
 #include "tasker/probe.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
+#include "tasker/scan.h"
 #include "tasker/stream.h"
 #include "tasker/topic.h"
 #include "tasker/tapped.h"
