@@ -1,6 +1,7 @@
-/* What comes in from the bus. Each message is parsed once; if it is already in the shape that
- * PROTOCOL asks for, the very bytes that came are printed. The order of the questions is: is it
- * JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
+/* What comes in from the bus. A message that is already in the shape that PROTOCOL asks for, as
+ * nearly all are, is looked through but not parsed, and its very bytes are printed; any other is
+ * parsed once. The order of the questions is: is it JSON at all, is it the next of its stream, is
+ * it a result, is its batch one of ours. */
 #include "collect/collect.h"
 
 #include <inttypes.h>
@@ -61,6 +62,16 @@ static bool is_next(struct incoming *in)
     return verdict == TSK_STREAM_DELIVER;
 }
 
+static void print_or_hold(struct incoming *in, const struct result *result, const char *data,
+                          size_t len)
+{
+    struct collect *c = in->c;
+    if (c->everything || batches_know(c->batches, result->batch_id))
+        collect_print(c, result, data, len);
+    else
+        held_add(c->held, result, data, len, in->source, in->offset);
+}
+
 /* One result in its normal shape; see tsk_result_fn. */
 static int take_result(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
 {
@@ -75,10 +86,8 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
         data = tsk_json_text(message, &len);
     if (type == TSK_TYPE_WORKER)
         out_line(data, len);
-    else if (c->everything || batches_know(c->batches, result.batch_id))
-        collect_print(c, &result, data, len);
     else
-        held_add(c->held, &result, data, len, in->source, in->offset);
+        print_or_hold(in, &result, data, len);
     return collect_done(c);
 }
 
@@ -90,8 +99,26 @@ static bool is_status(const char *topic, struct json_object *message)
             tsk_type_of(message) == TSK_TYPE_WORKER);
 }
 
+/* Takes a message in the usual shape. Returns false if it is none. */
+static bool take_usual(struct collect *c, const struct tsk_frame *frame)
+{
+    struct tsk_usual usual;
+    if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
+        !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
+        usual.offset >= TSK_STREAM_OFFSET_MAX || memchr(frame->body, '\n', frame->len))
+        return false;
+    struct incoming in = {c, frame, *usual.source ? usual.source : NULL, usual.offset};
+    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final};
+    c->unsaved += in.source != NULL;
+    if (!in.source || is_next(&in))
+        print_or_hold(&in, &result, frame->body, frame->len);
+    return true;
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
+    if (take_usual(c, frame))
+        return;
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {c, frame, NULL, 0};
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
@@ -103,7 +130,7 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     bool status = is_status(frame->topic, message);
     if (status)
         take_status(&in, message);
-    c->unsaved |= in.source != NULL;
+    c->unsaved += in.source != NULL;
     if (status || !in.source || is_next(&in)) {
         if (tsk_result_normalise(frame->topic, message, take_result, &in, &err) < 0)
             report_unreadable(c, frame->topic, err.text);
