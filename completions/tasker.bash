@@ -54,6 +54,8 @@ _tasker_options()
 - --kill-grace arg
 - --drain-timeout arg
 - --max-output arg
+- --circuit-failures arg
+- --circuit-reset arg
 - --check' ;;
     esac
     echo '

@@ -68,4 +68,6 @@ complete -c tasker-work -l step-timeout -x -d 'Time limit of a step that names n
 complete -c tasker-work -l kill-grace -x -d 'Time between TERM and KILL'
 complete -c tasker-work -l drain-timeout -x -d 'Time that running steps have at the end'
 complete -c tasker-work -l max-output -x -d 'Bytes of output kept of one step'
+complete -c tasker-work -l circuit-failures -x -d 'Failures in a row after which a handler rests; 0: never'
+complete -c tasker-work -l circuit-reset -x -d 'How long it rests before a step is tried'
 complete -c tasker-work -l check -d 'Check configuration, registry and handlers, then exit'
