@@ -57,7 +57,7 @@ struct collect {
     int64_t started;  /* when it began, and when anything was last heard */
     int64_t heard_at;
     int64_t saved_at; /* when was last flushed and confirmed */
-    bool unsaved;     /* something came since */
+    int64_t unsaved;  /* messages of streams that came since */
     int64_t printed;  /* result lines */
     struct complaints unreadable;
     char inquiry[TSK_ID_SIZE]; /* topic of the latest; "" before the first */

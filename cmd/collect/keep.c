@@ -153,7 +153,7 @@ static void print_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 
 static void take_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 {
-    c->unsaved = true;
+    c->unsaved++;
     if (entry->look) {
         keep_found(c, entry);
         return;

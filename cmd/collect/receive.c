@@ -1,6 +1,7 @@
-/* What comes in from the bus. Each message is parsed once; if it is already in the shape that
- * PROTOCOL asks for, the very bytes that came are printed. The order of the questions is: is it
- * JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
+/* What comes in from the bus. A message that is already in the shape that PROTOCOL asks for, as
+ * nearly all are, is looked through but not parsed, and its very bytes are printed; any other is
+ * parsed once. The order of the questions is: is it JSON at all, is it the next of its stream, is
+ * it a result, is its batch one of ours. */
 #include "collect/collect.h"
 #include "collect/keep.h"
 
@@ -65,6 +66,13 @@ static bool is_next(struct incoming *in)
     return verdict == TSK_STREAM_DELIVER;
 }
 
+/* There will be something to confirm; with a store only when the message is there. */
+static void note_unsaved(struct incoming *in)
+{
+    if (in->source && !in->c->ledger)
+        in->c->unsaved++;
+}
+
 /* Prints a result, or notes it to be printed when the message is in the store. */
 static void pass_on(struct incoming *in, const struct result *result, const char *data, size_t len)
 {
@@ -124,8 +132,31 @@ static void take_next(struct incoming *in, struct json_object *message)
                      *in->batch_id ? in->batch_id : NULL, NULL);
 }
 
+/* Takes a message in the usual shape. Returns false if it is none. */
+static bool take_usual(struct collect *c, const struct tsk_frame *frame)
+{
+    struct tsk_usual usual;
+    if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
+        !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
+        usual.offset >= TSK_STREAM_OFFSET_MAX || memchr(frame->body, '\n', frame->len))
+        return false;
+    struct incoming in = {.c = c,
+                          .frame = frame,
+                          .source = *usual.source ? usual.source : NULL,
+                          .offset = usual.offset};
+    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final};
+    note_unsaved(&in);
+    if (!in.source || is_next(&in)) {
+        pass_on(&in, &result, frame->body, frame->len);
+        keep_message(c, frame, in.source, in.offset, in.lines, usual.batch_id, NULL);
+    }
+    return true;
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
+    if (take_usual(c, frame))
+        return;
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {.c = c, .frame = frame};
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
@@ -134,12 +165,13 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
         return;
     }
     read_place(&in, message);
-    c->unsaved |= in.source != NULL;
     bool status = is_status(frame->topic, message);
     if (status) {
         take_status(&in, message);
+        c->unsaved += in.source != NULL;
         in.source = NULL; /* the offset that it tells is not its own */
     }
+    note_unsaved(&in);
     if (!in.source || is_next(&in))
         take_next(&in, message);
     json_object_put(message);

@@ -2,9 +2,11 @@
 #ifndef TASKER_TASKER_H
 #define TASKER_TASKER_H
 
+#include "tasker/blob.h"
 #include "tasker/buf.h"
 #include "tasker/bus.h"
 #include "tasker/bus_life.h"
+#include "tasker/circuit.h"
 #include "tasker/claim.h"
 #include "tasker/clock.h"
 #include "tasker/conf.h"
@@ -26,6 +28,7 @@
 #include "tasker/probe.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
+#include "tasker/scan.h"
 #include "tasker/schema.h"
 #include "tasker/settle.h"
 #include "tasker/settler.h"
