@@ -112,9 +112,9 @@ static void show(const struct gather *gather, const struct options *opts)
 {
     if (gather->seen_count)
         qsort(gather->seen, gather->seen_count, sizeof *gather->seen, by_name);
-    if (!opts->json)
+    if (opts->format != FORMAT_JSON)
         show_text(gather);
-    for (size_t i = 0; i < gather->seen_count && opts->json; i++)
+    for (size_t i = 0; i < gather->seen_count && opts->format == FORMAT_JSON; i++)
         show_json(&gather->seen[i]);
 }
 
