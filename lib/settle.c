@@ -306,18 +306,6 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     return 0;
 }
 
-/* The bulk of all: a partial result of tasker's own workers. False if it is not one. */
-static bool take_usual(struct tsk_settle *s, struct json_object *message)
-{
-    struct tsk_rpartial partial;
-    if (tsk_type_of(message) != TSK_TYPE_PARTIAL || !tsk_rpartial_scan(&partial, message) ||
-        strcmp(partial.batch_id, s->id) != 0)
-        return false;
-    note_partial(s, &partial, message);
-    feed(s, TSK_TYPE_PARTIAL, message);
-    return true;
-}
-
 void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *message)
 {
     struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
@@ -327,8 +315,7 @@ void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *m
     s->source = message->source;
     if (message->received_at > s->now)
         s->now = message->received_at;
-    if (!take_usual(s, json))
-        tsk_result_normalise(message->topic, json, take_result, s, NULL);
+    tsk_result_normalise(message->topic, json, take_result, s, NULL);
     json_object_put(json);
 }
 

@@ -26,6 +26,7 @@
 #include "tasker/outbox.h"
 #include "tasker/parse.h"
 #include "tasker/probe.h"
+#include "tasker/prune.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/scan.h"
