@@ -46,6 +46,7 @@ static const struct opt table[] = {
      "where results come from", 0, 0, NULL},
     {0, "silence-timeout", "DURATION", OPT_KEY, TSK_ZEROMQ_SILENCE_TIMEOUT,
      "give a batch up when its worker was not heard for so long", 0, 0, NULL},
+    {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where each message is kept", 0, 0, NULL},
 };
 
 static const struct program program = {

@@ -3,8 +3,9 @@
  * It reads batch lines, and step lines which it groups, hands each batch to one worker (or, where
  * only plain subscribers are, to all of them as the seed did), and prints a receipt for each. Its
  * parts are in cmd/publish: source.c (lines in), group.c and parcel.c (batches made of them),
- * post.c (the loop), answers.c (what workers say), receipt.c (lines out), giveup.c (what was not
- * done). With --raw it plays back recorded messages instead: raw.c. */
+ * record.c and recorded.c (what the store is told, and what follows), post.c (the loop), answers.c
+ * (what workers say), receipt.c (lines out), giveup.c (what was not done). With --pending batches
+ * come from the store: pending.c. With --raw it plays back recorded messages instead: raw.c. */
 #include <stddef.h>
 
 #include "common/diag.h"
@@ -15,7 +16,7 @@
 
 struct opts {
     int64_t batch_size, batch_delay, workers;
-    bool dry_run, raw;
+    bool dry_run, raw, pending;
     int recorded; /* --pace: 0 at-once, 1 recorded */
 };
 
@@ -30,17 +31,22 @@ static const struct opt table[] = {
      "how long to wait for the port, and for a worker", 0, 0, NULL},
     {'W', "workers", "N", OPT_INT, offsetof(struct opts, workers),
      "wait for so many registered workers before the first batch", 1, 100000, NULL},
+    {'p', "pending", NULL, OPT_FLAG, offsetof(struct opts, pending),
+     "send what the store has and no worker accepted yet", 0, 0, NULL},
     {'r', "raw", NULL, OPT_FLAG, offsetof(struct opts, raw),
      "send messages that tasker-collect --tap recorded, as they are", 0, 0, NULL},
     {0, "pace", "PACE", OPT_CHOICE, offsetof(struct opts, recorded),
      "with --raw: at-once, or as recorded", 0, 0, "at-once,recorded"},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
      0, NULL},
+    {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where batches are put down: sqlite:PATH, none ...",
+     0, 0, NULL},
 };
 
 static const struct program program = {
     .name = "tasker-publish",
     .synopsis = "[option ...] [FILE ...]\n"
+                "--pending [option ...]\n"
                 "--raw [option ...] [FILE ...]",
     .description = "Reads batches and steps as JSON lines, gives them to workers, and prints a\n"
                    "receipt for each batch that a worker has accepted. Other lines are passed on.",
@@ -73,15 +79,24 @@ static enum tsk_exit publish(const struct opts *opts, const struct tsk_conf *con
 {
     struct source *source =
         source_new(conf, files, count, (size_t)opts->batch_size, opts->batch_delay);
-    enum tsk_exit status =
-        opts->dry_run ? dry_run(source) : post_run(conf, source, (size_t)opts->workers);
+    enum tsk_exit status = opts->dry_run
+                               ? dry_run(source)
+                               : post_run(conf, source, (size_t)opts->workers, opts->pending);
     source_free(source);
     return status;
 }
 
-/* Returns what is wrong with the options together, or NULL. */
-static const char *clash(const struct opts *opts)
+static enum tsk_exit publish_pending(const struct opts *opts, const struct tsk_conf *conf)
 {
+    static char nothing[] = "/dev/null", *const files[] = {nothing};
+    return opts->dry_run ? pending_dry_run(conf) : publish(opts, conf, files, 1);
+}
+
+/* Returns what is wrong with the options together, or NULL. */
+static const char *clash(const struct opts *opts, size_t count)
+{
+    if (opts->pending && (opts->raw || count))
+        return "--pending does not go with --raw and files";
     if (opts->raw && (opts->dry_run || opts->workers))
         return "--raw does not go with --dry-run and --workers";
     if (opts->recorded && !opts->raw)
@@ -96,11 +111,13 @@ int main(int argc, char **argv)
     enum tsk_exit status = TSK_USAGE;
     int first = opt_parse(&program, argc, argv, &opts, &conf);
     size_t count = (size_t)(argc - first);
-    const char *wrong = clash(&opts);
+    const char *wrong = clash(&opts, count);
     if (wrong)
         diag_error("%s", wrong);
     else if (opts.raw)
         status = raw_run(conf, argv + first, count, opts.recorded);
+    else if (opts.pending)
+        status = publish_pending(&opts, conf);
     else
         status = publish(&opts, conf, argv + first, count);
     tsk_conf_free(conf);

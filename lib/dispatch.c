@@ -1,6 +1,9 @@
-/* The publisher's state machine. Each batch held is in one of four lists:
+/* The publisher's state machine. Each batch held is in one of these lists:
  *
  *   queued   it has no worker: new, or its worker left or rejected it
+ *   reserved as queued, for a while, as the worker that it prefers is not there
+ *   offered  it has a worker, and may not be sent yet
+ *   allowed  it has a worker, and may be sent
  *   sent     it has a worker that did not answer yet; in order of the time to send it again, which
  *            is the order of sending, since that time is the same for all
  *   parked   its worker left just now: if only a connection was cut, it comes again and has it, and
@@ -43,12 +46,20 @@ void tsk_held_prepend(struct list *list, struct held *held)
     list->first = held;
 }
 
-void tsk_held_assign(struct held *held, struct worker *worker, int64_t now)
+void tsk_held_assign(struct held *held, struct worker *worker)
 {
     held->worker = worker;
+    held->owed = false;
     worker->unanswered_steps += held->steps;
-    if (worker->seen.unanswered++ == 0)
-        worker->seen.silent_since = now;
+}
+
+void tsk_held_owe(struct held *held, int64_t now)
+{
+    if (held->owed)
+        return;
+    held->owed = true;
+    if (held->worker->seen.unanswered++ == 0)
+        held->worker->seen.silent_since = now;
 }
 
 void tsk_held_unassign(struct held *held)
@@ -58,8 +69,9 @@ void tsk_held_unassign(struct held *held)
     if (!worker)
         return;
     worker->unanswered_steps -= held->steps;
-    if (--worker->seen.unanswered == 0)
+    if (held->owed && --worker->seen.unanswered == 0)
         worker->seen.silent_since = -1;
+    held->owed = false;
 }
 
 bool tsk_held_refused_by(const struct held *held, const char *worker_id)
@@ -78,6 +90,7 @@ static void free_held(void *value)
         free(held->refusers[i]);
     free(held->refusers);
     free(held->parked_for);
+    free(held->prefer);
     free(held->batch_id);
     free(held);
 }
@@ -132,6 +145,12 @@ static void *forget(struct tsk_dispatch *dispatch, struct held *held)
     return tag;
 }
 
+void *tsk_dispatch_drop(struct tsk_dispatch *dispatch, const char *batch_id)
+{
+    struct held *held = tsk_map_get(dispatch->held, batch_id);
+    return held ? forget(dispatch, held) : NULL;
+}
+
 /* A worker is alive: what it still owes is counted from now. */
 static void heard_from(struct tsk_dispatch *dispatch, const char *worker_id, int64_t now)
 {
@@ -176,7 +195,7 @@ void *tsk_dispatch_reject(struct tsk_dispatch *dispatch, const char *batch_id,
     if (held && held->worker && strcmp(held->worker->seen.worker_id, worker_id) == 0) {
         tsk_held_unassign(held);
         tsk_held_remove(held);
-        tsk_held_append(&dispatch->queued, held);
+        tsk_held_queue(dispatch, held, false);
     }
     heard_from(dispatch, worker_id, now);
     return held ? held->tag : NULL;
@@ -227,26 +246,55 @@ static bool serves_plain(const struct tsk_dispatch *dispatch)
            tsk_dispatch_plain(dispatch) > 0;
 }
 
-static bool next_send(struct tsk_dispatch *dispatch, int64_t now)
+/* Finds the next one that has a worker and may be sent to it. */
+static bool next_allowed(struct tsk_dispatch *dispatch)
+{
+    dispatch->sending = dispatch->allowed.first;
+    dispatch->target = dispatch->sending ? dispatch->sending->worker : NULL;
+    return dispatch->sending;
+}
+
+static enum tsk_dispatch_kind next_for_plain(struct tsk_dispatch *dispatch, int64_t now)
+{
+    struct held *held = dispatch->queued.first;
+    if (!held || !serves_plain(dispatch) || now < dispatch->quiet_at)
+        return TSK_DISPATCH_NONE;
+    if (dispatch->opts.ask && !held->plain)
+        return TSK_DISPATCH_NONE;
+    dispatch->sending = held;
+    dispatch->target = NULL;
+    return TSK_DISPATCH_SEND;
+}
+
+static enum tsk_dispatch_kind next_send(struct tsk_dispatch *dispatch, int64_t now)
 {
     size_t registered = tsk_dispatch_registered(dispatch);
-    if (next_overdue(dispatch, now))
-        return true;
+    if (next_overdue(dispatch, now) || next_allowed(dispatch))
+        return TSK_DISPATCH_SEND;
     if (registered && registered >= dispatch->opts.workers)
         dispatch->started = true;
-    if (registered)
-        return dispatch->started && next_queued(dispatch);
-    if (!serves_plain(dispatch) || now < dispatch->quiet_at || !dispatch->queued.first)
-        return false;
-    dispatch->sending = dispatch->queued.first;
-    dispatch->target = NULL;
-    return true;
+    if (!registered)
+        return next_for_plain(dispatch, now);
+    if (!dispatch->started || !next_queued(dispatch))
+        return TSK_DISPATCH_NONE;
+    return dispatch->opts.ask ? TSK_DISPATCH_OFFER : TSK_DISPATCH_SEND;
+}
+
+/* Gives the batch to the worker that was found for it; it is sent when that is allowed. */
+static void offer(struct tsk_dispatch *dispatch)
+{
+    struct held *held = dispatch->sending;
+    tsk_held_assign(held, dispatch->target);
+    dispatch->target->used = ++dispatch->uses;
+    tsk_held_remove(held);
+    tsk_held_append(&dispatch->offered, held);
 }
 
 /* After all that could be sent was: what is still queued has nowhere to go. */
 static void note_stranded(struct tsk_dispatch *dispatch, int64_t now)
 {
-    if (!dispatch->queued.first || serves_plain(dispatch))
+    bool reserved = dispatch->reserved.first && !tsk_dispatch_registered(dispatch);
+    if ((!dispatch->queued.first && !reserved) || serves_plain(dispatch))
         dispatch->stranded = -1;
     else if (dispatch->stranded < 0)
         dispatch->stranded = now;
@@ -260,20 +308,22 @@ enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t 
         return TSK_DISPATCH_NONE;
     dispatch->blocked_until = 0;
     tsk_dispatch_unpark(dispatch, now);
-    bool send = next_send(dispatch, now);
+    enum tsk_dispatch_kind kind = next_send(dispatch, now);
     if (dispatch->refused.first) {
         act->attempts = dispatch->refused.first->attempts;
         act->tag = forget(dispatch, dispatch->refused.first);
         return TSK_DISPATCH_REJECTED;
     }
-    if (!send) {
+    if (kind == TSK_DISPATCH_NONE) {
         note_stranded(dispatch, now);
         return TSK_DISPATCH_NONE;
     }
+    if (kind == TSK_DISPATCH_OFFER)
+        offer(dispatch);
     act->tag = dispatch->sending->tag;
     act->worker_id = dispatch->target ? dispatch->target->seen.worker_id : NULL;
     act->attempts = dispatch->sending->attempts;
-    return TSK_DISPATCH_SEND;
+    return kind;
 }
 
 void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now)
@@ -290,9 +340,10 @@ void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now)
         return;
     }
     if (!held->worker) {
-        tsk_held_assign(held, worker, now);
+        tsk_held_assign(held, worker);
         worker->used = ++dispatch->uses;
     }
+    tsk_held_owe(held, now);
     held->attempts++;
     held->due = now + dispatch->opts.resend_after_ms;
     tsk_held_remove(held);
@@ -306,6 +357,8 @@ int64_t tsk_dispatch_deadline(const struct tsk_dispatch *dispatch)
     int64_t due = dispatch->sent.first ? dispatch->sent.first->due : -1;
     if (dispatch->parked.first)
         due = tsk_earlier(due, dispatch->parked.first->due);
+    if (dispatch->reserved.first)
+        due = tsk_earlier(due, dispatch->reserved.first->due);
     if (dispatch->queued.first && serves_plain(dispatch))
         due = tsk_earlier(due, dispatch->quiet_at);
     return due;

@@ -58,7 +58,8 @@ static void give_back(struct tsk_dispatch *dispatch, struct worker *worker, int6
         if (strcmp(held->parked_for, worker->seen.worker_id) != 0)
             continue;
         unpark(held);
-        tsk_held_assign(held, worker, now);
+        tsk_held_assign(held, worker);
+        tsk_held_owe(held, now);
         held->due = now;
         tsk_held_prepend(&dispatch->sent, held);
     }
@@ -85,6 +86,7 @@ int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t 
     dispatch->registrations++;
     worker->seen.registered++;
     give_back(dispatch, worker, now);
+    tsk_dispatch_reserved_for(dispatch, worker);
     return worker->seen.registered;
 }
 
@@ -96,8 +98,9 @@ void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now)
     for (struct held *prev; held; held = prev) {
         prev = held->prev;
         unpark(held);
-        tsk_held_prepend(&dispatch->queued, held);
+        tsk_held_queue(dispatch, held, true);
     }
+    tsk_dispatch_reserved_end(dispatch, now);
 }
 
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
@@ -118,6 +121,7 @@ int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t
     int left = --worker->seen.registered;
     if (left == 0) {
         park(dispatch, worker, now);
+        tsk_dispatch_offers_end(dispatch, worker);
         tsk_map_remove(dispatch->workers, id);
     }
     return left;
@@ -146,8 +150,8 @@ static double load(const struct worker *worker)
  * then the one with the smaller load; then the one whose turn it is. */
 static bool better(const struct worker *a, const struct worker *b)
 {
-    bool new_a = !a->seen.told && !a->seen.unanswered;
-    bool new_b = !b->seen.told && !b->seen.unanswered;
+    bool new_a = !a->seen.told && !a->unanswered_steps;
+    bool new_b = !b->seen.told && !b->unanswered_steps;
     double load_a = load(a), load_b = load(b);
     if (new_a != new_b)
         return new_a;
@@ -160,6 +164,11 @@ struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const st
                                    bool *refused)
 {
     struct worker *best = NULL;
+    *refused = false;
+    if (held->prefer) {
+        best = tsk_dispatch_worker(dispatch, held->prefer);
+        return best && best->seen.registered == 1 ? best : NULL;
+    }
     *refused = true;
     for (struct tsk_map_entry *e = tsk_map_first(dispatch->workers); e; e = tsk_map_next(e)) {
         struct worker *worker = tsk_map_value(e);

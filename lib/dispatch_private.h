@@ -23,7 +23,10 @@ struct held {
     char *batch_id;
     void *tag;
     int64_t steps, attempts, due;
-    struct worker *worker; /* NULL unless in sent */
+    struct worker *worker; /* NULL unless in offered, allowed or sent */
+    bool owed;             /* it was sent to worker, which owes an answer */
+    bool plain;            /* it may be sent to plain subscribers */
+    char *prefer;          /* the worker that may know it; or NULL */
     char *parked_for;      /* the worker that left and may come again; NULL unless in parked */
     char **refusers;       /* the workers that rejected it */
     size_t refuser_count, refuser_cap;
@@ -32,7 +35,7 @@ struct held {
 struct tsk_dispatch {
     struct tsk_dispatch_opts opts;
     struct tsk_map *held, *workers;
-    struct list queued, sent, parked, refused;
+    struct list queued, reserved, offered, allowed, sent, parked, refused;
     struct held *sending; /* between SEND and tsk_dispatch_sent */
     struct worker *target;
     int64_t steps_subscriptions, registrations;
@@ -48,9 +51,20 @@ void tsk_held_append(struct list *list, struct held *held);
 void tsk_held_prepend(struct list *list, struct held *held);
 bool tsk_held_refused_by(const struct held *held, const char *worker_id);
 
-/* Gives a batch its worker, which then owes an answer; and takes it away. */
-void tsk_held_assign(struct held *held, struct worker *worker, int64_t now);
+/* Gives a batch its worker; says that this one owes an answer; and takes the batch away from it. */
+void tsk_held_assign(struct held *held, struct worker *worker);
+void tsk_held_owe(struct held *held, int64_t now);
 void tsk_held_unassign(struct held *held);
+
+/* Puts a batch without a worker where it waits for one: with the queue, or reserved for the worker
+ * that it prefers. */
+void tsk_held_queue(struct tsk_dispatch *dispatch, struct held *held, bool first);
+
+/* dispatch_offer.c: a worker left, to which these were offered; one came, for which these were
+ * reserved; the time of a reservation is over. */
+void tsk_dispatch_offers_end(struct tsk_dispatch *dispatch, const struct worker *worker);
+void tsk_dispatch_reserved_for(struct tsk_dispatch *dispatch, const struct worker *worker);
+void tsk_dispatch_reserved_end(struct tsk_dispatch *dispatch, int64_t now);
 
 /* Puts those back in front of the queue whose worker did not come again in time. */
 void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now);

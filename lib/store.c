@@ -45,6 +45,7 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
                                           .make = true,
                                           .timeout_ms = tsk_conf_int(conf, TSK_STORE_TIMEOUT),
                                           .stop_fd = stop_fd};
+    store->opts.lock_ms = store->opts.timeout_ms;
     return store;
 }
 
@@ -78,6 +79,11 @@ const char *tsk_store_name(const struct tsk_store *store)
 void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use)
 {
     store->opts.make = use == TSK_STORE_MAKE;
+}
+
+void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms)
+{
+    store->opts.lock_ms = ms;
 }
 
 int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)

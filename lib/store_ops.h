@@ -10,7 +10,8 @@ struct tsk_store_db; /* a connection; each back end has its own */
 struct tsk_store_opts {
     const char *url;    /* of this back end; borrowed for as long as the store lives */
     bool make;          /* what is missing may be made; else it is only looked at */
-    int64_t timeout_ms; /* for another's lock, for a connection, for an answer */
+    int64_t timeout_ms; /* for a connection, for an answer */
+    int64_t lock_ms;    /* for another's lock */
     int stop_fd;        /* or -1 */
 };
 

@@ -19,6 +19,7 @@ enum { STATEMENTS = 64, COLUMNS_MOST = 64 };
 struct statement {
     const char *sql; /* its address is the key */
     sqlite3_stmt *stmt;
+    bool in_order; /* its parameters are met in the order of their numbers */
 };
 
 struct tsk_store_db {
@@ -26,6 +27,7 @@ struct tsk_store_db {
     struct statement *statements;
     size_t count, cap;
     char *path;
+    bool moved; /* its file is not at path any more */
 };
 
 /* What an SQLite result means to the caller of a program. */
@@ -101,7 +103,7 @@ static int script(struct tsk_store_db *db, const char *text, struct tsk_err *err
 /* Sets what a connection has to have. The log is asked for only where the file may be changed. */
 static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    sqlite3_busy_timeout(db->db, (int)(opts->timeout_ms < INT_MAX ? opts->timeout_ms : INT_MAX));
+    sqlite3_busy_timeout(db->db, (int)(opts->lock_ms < INT_MAX ? opts->lock_ms : INT_MAX));
     sqlite3_extended_result_codes(db->db, 1);
     if (script(db,
                "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY",
@@ -134,11 +136,23 @@ static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct ts
     return NULL;
 }
 
-static sqlite3_stmt *prepare(struct tsk_store_db *db, const char *sql, struct tsk_err *err)
+static bool is_in_order(sqlite3_stmt *stmt)
+{
+    char name[24];
+    for (int i = 1; i <= sqlite3_bind_parameter_count(stmt); i++) {
+        snprintf(name, sizeof name, "$%d", i);
+        if (strcmp(name, sqlite3_bind_parameter_name(stmt, i)) != 0)
+            return false;
+    }
+    return true;
+}
+
+static const struct statement *prepare(struct tsk_store_db *db, const char *sql,
+                                       struct tsk_err *err)
 {
     for (size_t i = 0; i < db->count; i++) {
         if (db->statements[i].sql == sql)
-            return db->statements[i].stmt;
+            return &db->statements[i];
     }
     sqlite3_stmt *stmt;
     if (sqlite3_prepare_v3(db->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) != SQLITE_OK) {
@@ -146,16 +160,18 @@ static sqlite3_stmt *prepare(struct tsk_store_db *db, const char *sql, struct ts
         return NULL;
     }
     db->statements = tsk_grow(db->statements, &db->cap, db->count + 1, sizeof *db->statements);
-    db->statements[db->count++] = (struct statement){sql, stmt};
-    return stmt;
+    db->statements[db->count] = (struct statement){sql, stmt, is_in_order(stmt)};
+    return &db->statements[db->count++];
 }
 
 /* Parameters are named $1, $2 …: SQLite numbers names in the order in which it meets them. */
-static int place_of(sqlite3_stmt *stmt, size_t number)
+static int place_of(const struct statement *statement, size_t number)
 {
     char name[24];
+    if (statement->in_order)
+        return (int)number;
     snprintf(name, sizeof name, "$%zu", number);
-    return sqlite3_bind_parameter_index(stmt, name);
+    return sqlite3_bind_parameter_index(statement->stmt, name);
 }
 
 static int bind(sqlite3_stmt *stmt, int place, const struct tsk_value *value)
@@ -215,14 +231,15 @@ static int64_t step_through(sqlite3_stmt *stmt, tsk_row_fn *row, void *ctx)
 static int64_t run(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
                    size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err)
 {
-    sqlite3_stmt *stmt = prepare(db, sql, err);
-    if (!stmt)
+    const struct statement *statement = prepare(db, sql, err);
+    if (!statement)
         return -1;
+    sqlite3_stmt *stmt = statement->stmt;
     if (sqlite3_column_count(stmt) > COLUMNS_MOST)
         return tsk_err_set(err, TSK_BUG, "a statement has too many columns");
     int rc = SQLITE_OK;
     for (size_t i = 0; i < count && rc == SQLITE_OK; i++)
-        rc = bind(stmt, place_of(stmt, i + 1), &values[i]);
+        rc = bind(stmt, place_of(statement, i + 1), &values[i]);
     int64_t rows = rc == SQLITE_OK ? step_through(stmt, row, ctx) : -1;
     if (rows < 0)
         fail(db, "run a statement", err);
@@ -247,6 +264,13 @@ static int simple(struct tsk_store_db *db, const char *sql, struct tsk_err *err)
 static int begin(struct tsk_store_db *db, bool write, struct tsk_err *err)
 {
     static const char writing[] = "BEGIN IMMEDIATE", reading[] = "BEGIN";
+    int moved = 0;
+    if (sqlite3_file_control(db->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+        moved) {
+        db->moved = true; /* what is written now would be in no store */
+        return tsk_err_set(err, TSK_UNAVAILABLE,
+                           "%s: the file of the store was moved or taken away", db->path);
+    }
     return simple(db, write ? writing : reading, err);
 }
 
@@ -266,7 +290,7 @@ static void rollback(struct tsk_store_db *db)
 /* After an I/O error or a full disk the next try had better begin anew. */
 static bool broken(struct tsk_store_db *db)
 {
-    return kind_of(sqlite3_errcode(db->db)) == TSK_IO;
+    return db->moved || kind_of(sqlite3_errcode(db->db)) == TSK_IO;
 }
 
 static int lock_schema(struct tsk_store_db *db, struct tsk_err *err)

@@ -27,6 +27,8 @@ struct source {
     int64_t confirmed; /* the last one confirmed */
     int64_t held;      /* nothing from here on may be confirmed */
     int64_t settled;   /* what is before it is durable elsewhere */
+    int64_t delivered; /* the last one delivered; 0: none */
+    int64_t durable;   /* the last one told as durable */
     int64_t heard_at;
     int64_t moved_at; /* the last request or delivery */
     int asks;         /* requests since the last delivery */
@@ -41,6 +43,7 @@ struct source {
 struct tsk_stream {
     struct tsk_map *sources;
     size_t limit;
+    bool awaits; /* what is delivered is not durable until that is told */
     struct tsk_stream_stats stats;
 };
 
@@ -131,7 +134,7 @@ static int64_t source_skip(struct tsk_stream *stream, struct source *s, int64_t 
 
 static void source_deliver(struct source *s, int64_t now)
 {
-    s->due++;
+    s->delivered = s->due++;
     s->known = true;
     s->asks = 0;
     s->moved_at = now;
@@ -242,11 +245,19 @@ bool tsk_stream_ask(struct tsk_stream *stream, int64_t now, struct tsk_stream_or
     return false;
 }
 
+/* Up to where it may be confirmed. What was passed over as lost counts as durable. */
+static int64_t source_upto(const struct tsk_stream *stream, const struct source *s)
+{
+    if (stream->awaits && s->durable < s->delivered)
+        return s->durable;
+    return (s->due < s->held ? s->due : s->held) - 1;
+}
+
 bool tsk_stream_confirm(struct tsk_stream *stream, struct tsk_stream_order *order)
 {
     for (struct tsk_map_entry *e = tsk_map_first(stream->sources); e; e = tsk_map_next(e)) {
         struct source *s = tsk_map_value(e);
-        int64_t upto = (s->due < s->held ? s->due : s->held) - 1;
+        int64_t upto = source_upto(stream, s);
         if (upto <= s->confirmed && !s->again)
             continue;
         s->again = false;
@@ -272,6 +283,24 @@ bool tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offs
     if (offset < s->held)
         s->held = offset;
     return true;
+}
+
+void tsk_stream_await_durable(struct tsk_stream *stream)
+{
+    stream->awaits = true;
+}
+
+void tsk_stream_durable(struct tsk_stream *stream, const char *source, int64_t offset)
+{
+    struct source *s = tsk_map_get(stream->sources, source);
+    if (s && offset > s->durable)
+        s->durable = offset;
+}
+
+bool tsk_stream_kept(const struct tsk_stream *stream, const char *source)
+{
+    const struct source *s = tsk_map_get(stream->sources, source);
+    return !stream->awaits || !s || s->durable >= s->delivered;
 }
 
 void tsk_stream_settled(struct tsk_stream *stream, const char *source, int64_t offset)

@@ -3,6 +3,8 @@
 to, and prints each batch that it gets as "TOPIC JSON"."""
 import argparse
 import json
+import os
+import sqlite3
 import sys
 import time
 
@@ -19,6 +21,8 @@ parser.add_argument("--reject", help="reject all, with this reason")
 parser.add_argument("--garbage", action="store_true", help="send nonsense upstream first")
 parser.add_argument("--ask", help="subscribe to this too and print what comes (status.ID)")
 parser.add_argument("--hwm", type=int, default=1000)
+parser.add_argument("--look", help="print \"STORE STATE OFFERED_TO STEPS\" of each batch from this file")
+parser.add_argument("--lock", help="lock this file at the first batch, until there is a file release")
 args = parser.parse_args()
 
 socket = zmq.Context().socket(zmq.XSUB)
@@ -52,6 +56,30 @@ def answer(batch):
     socket.send(b"batch_accepted " + json.dumps(body).encode())
 
 
+def look(batch):
+    """What the store has of a batch at the moment when it arrives."""
+    db = sqlite3.connect(args.look)
+    row = db.execute("SELECT state, offered_to, (SELECT count(*) FROM batch_steps s JOIN step_transitions t"
+                     " ON t.step = s.step WHERE s.batch = b.id AND t.to_state = 'enqueued')"
+                     " FROM batches b WHERE batch_id = ?", (batch["batch_id"],)).fetchone()
+    print("STORE", *(row or ("nothing",)), flush=True)
+    db.close()
+
+
+def hold_lock():
+    db = sqlite3.connect(args.lock, timeout=20, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    return db
+
+
+def release(db):
+    while not os.path.exists("release"):
+        time.sleep(0.02)
+    db.execute("ROLLBACK")
+    db.close()
+    print("released", flush=True)
+
+
 seen = 0
 while True:
     message = socket.recv()
@@ -63,6 +91,14 @@ while True:
     if args.garbage and seen == 1:
         for piece in GARBAGE:
             socket.send(piece)
+    if args.look:
+        look(json.loads(message.split(b" ", 1)[1]))
+    if args.lock and seen == 1:
+        lock = hold_lock()
+        answer(json.loads(message.split(b" ", 1)[1]))
+        print("locked", flush=True)
+        release(lock)
+        continue
     if not args.id or seen <= args.ignore:
         continue
     if args.slow:

@@ -22,6 +22,8 @@ struct batches {
     int64_t timeout, silence;
     int64_t next; /* no batch is due before this; -1: none at all */
     int64_t seen;
+    size_t asked;
+    int64_t behind; /* until then nobody's silence counts; -1: never was */
     const struct tsk_stream *stream;
     struct lost *lost;
 };
@@ -43,7 +45,7 @@ struct batches *batches_new(int64_t timeout, int64_t silence, const struct tsk_s
     batches->early = early_new(EARLY_MOST);
     batches->timeout = timeout;
     batches->silence = silence;
-    batches->next = -1;
+    batches->next = batches->behind = -1;
     batches->stream = stream;
     batches->lost = lost;
     return batches;
@@ -119,6 +121,7 @@ static int64_t life_deadline(const struct batches *batches, const struct batch *
     if (batches->silence >= 0) {
         int64_t life =
             batch->source[0] ? tsk_stream_heard(batches->stream, batch->source) : heard_at;
+        life = life > batches->behind ? life : batches->behind;
         deadline = (life > batch->last ? life : batch->last) + batches->silence;
         *why = BATCH_SILENT;
     }
@@ -135,6 +138,10 @@ static int64_t batch_deadline(const struct batches *batches, const struct batch 
                               int64_t heard_at, enum batch_due *why)
 {
     int64_t deadline = batch->settle_at;
+    if (batch->asked)
+        return -1;
+    if (deadline >= 0 && batches->behind >= 0 && batches->behind + SETTLE_MS > deadline)
+        deadline = batches->behind + SETTLE_MS;
     enum batch_due reason = BATCH_SETTLED;
     if (batches->timeout >= 0 && (deadline < 0 || batch->since + batches->timeout < deadline)) {
         deadline = batch->since + batches->timeout;
@@ -220,16 +227,37 @@ static void batch_end(struct batches *batches, struct batch *batch)
         batches->last = NULL;
     if (batch->source[0])
         lost_end(batches->lost, batch->source);
+    batches->asked -= batch->asked;
     batch_free(batch);
 }
 
-static void step_ended(struct batch *batch, int64_t id)
+/* Its time has come. */
+static void batch_is_due(struct batches *batches, struct batch *batch, enum batch_due why,
+                         batch_due_fn *due, void *ctx)
+{
+    if (due(ctx, batch, why)) {
+        batch_end(batches, batch);
+        return;
+    }
+    batch->asked = true;
+    batch->why = why;
+    batches->asked++;
+}
+
+/* Whether a step of the batch has ended; NULL if it has no such step. */
+static bool *step_state(const struct batch *batch, int64_t id)
 {
     const int64_t *at = NULL;
     if (batch->count) /* else there is no array at all */
         at = bsearch(&id, batch->steps, batch->count, sizeof id, compare_ids);
-    if (at && !batch->ended[at - batch->steps]) {
-        batch->ended[at - batch->steps] = true;
+    return at ? &batch->ended[at - batch->steps] : NULL;
+}
+
+static void step_ended(struct batch *batch, int64_t id)
+{
+    bool *ended = step_state(batch, id);
+    if (ended && !*ended) {
+        *ended = true;
         batch->ended_count++;
     }
 }
@@ -243,6 +271,7 @@ void batches_note(struct batches *batches, const struct result *result, int64_t 
         return;
     }
     batch->last = now;
+    batch->heard |= !batch->asked;
     if (result->final)
         step_ended(batch, result->step_id);
     if (result->type == TSK_TYPE_COMPLETION && !batch->complete) {
@@ -252,6 +281,29 @@ void batches_note(struct batches *batches, const struct result *result, int64_t 
     }
     if (result->type == TSK_TYPE_ERROR || (batch->complete && batch->ended_count == batch->count))
         batch_end(batches, batch);
+}
+
+bool batches_lack(struct batches *batches, const struct result *result)
+{
+    struct batch *batch = find_open(batches, result->batch_id);
+    if (!batch || result->type != TSK_TYPE_PARTIAL)
+        return batch && !(result->type == TSK_TYPE_COMPLETION && batch->complete);
+    const bool *ended = step_state(batch, result->step_id);
+    return result->final && (ended ? !*ended : !batch->count && !batch->heard);
+}
+
+void batches_give_up(struct batches *batches, const char *batch_id, batch_due_fn *due, void *ctx)
+{
+    struct batch *batch = find_open(batches, batch_id);
+    if (!batch || !batch->asked)
+        return;
+    due(ctx, batch, (enum batch_due)batch->why);
+    batch_end(batches, batch);
+}
+
+size_t batches_awaited(const struct batches *batches)
+{
+    return tsk_map_count(batches->open) - batches->asked;
 }
 
 size_t batches_open(const struct batches *batches)
@@ -279,15 +331,15 @@ void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch
             batches->next = tsk_earlier(batches->next, deadline);
             continue;
         }
-        due(ctx, batch, why);
-        batch_end(batches, batch);
+        batch_is_due(batches, batch, why, due, ctx);
     }
 }
 
 bool batches_wait_for(const struct batches *batches, const char *source)
 {
     for (struct tsk_map_entry *e = tsk_map_first(batches->open); e; e = tsk_map_next(e)) {
-        if (!strcmp(((struct batch *)tsk_map_value(e))->source, source))
+        const struct batch *batch = tsk_map_value(e);
+        if (!batch->asked && !strcmp(batch->source, source))
             return true;
     }
     return false;
@@ -299,16 +351,20 @@ void batches_forgotten(struct batches *batches, const char *source, int64_t befo
     for (struct tsk_map_entry *e = tsk_map_first(batches->open), *next; e; e = next) {
         struct batch *batch = tsk_map_value(e);
         next = tsk_map_next(e);
-        if (batch->since >= before || strcmp(batch->source, source) != 0)
+        if (batch->asked || batch->since >= before || strcmp(batch->source, source) != 0)
             continue;
-        due(ctx, batch, batch->complete ? BATCH_SETTLED : BATCH_GONE);
-        batch_end(batches, batch);
+        batch_is_due(batches, batch, batch->complete ? BATCH_SETTLED : BATCH_GONE, due, ctx);
     }
 }
 
 int64_t batches_deadline(const struct batches *batches)
 {
     return batches->next;
+}
+
+void batches_behind(struct batches *batches, int64_t now)
+{
+    batches->behind = now;
 }
 
 void batches_recheck(struct batches *batches)

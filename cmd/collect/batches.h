@@ -31,6 +31,9 @@ struct batch {
     bool complete;       /* its completion came */
     int64_t since, last; /* when its receipt and its latest result came */
     int64_t settle_at;   /* it ends then whatever is missing; -1: not yet */
+    bool asked;          /* it was due, and is looked for elsewhere before it is given up */
+    int why;             /* then: why, an enum batch_due */
+    bool heard;          /* something of it came before that */
 };
 
 enum batch_due {
@@ -64,9 +67,13 @@ void batches_note(struct batches *batches, const struct result *result, int64_t 
 size_t batches_open(const struct batches *batches);
 int64_t batches_seen(const struct batches *batches); /* receipts, each batch once */
 
-/* Calls due for each batch whose time has come, and ends it. heard_at is when anything was last
- * heard from anybody. */
-typedef void batch_due_fn(void *ctx, const struct batch *batch, enum batch_due why);
+/* Of these, those that nobody looks for. */
+size_t batches_awaited(const struct batches *batches);
+
+/* Calls due for each batch whose time has come, and ends it if due returns true. Else it is looked
+ * for: it stays open, and is not due any more, until batches_give_up. heard_at is when anything was
+ * last heard from anybody. */
+typedef bool batch_due_fn(void *ctx, const struct batch *batch, enum batch_due why);
 void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
                    void *ctx);
 int64_t batches_deadline(const struct batches *batches); /* of the next call; -1: none */
@@ -76,6 +83,16 @@ int64_t batches_deadline(const struct batches *batches); /* of the next call; -1
 bool batches_wait_for(const struct batches *batches, const char *source);
 void batches_forgotten(struct batches *batches, const char *source, int64_t before,
                        batch_due_fn *due, void *ctx);
+
+/* Messages have come that are not printed yet, some of them long ago: what seems to be missing may
+ * be among them, so until now it was neither missing nor anybody silent. */
+void batches_behind(struct batches *batches, int64_t now);
+
+/* The same for a batch that was looked for, if it is still open; due's answer does not matter. */
+void batches_give_up(struct batches *batches, const char *batch_id, batch_due_fn *due, void *ctx);
+
+/* Whether a result is of an open batch and tells what nothing has told yet. */
+bool batches_lack(struct batches *batches, const struct result *result);
 
 /* What is known of a worker changed: the next call is due at once. */
 void batches_recheck(struct batches *batches);

@@ -12,6 +12,7 @@
 #include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
+#include "tasker/ledger.h"
 #include "tasker/line.h"
 #include "tasker/map.h"
 #include "tasker/os.h"
@@ -44,14 +45,16 @@ struct collect {
     struct batches *batches;
     struct lost *lost;
     struct held *held;
+    struct tsk_ledger *ledger; /* NULL: there is no store */
     struct tsk_map *endpoints; /* those of receipts, each once */
     int input_fd;              /* as registered with the poller, or -1 */
     bool input_end;
-    bool everything; /* batches without a receipt are printed as well */
-    int64_t silence; /* ms; -1: no limit */
-    int64_t now;     /* of this round */
-    int64_t asked;   /* how long it was to sleep before this round */
-    int64_t started; /* when it began, and when anything was last heard */
+    bool everything;  /* batches without a receipt are printed as well */
+    int64_t silence;  /* ms; -1: no limit */
+    int64_t patience; /* ms that the store has at the end */
+    int64_t now;      /* of this round */
+    int64_t asked;    /* how long it was to sleep before this round */
+    int64_t started;  /* when it began, and when anything was last heard */
     int64_t heard_at;
     int64_t saved_at; /* when was last flushed and confirmed */
     bool unsaved;     /* something came since */
@@ -59,9 +62,11 @@ struct collect {
     struct complaints unreadable;
     char inquiry[TSK_ID_SIZE]; /* topic of the latest; "" before the first */
     int64_t inquired_at;
-    bool inquire; /* a worker seems to have nothing more of an open batch */
+    bool inquire;   /* a worker seems to have nothing more of an open batch */
     bool stop;      /* a signal came */
     bool gave_up;   /* some batch was not complete in time */
+    bool refused;   /* the store cannot be used, and never could be */
+    bool failing;   /* it cannot be used now, which was told */
     bool timed_out; /* the whole was not: with --count, or without any receipt */
     enum tsk_exit status;
 };
@@ -80,8 +85,9 @@ void inquiry_status(struct collect *c, const char *source, const char *topic,
                     struct json_object *message);
 void inquiry_send(struct collect *c);
 
-/* report.c: prints and tells of a batch that is given up, and of those not complete. */
-void report_due(void *ctx, const struct batch *batch, enum batch_due why);
+/* report.c: prints and tells of a batch that is given up (and returns true), and of those not
+ * complete. */
+bool report_due(void *ctx, const struct batch *batch, enum batch_due why);
 void report_open(struct collect *c);
 void report_lost(const char *source, int64_t lost);
 void report_unreadable(struct collect *c, const char *topic, const char *reason);
@@ -89,6 +95,11 @@ void report_summary(struct collect *c);
 
 /* Whether all that was to be waited for has come. */
 bool collect_done(const struct collect *c);
+
+/* Prints a result, or holds it if no receipt of its batch is there; source and offset as held_add
+ * has them. */
+void collect_result(struct collect *c, const struct result *result, const char *data, size_t len,
+                    const char *source, int64_t offset);
 
 /* Prints one result line and takes note of it. */
 void collect_print(struct collect *c, const struct result *result, const char *data, size_t len);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "collect/collect.h"
+#include "collect/keep.h"
 #include "tasker/clock.h"
 #include "tasker/topic.h"
 
@@ -18,7 +19,7 @@ static bool is_idle(const struct collect *c, const char *source, struct json_obj
     int64_t running, queued;
     return tsk_json_int(message, "running", &running) == 1 && !running &&
            tsk_json_int(message, "queued", &queued) == 1 && !queued &&
-           !tsk_stream_owed(c->stream, source);
+           !tsk_stream_owed(c->stream, source) && tsk_stream_kept(c->stream, source);
 }
 
 void inquiry_status(struct collect *c, const char *source, const char *topic,
@@ -27,7 +28,7 @@ void inquiry_status(struct collect *c, const char *source, const char *topic,
     if (!is_idle(c, source, message))
         return;
     if (c->inquiry[0] && strcmp(topic, c->inquiry) == 0)
-        batches_forgotten(c->batches, source, c->inquired_at, report_due, c);
+        batches_forgotten(c->batches, source, c->inquired_at, keep_due, c);
     c->inquire |= batches_wait_for(c->batches, source);
 }
 

@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 
+#include "collect/keep.h"
 #include "common/life.h"
 #include "common/out.h"
 #include "common/signals.h"
@@ -28,15 +29,24 @@ static bool waits_for_anybody(const struct collect *c)
 bool collect_done(const struct collect *c)
 {
     const struct options *opts = c->opts;
-    if (c->stop || out_failed())
+    if (c->stop || c->refused || out_failed())
         return true;
     if (opts->follow)
         return false;
     if (opts->count)
         return c->printed >= opts->count || c->timed_out;
-    if (!c->input_end || batches_open(c->batches))
+    if (!c->input_end || batches_awaited(c->batches))
         return false;
     return batches_seen(c->batches) || !opts->all || c->timed_out;
+}
+
+void collect_result(struct collect *c, const struct result *result, const char *data, size_t len,
+                    const char *source, int64_t offset)
+{
+    if (c->everything || batches_know(c->batches, result->batch_id))
+        collect_print(c, result, data, len);
+    else
+        held_add(c->held, result, data, len, source, offset);
 }
 
 void collect_print(struct collect *c, const struct result *result, const char *data, size_t len)
@@ -98,7 +108,7 @@ static int64_t overall_deadline(const struct collect *c)
 static void check_time(struct collect *c)
 {
     int64_t overall = overall_deadline(c);
-    batches_check(c->batches, c->now, c->heard_at, report_due, c);
+    batches_check(c->batches, c->now, c->heard_at, keep_due, c);
     c->timed_out |= overall >= 0 && overall <= c->now;
 }
 
@@ -122,11 +132,11 @@ static void look_at_clock(struct collect *c)
 
 static void wait_for_more(struct collect *c, bool busy)
 {
-    struct tsk_event events[4];
+    struct tsk_event events[6];
     int64_t tick = lost_tick(c->lost);
     int64_t until = tsk_earlier(next_deadline(c), tick < 0 ? -1 : c->now + tick);
     int timeout = busy ? 0 : tsk_left_ms(until);
-    size_t count = tsk_poller_wait(c->poller, timeout, events, 4);
+    size_t count = tsk_poller_wait(c->poller, timeout, events, 6);
     c->asked = timeout < 0 ? INT64_MAX / 2 : timeout;
     for (size_t i = 0; i < count; i++) {
         if (events[i].tag == &c->lines)
@@ -142,6 +152,8 @@ static void idle(struct collect *c)
     check_time(c);
     out_flush();
     ask_replays(c);
+    if (c->ledger)
+        tsk_ledger_flush(c->ledger);
     if (c->unsaved && c->now - c->saved_at >= SAVE_MS)
         save(c);
 }
@@ -171,8 +183,10 @@ enum tsk_exit collect_run(struct collect *c)
     while (!collect_done(c)) {
         look_at_clock(c);
         life_tell(c->bus);
-        bool lines = input_pump(c);
-        bool busy = receive(c, FRAMES_A_ROUND) > 0 || lines;
+        bool busy = input_pump(c);
+        busy |= receive(c, FRAMES_A_ROUND) > 0;
+        busy |= keep_pump(c);
+        keep_look(c);
         if (busy)
             keep_up(c);
         else
@@ -181,6 +195,7 @@ enum tsk_exit collect_run(struct collect *c)
         if (!collect_done(c))
             wait_for_more(c, busy);
     }
+    keep_finish(c);
     save(c);
     if (!c->opts->follow)
         report_open(c);

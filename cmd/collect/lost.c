@@ -99,12 +99,19 @@ int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since
     int64_t heard = tsk_stream_heard(lost->stream, source);
     if (!s)
         return -1;
-    if (s->stopped && !tsk_stream_owed(lost->stream, source))
+    if (s->stopped && !tsk_stream_owed(lost->stream, source) &&
+        tsk_stream_kept(lost->stream, source))
         return heard; /* all that it had to say is here */
     int64_t life = s->listening > since ? s->listening : since;
     if (heard < 0)
         return life + lost->connect + INTERVALS * s->interval;
     return (heard > life ? heard : life) + INTERVALS * s->interval;
+}
+
+bool lost_stopped(const struct lost *lost, const char *source)
+{
+    const struct source *s = tsk_map_get(lost->sources, source);
+    return s && s->stopped;
 }
 
 int64_t lost_tick(const struct lost *lost)

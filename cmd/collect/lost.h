@@ -29,6 +29,9 @@ void lost_pause(struct lost *lost, int64_t length, int64_t now);
 /* When a batch of source, whose receipt came at since, is lost with it if nothing more is heard. */
 int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since);
 
+/* Whether source has open batches and said that it ends. */
+bool lost_stopped(const struct lost *lost, const char *source);
+
 /* How long the collector may sleep at once, so that it knows of its own pauses; -1: as it likes. */
 int64_t lost_tick(const struct lost *lost);
 

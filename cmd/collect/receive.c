@@ -2,8 +2,10 @@
  * PROTOCOL asks for, the very bytes that came are printed. The order of the questions is: is it
  * JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
 #include "collect/collect.h"
+#include "collect/keep.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/diag.h"
@@ -17,6 +19,8 @@ struct incoming {
     const struct tsk_frame *frame;
     const char *source; /* of its stream; NULL: it belongs to none */
     int64_t offset;
+    struct keep_line *lines; /* what it is to be printed as once it is in the store; NULL so far */
+    char batch_id[TSK_ID_SIZE]; /* of these */
 };
 
 /* Reads source and offset; a peer that sends others than PROTOCOL allows has no stream. */
@@ -61,6 +65,17 @@ static bool is_next(struct incoming *in)
     return verdict == TSK_STREAM_DELIVER;
 }
 
+/* Prints a result, or notes it to be printed when the message is in the store. */
+static void pass_on(struct incoming *in, const struct result *result, const char *data, size_t len)
+{
+    if (!in->c->ledger) {
+        collect_result(in->c, result, data, len, in->source, in->offset);
+        return;
+    }
+    keep_add(&in->lines, result, data == in->frame->body ? NULL : data, len);
+    snprintf(in->batch_id, sizeof in->batch_id, "%s", result->batch_id);
+}
+
 /* One result in its normal shape; see tsk_result_fn. */
 static int take_result(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
 {
@@ -75,11 +90,9 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
         data = tsk_json_text(message, &len);
     if (type == TSK_TYPE_WORKER)
         out_line(data, len);
-    else if (c->everything || batches_know(c->batches, result.batch_id))
-        collect_print(c, &result, data, len);
     else
-        held_add(c->held, &result, data, len, in->source, in->offset);
-    return collect_done(c);
+        pass_on(in, &result, data, len);
+    return !c->ledger && collect_done(c);
 }
 
 /* On its own topic, or among the messages that are for this collector alone, or asked for. */
@@ -90,24 +103,45 @@ static bool is_status(const char *topic, struct json_object *message)
             tsk_type_of(message) == TSK_TYPE_WORKER);
 }
 
+/* A message that cannot be read; it may be an object, which then may have names. */
+static void take_unreadable(struct incoming *in, struct json_object *message, const char *reason)
+{
+    const char *batch_id = message ? tsk_json_str(message, "batch_id") : NULL;
+    report_unreadable(in->c, in->frame->topic, reason);
+    if (batch_id && !tsk_name_valid(batch_id))
+        batch_id = NULL;
+    keep_message(in->c, in->frame, in->source, in->offset, NULL, batch_id, reason);
+}
+
+/* One that is the next of its stream, or of none. */
+static void take_next(struct incoming *in, struct json_object *message)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    if (tsk_result_normalise(in->frame->topic, message, take_result, in, &err) < 0)
+        take_unreadable(in, message, err.text);
+    else
+        keep_message(in->c, in->frame, in->source, in->offset, in->lines,
+                     *in->batch_id ? in->batch_id : NULL, NULL);
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct incoming in = {c, frame, NULL, 0};
+    struct incoming in = {.c = c, .frame = frame};
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
     if (!message) {
-        report_unreadable(c, frame->topic, err.text);
+        take_unreadable(&in, NULL, err.text);
         return;
     }
     read_place(&in, message);
-    bool status = is_status(frame->topic, message);
-    if (status)
-        take_status(&in, message);
     c->unsaved |= in.source != NULL;
-    if (status || !in.source || is_next(&in)) {
-        if (tsk_result_normalise(frame->topic, message, take_result, &in, &err) < 0)
-            report_unreadable(c, frame->topic, err.text);
+    bool status = is_status(frame->topic, message);
+    if (status) {
+        take_status(&in, message);
+        in.source = NULL; /* the offset that it tells is not its own */
     }
+    if (!in.source || is_next(&in))
+        take_next(&in, message);
     json_object_put(message);
 }
 
@@ -117,7 +151,7 @@ size_t receive(struct collect *c, size_t most)
     struct tsk_err err;
     size_t count = 0;
     inquiry_send(c);
-    while (count < most && !collect_done(c)) {
+    while (count < most && !collect_done(c) && !(c->ledger && tsk_ledger_full(c->ledger))) {
         int got = tsk_bus_recv(c->bus, &frame, &err);
         if (got == 0)
             break;

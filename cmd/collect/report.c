@@ -1,10 +1,10 @@
 /* What people are told, and the batch_error lines that tell the programs downstream the same. */
 #include "collect/collect.h"
+#include "collect/keep.h"
 
 #include <inttypes.h>
 
 #include "common/diag.h"
-#include "common/out.h"
 #include "tasker/buf.h"
 
 enum { TOLD_A_SECOND = 5 };
@@ -35,7 +35,8 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
     tsk_buf_str(text, " did not come");
 }
 
-static void print_batch_error(const struct batch *batch, enum batch_due why, const char *reason)
+static void print_batch_error(struct collect *c, const struct batch *batch, enum batch_due why,
+                              const char *reason)
 {
     static const struct {
         const char *type, *category;
@@ -56,11 +57,11 @@ static void print_batch_error(const struct batch *batch, enum batch_due why, con
         tsk_json_put_str(line, "worker_id", batch->worker);
     tsk_json_put(line, "missing_step_ids", missing);
     tsk_json_put_bool(line, "completion_missing", !batch->complete);
-    out_json(line);
+    keep_own(c, batch->id, line);
     json_object_put(line);
 }
 
-void report_due(void *ctx, const struct batch *batch, enum batch_due why)
+bool report_due(void *ctx, const struct batch *batch, enum batch_due why)
 {
     struct collect *c = ctx;
     struct tsk_buf text = TSK_BUF_INIT;
@@ -70,10 +71,11 @@ void report_due(void *ctx, const struct batch *batch, enum batch_due why)
     } else {
         reason_text(c, batch, why, &text);
         diag_error("batch %s: %s", batch->id, text.data);
-        print_batch_error(batch, why, text.data);
+        print_batch_error(c, batch, why, text.data);
         c->gave_up = true;
     }
     tsk_buf_fini(&text);
+    return true;
 }
 
 static void tell_open(void *ctx, const struct batch *batch)

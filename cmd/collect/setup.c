@@ -1,5 +1,6 @@
 /* What is opened at the start, and closed at the end. */
 #include "collect/collect.h"
+#include "collect/keep.h"
 
 #include <stdio.h>
 
@@ -65,6 +66,7 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->batches = batches_new(opts->timeout, c->silence, c->stream, c->lost);
     c->held = held_new(HELD_MOST, HELD_BYTES);
     c->endpoints = tsk_map_new(NULL);
+    c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     c->lines =
         tsk_lines_new(operands, count, (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
     if (name_itself(c, opts->id, err) < 0)
@@ -76,12 +78,15 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     if (signal_fd < 0)
         return -1;
     tsk_poller_set(c->poller, signal_fd, TSK_READ, &c->stop);
+    if (keep_open(c, conf, err) < 0)
+        return -1;
     return open_bus(c, conf, err);
 }
 
 void collect_close(struct collect *c)
 {
     life_close(c->bus, DIAG_INFO);
+    keep_close(c);
     signals_close();
     tsk_lines_free(c->lines);
     tsk_map_free(c->endpoints);

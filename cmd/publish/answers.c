@@ -105,12 +105,11 @@ static void accepted(struct post *post, struct json_object *answer, const char *
         diag_debug("batch %s: accepted by %s, not asked for (any more)", batch_id, worker_id);
         return;
     }
-    post->accepted++;
     diag_info("batch %s: accepted by %s", batch_id, worker_id);
     const char *endpoint = tsk_json_str(answer, "result_endpoint");
     if (endpoint)
         tsk_map_put(post->result_endpoints, worker_id, tsk_strdup(endpoint));
-    receipt_print(parcel, answer, attempts);
+    post_accepted(post, parcel, answer, attempts);
 }
 
 static void rejected(struct post *post, struct json_object *answer, const char *batch_id,

@@ -12,13 +12,39 @@ static void name_held(void *ctx, void *tag, const char *worker_id, int64_t attem
 {
     const struct parcel *parcel = tag;
     (void)ctx;
-    if (!attempts)
+    if (!attempts && parcel->todo & RECORD_ADD)
+        diag_error("not in the store and not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id,
+                   parcel->file, parcel->line);
+    else if (!attempts)
         diag_error("not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id, parcel->file,
                    parcel->line);
     else
         diag_error("sent, not accepted: batch %s (%s:%" PRId64 ")%s%s", parcel->batch_id,
                    parcel->file, parcel->line, worker_id ? ", last to " : "",
                    worker_id ? worker_id : "");
+}
+
+/* Names those that were on their way into the store, or are another publisher's. */
+static void name_recorded(const struct record *record)
+{
+    for (size_t i = 0; i < record->due.count; i++) {
+        const struct parcel *parcel = record->due.items[i];
+        if (parcel->todo & RECORD_ACCEPT)
+            diag_error("accepted, and the store not told: batch %s (%s:%" PRId64 ")%s%s",
+                       parcel->batch_id, parcel->file, parcel->line, parcel->reply ? ", by " : "",
+                       parcel->reply ? tsk_json_str(parcel->reply, "worker_id") : "");
+        else if (parcel->todo & RECORD_REFUSE)
+            diag_error("rejected by every worker, and the store not told: batch %s (%s:%" PRId64
+                       ")",
+                       parcel->batch_id, parcel->file, parcel->line);
+        else if (!parcel->held)
+            diag_error("another publisher has it: batch %s (%s:%" PRId64 ")", parcel->batch_id,
+                       parcel->file, parcel->line);
+    }
+    for (size_t i = 0; i < record->others.count; i++)
+        diag_error("another publisher has it: batch %s (%s:%" PRId64 ")",
+                   record->others.items[i]->batch_id, record->others.items[i]->file,
+                   record->others.items[i]->line);
 }
 
 /* Reads on in plain files, whose end is near, to name what is there. */
@@ -45,8 +71,10 @@ static void name_unread(struct post *post)
 
 void post_give_up(struct post *post, const char *why)
 {
+    post->record.gave_up = true;
     diag_error("%s", why);
     tsk_dispatch_each_batch(post->dispatch, name_held, NULL);
+    name_recorded(&post->record);
     if (!post->input_ended && !out_failed())
         name_unread(post);
 }

@@ -7,6 +7,8 @@
 
 #include "tasker/clock.h"
 
+#define MAX_TIMEOUT_MS INT64_C(31536000000) /* a year, as for a step */
+
 struct parcel *parcel_new(const char *file, int64_t line)
 {
     struct parcel *parcel = tsk_alloc(sizeof *parcel);
@@ -14,6 +16,7 @@ struct parcel *parcel_new(const char *file, int64_t line)
     parcel->line = line;
     parcel->step_ids = json_object_new_array();
     parcel->steps = json_object_new_array();
+    parcel->configs = json_object_new_array();
     return parcel;
 }
 
@@ -24,8 +27,21 @@ void parcel_free(struct parcel *parcel)
     tsk_buf_fini(&parcel->text);
     json_object_put(parcel->step_ids);
     json_object_put(parcel->steps);
+    json_object_put(parcel->configs);
     json_object_put(parcel->error);
+    json_object_put(parcel->reply);
+    json_object_put(parcel->line_error);
+    json_object_put(parcel->past);
+    free(parcel->target);
+    free(parcel->told);
     free(parcel);
+}
+
+void parcel_set(char **text, const char *value)
+{
+    char *copy = tsk_strdup(value);
+    free(*text);
+    *text = copy;
 }
 
 /* Adds what the receipt says of a step. */
@@ -44,6 +60,8 @@ static void note_step(struct parcel *parcel, const struct tsk_step *step)
         tsk_json_put(note, "timeout_ms", NULL);
     json_object_array_add(parcel->steps, note);
     json_object_array_add(parcel->step_ids, json_object_new_int64(step->step_id));
+    json_object_array_add(parcel->configs,
+                          json_object_get(tsk_json_get(step->json, "handler_config")));
     parcel->count++;
 }
 
@@ -59,11 +77,24 @@ static void add_member(struct tsk_buf *text, const char *key, const char *value)
     tsk_buf_printf(text, "\"%s\":\"%s\",", key, value);
 }
 
-static void add_created_at(struct tsk_buf *text)
+static void add_created_at(struct parcel *parcel)
 {
     char now[TSK_TIME_SIZE];
     tsk_time_format(tsk_wall_ms(), now);
-    add_member(text, "created_at", now);
+    parcel->stamp = parcel->text.len;
+    add_member(&parcel->text, "created_at", now);
+    parcel->stamp_len = parcel->text.len - parcel->stamp;
+}
+
+/* The time limit that a batch names for itself; 0: none that could be meant. */
+static int64_t own_timeout(struct json_object *json)
+{
+    int64_t ms = 0;
+    struct json_object *metadata = tsk_json_get(json, "metadata");
+    bool found = tsk_json_int(json, "timeout_ms", &ms) == 1;
+    if (!found && json_object_is_type(metadata, json_type_object))
+        found = tsk_json_int(metadata, "timeout_ms", &ms) == 1;
+    return found && ms > 0 && ms <= MAX_TIMEOUT_MS ? ms : 0;
 }
 
 /* A batch_id that is null must go, as it stands behind the place where ours would. */
@@ -76,6 +107,7 @@ void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const cha
 {
     struct json_object *json = batch->json;
     struct tsk_buf *text = &parcel->text;
+    parcel->timeout_ms = own_timeout(json);
     for (size_t i = 0; i < batch->count; i++)
         note_step(parcel, &batch->steps[i]);
     if (null_id(batch)) {
@@ -94,7 +126,7 @@ void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const cha
     if (!json_object_object_get_ex(json, "protocol_version", NULL))
         add_member(text, "protocol_version", TSK_PROTOCOL_VERSION);
     if (!json_object_object_get_ex(json, "created_at", NULL))
-        add_created_at(text);
+        add_created_at(parcel);
     tsk_buf_add(text, raw + start, len - start);
 }
 
@@ -104,7 +136,7 @@ void parcel_begin(struct parcel *parcel)
     tsk_buf_char(&parcel->text, '{');
     add_member(&parcel->text, "batch_id", parcel->batch_id);
     add_member(&parcel->text, "protocol_version", TSK_PROTOCOL_VERSION);
-    add_created_at(&parcel->text);
+    add_created_at(parcel);
     tsk_buf_str(&parcel->text, "\"steps\":[");
 }
 

@@ -1,4 +1,5 @@
-/* The loop of the publisher: input in, batches out, answers in, receipts out.
+/* The loop of the publisher: input in, batches down in the store, out to the workers, answers in,
+ * down in the store too, receipts out.
  *
  * Who gets what is decided by tsk_dispatch; here are the port, the poller and the clock. Nothing is
  * ever waited for by sleeping: all pauses are the poller's, with the earliest of the deadlines. */
@@ -7,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/life.h"
 #include "common/out.h"
@@ -51,17 +53,56 @@ static bool open_bus(struct post *post, int64_t now)
     return true;
 }
 
+size_t post_room(const struct post *post)
+{
+    size_t window = (size_t)tsk_conf_int(post->conf, TSK_ZEROMQ_SEND_WINDOW);
+    size_t count = tsk_dispatch_count(post->dispatch) + record_count(&post->record);
+    return count < window ? window - count : 0;
+}
+
 static void add_parcel(struct post *post, struct parcel *parcel)
 {
     post->added++;
-    tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+    parcel->held =
+        tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+    if (post->record.store)
+        record_note(&post->record, parcel, RECORD_ADD);
+}
+
+void post_accepted(struct post *post, struct parcel *parcel, struct json_object *reply,
+                   int64_t attempts)
+{
+    post->accepted++;
+    parcel->held = false;
+    parcel->reply = json_object_get(reply);
+    parcel->at = tsk_wall_ms();
+    parcel->attempts = attempts;
+    if (post->record.store)
+        record_note(&post->record, parcel, RECORD_ACCEPT);
+    else
+        receipt_print(parcel);
+}
+
+void post_rejected(struct post *post, struct parcel *parcel)
+{
+    char source[sizeof TSK_OUTBOUND_SOURCE + TSK_ID_SIZE];
+    post->status = tsk_exit_worse(post->status, TSK_NO);
+    parcel->held = false;
+    parcel->line_error = receipt_refusal(parcel);
+    if (!post->record.store) {
+        receipt_rejected(parcel);
+        return;
+    }
+    snprintf(source, sizeof source, TSK_OUTBOUND_SOURCE "%s", parcel->batch_id);
+    tsk_json_put_str(parcel->line_error, "source", source);
+    tsk_json_put_int(parcel->line_error, "offset", TSK_OUTBOUND_OFFSET);
+    record_note(&post->record, parcel, RECORD_REFUSE);
 }
 
 /* Whether there is room for input, and some that need not be waited for. */
 static bool can_read(const struct post *post)
 {
-    return !post->input_ended && !post->input_wanted && !out_failed() &&
-           !tsk_dispatch_full(post->dispatch);
+    return !post->input_ended && !post->input_wanted && !out_failed() && post_room(post);
 }
 
 /* Reads while there is something to read and room for it. */
@@ -103,10 +144,19 @@ static void send_batch(struct post *post, const struct tsk_dispatch_act *act, in
     if (rc < 0)
         diag_warn("batch %s: %s", parcel->batch_id, err.text);
     tsk_dispatch_sent(post->dispatch, rc > 0, now);
-    if (plain && rc > 0) {
-        post->accepted++;
-        receipt_print(parcel, NULL, act->attempts + 1);
-    }
+    if (plain && rc > 0)
+        post_accepted(post, parcel, NULL, act->attempts + 1);
+}
+
+/* A batch is to go to a worker: that is put down first, if it is not yet. */
+static void offer_batch(struct post *post, const struct tsk_dispatch_act *act)
+{
+    struct parcel *parcel = act->tag;
+    parcel_set(&parcel->target, act->worker_id);
+    if (!(parcel->todo & RECORD_ADD) && parcel->told && strcmp(parcel->told, act->worker_id) == 0)
+        tsk_dispatch_allow(post->dispatch, parcel->batch_id, act->worker_id);
+    else
+        record_note(&post->record, parcel, RECORD_OFFER);
 }
 
 /* Does all that can be done now. */
@@ -115,15 +165,40 @@ static void act_all(struct post *post)
     struct tsk_dispatch_act act;
     enum tsk_dispatch_kind kind;
     int64_t now = tsk_now_ms();
+    if (!record_may_send(&post->record, now))
+        return;
     while ((kind = tsk_dispatch_next(post->dispatch, now, &act)) != TSK_DISPATCH_NONE &&
            !out_failed()) {
-        if (kind == TSK_DISPATCH_SEND) {
+        if (kind == TSK_DISPATCH_OFFER)
+            offer_batch(post, &act);
+        else if (kind == TSK_DISPATCH_SEND)
             send_batch(post, &act, now);
-        } else {
-            receipt_rejected(act.tag);
-            post->status = tsk_exit_worse(post->status, TSK_NO);
-        }
+        else
+            post_rejected(post, act.tag);
     }
+}
+
+/* The same, with what has to be put down before and after. Returns false if the store is not there
+ * in time. */
+static bool act_recorded(struct post *post)
+{
+    act_all(post);
+    if (!post->record.store)
+        return true;
+    if (!record_all(post)) {
+        post_give_up(post, post->record.err.text);
+        return false;
+    }
+    act_all(post);
+    return true;
+}
+
+/* Whether there is nothing more to do, and nothing more to come. */
+static bool is_done(const struct post *post)
+{
+    const struct unsent *unsent = &post->record.unsent;
+    return post->input_ended && (!unsent->wanted || unsent->ended) &&
+           !tsk_dispatch_count(post->dispatch) && !record_count(&post->record);
 }
 
 /* When waiting for the port or for a worker has lasted long enough; -1: it does not last. */
@@ -162,7 +237,8 @@ static int64_t next_deadline(const struct post *post)
     int64_t at = tsk_dispatch_deadline(post->dispatch);
     at = tsk_earlier(at, wait_deadline(post));
     at = tsk_earlier(at, life_deadline(post->bus));
-    if (!tsk_dispatch_full(post->dispatch))
+    at = tsk_earlier(at, record_deadline(post, tsk_now_ms()));
+    if (post_room(post))
         at = tsk_earlier(at, source_deadline(post->source));
     if (!post->bus)
         at = tsk_earlier(at, post->next_open);
@@ -198,10 +274,11 @@ static bool turn(struct post *post)
     read_input(post);
     post_receive(post);
     life_tell(post->bus);
-    act_all(post);
+    if (!act_recorded(post))
+        return false;
     /* sending may have used up the sign that something came */
     bool busy = post_receive(post) || can_read(post);
-    if (post->input_ended && !tsk_dispatch_count(post->dispatch))
+    if (is_done(post))
         return false;
     if (!busy && out_flush() < 0) {
         post_give_up(post, "stopped: nobody takes the receipts");
@@ -230,22 +307,24 @@ static void free_parcel(void *ctx, void *tag, const char *worker_id, int64_t att
 
 static int open_all(struct post *post, struct tsk_err *err)
 {
+    int signals_fd = signals_open(false, err);
+    int opened = record_open(&post->record, post->conf, signals_fd, err);
     struct tsk_dispatch_opts opts = {
         .window = (size_t)tsk_conf_int(post->conf, TSK_ZEROMQ_SEND_WINDOW),
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
         .quiet_ms = QUIET_MS,
         .workers = post->workers,
         .grace_ms = GRACE_MS,
+        .ask = post->record.store,
     };
     post->dispatch = tsk_dispatch_new(&opts);
     post->parser = tsk_json_new();
     post->result_endpoints = tsk_map_new(free);
     post->poller = tsk_poller_new();
+    if (signals_fd < 0 || opened < 0)
+        return -1;
     if (!post->poller)
         return tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
-    int signals_fd = signals_open(false, err);
-    if (signals_fd < 0)
-        return -1;
     tsk_poller_set(post->poller, signals_fd, TSK_READ, (void *)&tag_signals);
     return 0;
 }
@@ -253,6 +332,7 @@ static int open_all(struct post *post, struct tsk_err *err)
 static void close_all(struct post *post)
 {
     diag_progress_end();
+    record_close(post);
     tsk_dispatch_each_batch(post->dispatch, free_parcel, NULL);
     tsk_dispatch_free(post->dispatch);
     life_close(post->bus, DIAG_WARNING); /* lingers, so that the last message leaves */
@@ -262,7 +342,21 @@ static void close_all(struct post *post)
     signals_close();
 }
 
-enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers)
+/* Whether there is anything in the store to be sent: for nothing no port is needed. */
+static bool has_pending(struct post *post)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    if (!post->record.store)
+        tsk_err_set(&err, TSK_CONFIG, "--pending needs a store, and store.url is none (%s)",
+                    tsk_conf_origin(post->conf, TSK_STORE_URL));
+    int any = post->record.store ? pending_any(post, &err) : -1;
+    if (any < 0)
+        post->status = diag_err(&err);
+    return any > 0;
+}
+
+enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers,
+                       bool pending)
 {
     struct tsk_err err;
     int64_t now = tsk_now_ms();
@@ -272,9 +366,11 @@ enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_
                         .wait = tsk_conf_int(conf, TSK_ZEROMQ_WAIT),
                         .started = now,
                         .last_tick = now};
+    post.record.unsent.wanted = pending;
+    post.record.unsent.since = tsk_wall_ms();
     if (open_all(&post, &err) < 0)
         post.status = diag_err(&err);
-    else
+    else if (!pending || has_pending(&post))
         while (turn(&post))
             ;
     out_flush();

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "publish/record.h"
 #include "publish/source.h"
 #include "tasker/bus.h"
 #include "tasker/conf.h"
@@ -16,6 +17,7 @@ struct post {
     const struct tsk_conf *conf;
     struct source *source;
     struct tsk_dispatch *dispatch; /* its tags are parcels, owned by it in effect */
+    struct record record;          /* what the store is told */
     struct tsk_bus *bus;           /* NULL while another process holds the port */
     struct tsk_poller *poller;
     struct tsk_json *parser;          /* for answers */
@@ -34,8 +36,19 @@ struct post {
 
 /* ---- post.c */
 
-/* Publishes all that source gives. Returns the status to end with. */
-enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers);
+/* Publishes all that source gives and, if pending, all that the store has and nobody accepted.
+ * Returns the status to end with. */
+enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_t workers,
+                       bool pending);
+
+/* How many more batches there may be on their way. */
+size_t post_room(const struct post *post);
+
+/* A parcel has left the dispatch: somebody accepted it (with reply; NULL: it was sent to plain
+ * subscribers), or all have rejected it. It is put down, and then told. */
+void post_accepted(struct post *post, struct parcel *parcel, struct json_object *reply,
+                   int64_t attempts);
+void post_rejected(struct post *post, struct parcel *parcel);
 
 /* ---- answers.c: what comes from the other side */
 
@@ -44,11 +57,17 @@ bool post_receive(struct post *post);
 
 /* ---- receipt.c: what goes to stdout */
 
-/* Prints the receipt of a batch that was accepted (or, with answer NULL, sent to plain
- * subscribers) and frees the parcel. */
-void receipt_print(struct parcel *parcel, struct json_object *answer, int64_t attempts);
+/* Prints the receipt of a batch that was accepted, or sent to plain subscribers, and frees the
+ * parcel. */
+void receipt_print(struct parcel *parcel);
 
-/* Prints, in place of a receipt, that every worker rejected it; frees the parcel. */
+/* Prints the receipt of one that was published before, as the store has it; frees the parcel. */
+void receipt_again(struct parcel *parcel);
+
+/* Returns what is told of a batch that every worker has rejected (the caller's). */
+struct json_object *receipt_refusal(const struct parcel *parcel);
+
+/* Prints that in place of a receipt; frees the parcel. */
 void receipt_rejected(struct parcel *parcel);
 
 /* ---- giveup.c: what was not done */

@@ -10,13 +10,18 @@ static void add_answered(struct json_object *receipt, struct json_object *answer
     tsk_json_put_str(receipt, key, answer ? tsk_json_str(answer, key) : NULL);
 }
 
-void receipt_print(struct parcel *parcel, struct json_object *answer, int64_t attempts)
+/* The receipt of a batch that was published at a time; answer may be NULL. */
+static struct json_object *make(const struct parcel *parcel, int64_t at, const char *delivery,
+                                struct json_object *answer, int64_t attempts)
 {
     struct json_object *receipt = json_object_new_object();
     tsk_json_put_str(receipt, "message_type", tsk_type_name(TSK_TYPE_PUBLISHED));
     tsk_json_put_str(receipt, "batch_id", parcel->batch_id);
-    tsk_json_put_time(receipt, "published_at", tsk_wall_ms());
-    tsk_json_put_str(receipt, "delivery", answer ? "confirmed" : "unconfirmed");
+    if (at)
+        tsk_json_put_time(receipt, "published_at", at);
+    else
+        tsk_json_put(receipt, "published_at", NULL);
+    tsk_json_put_str(receipt, "delivery", delivery);
     add_answered(receipt, answer, "worker_id");
     add_answered(receipt, answer, "source");
     add_answered(receipt, answer, "result_endpoint");
@@ -24,12 +29,36 @@ void receipt_print(struct parcel *parcel, struct json_object *answer, int64_t at
     tsk_json_put_shared(receipt, "step_ids", parcel->step_ids);
     tsk_json_put_shared(receipt, "steps", parcel->steps);
     tsk_json_put_int(receipt, "attempts", attempts);
+    return receipt;
+}
+
+static void print(struct parcel *parcel, struct json_object *receipt)
+{
     out_json(receipt);
     json_object_put(receipt);
     parcel_free(parcel);
 }
 
-void receipt_rejected(struct parcel *parcel)
+void receipt_print(struct parcel *parcel)
+{
+    print(parcel, make(parcel, parcel->at, parcel->reply ? "confirmed" : "unconfirmed",
+                       parcel->reply, parcel->attempts));
+}
+
+void receipt_again(struct parcel *parcel)
+{
+    struct json_object *past = parcel->past;
+    int64_t at = 0, sends = 0;
+    tsk_json_int(past, "published_at", &at);
+    tsk_json_int(past, "sends", &sends);
+    const char *delivery = tsk_json_str(past, "delivery");
+    struct json_object *receipt =
+        make(parcel, at, delivery ? delivery : "unconfirmed", past, sends);
+    tsk_json_put_bool(receipt, "duplicate", true);
+    print(parcel, receipt);
+}
+
+struct json_object *receipt_refusal(const struct parcel *parcel)
 {
     struct json_object *error = json_object_get(parcel->error);
     if (!error)
@@ -38,10 +67,14 @@ void receipt_rejected(struct parcel *parcel)
     tsk_json_put_str(line, "worker_id", parcel->rejected_by);
     tsk_json_put_int(line, "total_steps", (int64_t)parcel->count);
     tsk_json_put_shared(line, "step_ids", parcel->step_ids);
-    out_json(line);
-    const char *why = tsk_json_str(error, "message");
+    return line;
+}
+
+void receipt_rejected(struct parcel *parcel)
+{
+    const char *why = tsk_json_str(tsk_json_get(parcel->line_error, "error"), "message");
+    out_json(parcel->line_error);
     diag_error("batch %s (%s:%lld) was rejected by every worker: %s", parcel->batch_id,
                parcel->file, (long long)parcel->line, why ? why : "no reason given");
-    json_object_put(line);
     parcel_free(parcel);
 }

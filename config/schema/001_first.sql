@@ -75,11 +75,16 @@ CREATE TABLE step_dependencies (
 );
 CREATE INDEX step_dependencies_back ON step_dependencies (to_step);
 
--- body is the batch as it is sent, so that what was not accepted can be sent after an outage.
+-- body is the batch as it is sent, so that what was not accepted can be sent after an outage. While it
+-- is created, publisher is who may send it until claimed_until, and offered_to is the worker that it
+-- was last sent to, or was about to be: if nobody could put down that it was accepted, that one knows
+-- it.
 CREATE TABLE batches (
     id @ID@,
     batch_id TEXT NOT NULL UNIQUE,
     publisher TEXT,
+    claimed_until BIGINT NOT NULL DEFAULT 0,
+    offered_to TEXT,
     total_steps INTEGER NOT NULL CHECK (total_steps > 0),
     timeout_ms BIGINT NOT NULL CHECK (timeout_ms > 0),
     body @BYTES@ NOT NULL,
@@ -96,6 +101,7 @@ CREATE TABLE batches (
 );
 CREATE INDEX batches_by_state ON batches (state, created_at);
 CREATE INDEX batches_newest ON batches (created_at);
+CREATE INDEX batches_unsent ON batches (publisher, created_at, id) WHERE state = 'created';
 
 CREATE TABLE batch_steps (
     batch BIGINT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
@@ -108,9 +114,13 @@ CREATE TABLE batch_steps (
 );
 CREATE UNIQUE INDEX batch_steps_by_step ON batch_steps (step, attempt, batch);
 
--- The ledger: append-only, every message as it came. identity is source/offset of the reliable
--- stream; NULL where a peer has none, and then nothing tells two equal messages apart. reason says
--- why a message could not be read.
+-- The ledger: append-only, every message as it came: topic, and in raw_message what follows it. (If
+-- the topic is no printable text, topic is empty and raw_message the whole.) source and
+-- stream_offset are its identity, by which it is here once. They are those of the reliable stream; a
+-- message of none has a place of its collector's ("collector:UUID" and a number), and one that a
+-- program of tasker made of what it saw, and others may see too, has a source that they all make
+-- ("lost:BATCH_ID"). message_type and step_id are NULL where a message is several results or cannot
+-- be read; reason then says why.
 CREATE TABLE received_results (
     id @ID@,
     received_at BIGINT NOT NULL,

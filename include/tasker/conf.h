@@ -83,6 +83,14 @@ enum tsk_conf_type {
       "where state is kept: sqlite, sqlite:PATH, postgresql://..., or none")                       \
     X(STORE, TIMEOUT, "store", "timeout", DURATION, "5s", 1, 3600000, NULL,                        \
       "time for the store to be reached, to be unlocked, or to answer")                            \
+    X(STORE, CLAIM, "store", "claim", DURATION, "10s", 500, 3600000, NULL,                         \
+      "how long a publisher that is not heard of keeps its batches")                               \
+    X(STORE, GROUP_ROWS, "store", "group_rows", INT, "1000", 1, 100000, NULL,                      \
+      "messages that collect writes at once, at most")                                             \
+    X(STORE, GROUP_DELAY, "store", "group_delay", DURATION, "5ms", 0, 60000, NULL,                 \
+      "how long a message waits for others to be written with it")                                 \
+    X(STORE, QUEUE_BYTES, "store", "queue_bytes", SIZE, "32M", 1024, 1099511627776, NULL,          \
+      "bytes that wait for the store before collect reads no more")                                \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \
     X(RETRY, JITTER, "retry", "jitter", INT, "10", 0, 100, NULL,                                   \

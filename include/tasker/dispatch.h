@@ -1,6 +1,9 @@
 /* Who gets which batch (PROTOCOL sections 1 and 2): the publisher's part as a state machine that
  * knows no socket and no clock. It is told what came (subscriptions, answers) and what was done;
- * it tells what to do next and until when to wait. All times are tsk_now_ms values. */
+ * it tells what to do next and until when to wait. All times are tsk_now_ms values.
+ *
+ * Where whoever sends must first put down, durably, what is sent to whom (opts.ask), a batch is
+ * offered to a worker before it is sent to it, and sent when that is allowed. */
 #ifndef TASKER_DISPATCH_H
 #define TASKER_DISPATCH_H
 
@@ -16,6 +19,7 @@ struct tsk_dispatch_opts {
     int64_t quiet_ms;        /* no subscription came or went for so long: plain peers are plain */
     size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
     int64_t grace_ms;        /* a worker that left and comes again so soon keeps what it was sent */
+    bool ask;                /* nothing is sent that was not allowed */
 };
 
 struct tsk_dispatch *tsk_dispatch_new(const struct tsk_dispatch_opts *opts);
@@ -23,8 +27,9 @@ void tsk_dispatch_free(struct tsk_dispatch *dispatch); /* NULL is fine; tags are
 
 /* A peer subscribed to topic, or ended that. "worker.ID " registers a worker; "", "steps" and
  * "steps " are a plain subscription or a registered worker's second one; all else is ignored, also
- * "s", by which somebody looks on without being there. Returns how often the worker is now registered, or -1 if topic is none of a worker. One that is registered
- * twice (two workers of one name) gets nothing, since both would run it, until one is left. */
+ * "s", by which somebody looks on without being there. Returns how often the worker is now
+ * registered, or -1 if topic is none of a worker. One that is registered twice (two workers of one
+ * name) gets nothing, since both would run it, until one is left. */
 int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
 
@@ -32,18 +37,32 @@ int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t
 bool tsk_dispatch_add(struct tsk_dispatch *dispatch, const char *batch_id, int64_t steps,
                       void *tag);
 
+/* Gives up a batch that is held. Returns its tag, or NULL if it is not held. */
+void *tsk_dispatch_drop(struct tsk_dispatch *dispatch, const char *batch_id);
+
+/* With opts.ask: allows that a batch is sent to a worker (no effect if it is not offered to that
+ * one any more) or, with NULL, to plain subscribers. */
+void tsk_dispatch_allow(struct tsk_dispatch *dispatch, const char *batch_id, const char *worker_id);
+
+/* A batch that was not sent yet may be known to a worker, from an earlier publisher: it goes to
+ * that one, and to another only if it rejects it, or is not there and until is over. The times of
+ * several calls must not go back. */
+void tsk_dispatch_prefer(struct tsk_dispatch *dispatch, const char *batch_id, const char *worker_id,
+                         int64_t until);
+
 size_t tsk_dispatch_count(const struct tsk_dispatch *dispatch); /* batches held */
 bool tsk_dispatch_full(const struct tsk_dispatch *dispatch);    /* read no more input */
 
 enum tsk_dispatch_kind {
     TSK_DISPATCH_NONE,
+    TSK_DISPATCH_OFFER,   /* with opts.ask: it is to go to this worker; tsk_dispatch_allow it */
     TSK_DISPATCH_SEND,    /* send the batch, then say so by tsk_dispatch_sent */
     TSK_DISPATCH_REJECTED /* every registered worker has rejected it; it is no longer held */
 };
 
 struct tsk_dispatch_act {
     void *tag;
-    const char *worker_id; /* SEND: to whom, NULL for plain subscribers. Good until the next call */
+    const char *worker_id; /* to whom, NULL for plain subscribers. Good until the next call */
     int64_t attempts;      /* how often it was sent before */
 };
 

@@ -51,6 +51,10 @@ enum tsk_store_use {
 };
 void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use);
 
+/* How long another's lock is waited for at once (by default store.timeout); to be told before it
+ * connects. */
+void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms);
+
 /* Connects now, if it is not. Returns 0, or -1 with
  * TSK_TEMPFAIL     away for now, or locked: worth another try
  * TSK_UNAVAILABLE  no database, not readable, not writable, refused

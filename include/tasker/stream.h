@@ -64,6 +64,14 @@ bool tsk_stream_confirm(struct tsk_stream *stream, struct tsk_stream_order *orde
 void tsk_stream_hold_none(struct tsk_stream *stream);
 bool tsk_stream_hold(struct tsk_stream *stream, const char *source, int64_t offset);
 
+/* For a caller that keeps messages in a store, where they become durable later and in the order in
+ * which they were delivered: from now on only what is told as durable is confirmed. tsk_stream_kept
+ * tells whether all that was delivered of source is durable (or nothing ever was, or without
+ * that first call). */
+void tsk_stream_await_durable(struct tsk_stream *stream);
+void tsk_stream_durable(struct tsk_stream *stream, const char *source, int64_t offset);
+bool tsk_stream_kept(const struct tsk_stream *stream, const char *source);
+
 /* All that source sent before offset is known to be durable elsewhere (the worker_status'
  * "unconfirmed"). It never goes back. */
 void tsk_stream_settled(struct tsk_stream *stream, const char *source, int64_t offset);

@@ -20,6 +20,7 @@ bench_begin() {
     OWN=$TASKER_BUILD/tests/bench        # the baselines
     WORK=$(mktemp -d "${TMPDIR:-/tmp}/tasker-bench.XXXXXX") || exit 74
     export LC_ALL=C HOME=$WORK XDG_CONFIG_HOME=$WORK TASKER_LOG_LEVEL=error
+    export TASKER_STORE_URL=none
     trap bench_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP

@@ -14,7 +14,7 @@ SETTINGS = {
     'TASKER_ZEROMQ_RECONNECT_MAX': '200ms', 'TASKER_ZEROMQ_SILENCE_TIMEOUT': '6s',
     'TASKER_WORKER_DRAIN_TIMEOUT': '1s', 'TASKER_WORKER_CONFIRM_TIMEOUT': '3s',
     'TASKER_WORKER_KILL_GRACE': '300ms', 'TASKER_WORKER_MAX_WORKERS': '4',
-    'TASKER_WORKER_QUEUE_LIMIT': '40', 'TASKER_ZEROMQ_WAIT': '60s'}
+    'TASKER_WORKER_QUEUE_LIMIT': '40', 'TASKER_ZEROMQ_WAIT': '60s', 'TASKER_STORE_URL': 'none'}
 # Says what it starts, then ends as the number of the step has it: most well, some slowly, some
 # with a failure that may be tried again, some for good.
 HANDLER = '''echo "$TASKER_STEP_ID $TASKER_ATTEMPT $PPID" >>"$1" || exit 70

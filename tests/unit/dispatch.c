@@ -10,7 +10,7 @@
 
 static struct tsk_dispatch *start(size_t window, size_t workers)
 {
-    struct tsk_dispatch_opts opts = {window, 1000, 200, workers, 0};
+    struct tsk_dispatch_opts opts = {window, 1000, 200, workers, 0, false};
     return tsk_dispatch_new(&opts);
 }
 
@@ -31,6 +31,8 @@ static const char *next(struct tsk_dispatch *d, int64_t now)
         snprintf(text, sizeof text, "send %s to %s", (char *)act.tag,
                  act.worker_id ? act.worker_id : "all");
         tsk_dispatch_sent(d, true, now);
+    } else if (kind == TSK_DISPATCH_OFFER) {
+        snprintf(text, sizeof text, "offer %s to %s", (char *)act.tag, act.worker_id);
     } else if (kind == TSK_DISPATCH_REJECTED) {
         snprintf(text, sizeof text, "reject %s", (char *)act.tag);
     }
@@ -47,7 +49,7 @@ static const char *accept(struct tsk_dispatch *d, const char *id, const char *wo
  */
 static void test_grace(void)
 {
-    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50};
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, false};
     struct tsk_dispatch *d = tsk_dispatch_new(&opts);
     tsk_dispatch_join(d, "worker.a ", 0);
     add(d, "1");
@@ -368,6 +370,78 @@ static void test_each_batch(void)
     tsk_dispatch_free(d);
 }
 
+/* Nothing leaves before it is allowed, and only to the one to whom it is allowed. */
+static void test_offers(void)
+{
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true};
+    struct tsk_dispatch *d = tsk_dispatch_new(&opts);
+    add(d, "1");
+    tsk_dispatch_join(d, "worker.a ", 0);
+    CHECK_STR(next(d, 0), "offer 1 to a");
+    CHECK_STR(next(d, 0), "");
+    CHECK_INT(tsk_dispatch_stranded(d), -1);
+    tsk_dispatch_allow(d, "1", "b");
+    tsk_dispatch_allow(d, "2", "a");
+    CHECK_STR(next(d, 0), "");
+    tsk_dispatch_join(d, "worker.b ", 1);
+    tsk_dispatch_leave(d, "worker.a ", 2); /* nothing was sent: no grace */
+    CHECK_STR(next(d, 2), "offer 1 to b");
+    tsk_dispatch_allow(d, "1", "a"); /* too late */
+    CHECK_STR(next(d, 2), "");
+    tsk_dispatch_allow(d, "1", "b");
+    CHECK_STR(next(d, 2), "send 1 to b");
+    CHECK_STR(next(d, 1002), "send 1 to b"); /* again: no need to ask */
+    CHECK_STR(accept(d, "1", "b", 1003), "1");
+    tsk_dispatch_leave(d, "worker.b ", 1004);
+    tsk_dispatch_join(d, "steps ", 1004);
+    add(d, "2");
+    CHECK_STR(next(d, 2000), "");
+    tsk_dispatch_allow(d, "2", NULL);
+    CHECK_STR(next(d, 2000), "send 2 to all");
+    add(d, "3");
+    CHECK_STR(tsk_dispatch_drop(d, "3"), "3");
+    CHECK_STR(tsk_dispatch_drop(d, "3"), NULL);
+    CHECK_INT(tsk_dispatch_count(d), 0);
+    tsk_dispatch_free(d);
+}
+
+/* One that a worker may know waits for it, and for no longer than it is told. */
+static void test_prefer(void)
+{
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true};
+    struct tsk_dispatch *d = tsk_dispatch_new(&opts);
+    tsk_dispatch_join(d, "worker.b ", 0);
+    add(d, "1");
+    CHECK_STR(next(d, 0), "offer 1 to b");
+    tsk_dispatch_prefer(d, "1", "a", 500);
+    tsk_dispatch_allow(d, "1", "b");
+    CHECK_STR(next(d, 1), "");
+    CHECK_INT(tsk_dispatch_deadline(d), 500);
+    tsk_dispatch_join(d, "worker.a ", 2);
+    CHECK_STR(next(d, 2), "offer 1 to a");
+    tsk_dispatch_leave(d, "worker.a ", 3);
+    CHECK_STR(next(d, 499), "");
+    CHECK_STR(next(d, 500), "offer 1 to b");
+    tsk_dispatch_allow(d, "1", "b");
+    CHECK_STR(next(d, 500), "send 1 to b");
+    add(d, "2");
+    tsk_dispatch_prefer(d, "2", "b", 900);
+    CHECK_STR(next(d, 500), "offer 2 to b");
+    tsk_dispatch_allow(d, "2", "b");
+    CHECK_STR(next(d, 500), "send 2 to b");
+    tsk_dispatch_join(d, "worker.a ", 501);
+    CHECK_STR(tsk_dispatch_reject(d, "2", "b", 502), "2");
+    CHECK_STR(next(d, 502), "offer 2 to a"); /* it said no: it is preferred no more */
+    tsk_dispatch_free(d);
+
+    d = tsk_dispatch_new(&opts);
+    add(d, "3");
+    tsk_dispatch_prefer(d, "3", "a", 700);
+    CHECK_STR(next(d, 10), "");
+    CHECK_INT(tsk_dispatch_stranded(d), 10); /* nobody is there at all */
+    tsk_dispatch_free(d);
+}
+
 /* ---- the model */
 
 enum { WORKERS = 5, BATCHES = 300, ROUNDS = 40 };
@@ -377,12 +451,16 @@ struct batch {
     bool ended;
     unsigned has;     /* workers that have it and did not answer, by bit */
     unsigned refused; /* workers that said no */
+    unsigned asked;   /* 1 + the worker that it is offered to; 0: none */
+    unsigned allowed; /* workers that it may be sent to, by bit */
+    unsigned prefers; /* 1 + the worker that it prefers until then; 0: none */
+    int64_t until;
 };
 
 struct model {
     struct tsk_dispatch *d;
     struct batch batches[BATCHES];
-    bool there[WORKERS], ever_refuses;
+    bool there[WORKERS], ever_refuses, asks;
     int added, accepted, rejected;
     int64_t now;
     uint64_t random;
@@ -409,10 +487,34 @@ static void model_sent(struct model *m, const struct tsk_dispatch_act *act)
     if (!CHECK(w < WORKERS && m->there[w]))
         return;
     CHECK(!(batch->refused & 1u << w));
+    CHECK(!m->asks || batch->allowed & 1u << w);
+    if (batch->prefers && batch->prefers != w + 1 && !act->attempts)
+        CHECK(m->now >= batch->until);
     bool taken = roll(m, 20) != 0;
     if (taken && roll(m, 10))
         batch->has |= 1u << w; /* else it gets lost on the way */
     tsk_dispatch_sent(m->d, taken, m->now);
+}
+
+static void model_offered(struct model *m, const struct tsk_dispatch_act *act)
+{
+    struct batch *batch = act->tag;
+    unsigned w = (unsigned)(act->worker_id[1] - '0');
+    CHECK(m->asks && !batch->ended && w < WORKERS && m->there[w]);
+    batch->asked = w + 1;
+}
+
+/* Allows what was asked; late, so that the worker may be gone. */
+static void model_allow(struct model *m, unsigned one_in)
+{
+    for (int b = 0; b < m->added; b++) {
+        struct batch *batch = &m->batches[b];
+        if (!batch->asked || roll(m, one_in))
+            continue;
+        batch->allowed |= 1u << (batch->asked - 1);
+        tsk_dispatch_allow(m->d, batch->id, worker_name(batch->asked - 1, false));
+        batch->asked = 0;
+    }
 }
 
 static void model_drain(struct model *m)
@@ -422,6 +524,10 @@ static void model_drain(struct model *m)
     while ((kind = tsk_dispatch_next(m->d, m->now, &act)) != TSK_DISPATCH_NONE) {
         if (kind == TSK_DISPATCH_SEND) {
             model_sent(m, &act);
+            continue;
+        }
+        if (kind == TSK_DISPATCH_OFFER) {
+            model_offered(m, &act);
             continue;
         }
         struct batch *batch = act.tag;
@@ -479,6 +585,11 @@ static void model_add(struct model *m)
         struct batch *batch = &m->batches[m->added++];
         snprintf(batch->id, sizeof batch->id, "b%d", m->added);
         CHECK(tsk_dispatch_add(m->d, batch->id, 1 + (int64_t)roll(m, 9), batch));
+        if (!m->asks || roll(m, 3))
+            continue;
+        batch->prefers = 1 + roll(m, WORKERS);
+        batch->until = m->now + 500;
+        tsk_dispatch_prefer(m->d, batch->id, worker_name(batch->prefers - 1, false), batch->until);
     }
 }
 
@@ -491,6 +602,8 @@ static void model_settle(struct model *m)
         m->now += 300;
         model_add(m);
         model_drain(m);
+        model_allow(m, 1);
+        model_drain(m);
         model_answers(m, 1);
     }
 }
@@ -499,7 +612,10 @@ static void model_run(uint64_t seed)
 {
     struct model *m = tsk_alloc(sizeof *m);
     m->random = seed;
-    m->d = start(1 + roll(m, 40), roll(m, 3) + 1); /* workers wanted, so that plain ones get none */
+    m->asks = roll(m, 2);
+    struct tsk_dispatch_opts opts = {1 + roll(m, 40), 1000, 200, 0, 0, m->asks};
+    opts.workers = roll(m, 3) + 1; /* so that plain ones get none */
+    m->d = tsk_dispatch_new(&opts);
     m->ever_refuses = roll(m, 2);
     int before = check_failed;
     for (int step = 0; step < 400; step++) {
@@ -508,6 +624,7 @@ static void model_run(uint64_t seed)
         if (roll(m, 3) == 0)
             model_toggle(m, roll(m, WORKERS), roll(m, 2));
         model_drain(m);
+        model_allow(m, 2);
         model_answers(m, 6);
     }
     model_settle(m);
@@ -536,6 +653,8 @@ int main(int argc, char **argv)
     test_window_and_blocked();
     test_silence();
     test_each_batch();
+    test_offers();
+    test_prefer();
     if (argc > 1)
         model_run(strtoull(argv[1], NULL, 10));
     for (uint64_t seed = 1; seed <= ROUNDS && argc == 1; seed++)

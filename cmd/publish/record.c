@@ -1,0 +1,345 @@
+/* What the store is told, in transactions that hold all that is at hand: batches before they are
+ * sent for the first time, the worker that each is sent to, and those that were accepted. While one
+ * is written more comes in, and makes the next: so a stream of batches costs few of them, and a
+ * single one waits for nobody. */
+#include "publish/record.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "publish/post.h"
+
+enum {
+    PAUSE_LEAST_MS = 20,
+    PAUSE_MOST_MS = 500,
+    LOCK_WAIT_MS = 100 /* at once, for the loop must not stand still: the rest by trying again */
+};
+
+int record_open(struct record *record, const struct tsk_conf *conf, int stop_fd,
+                struct tsk_err *err)
+{
+    struct tsk_err why = TSK_ERR_INIT;
+    record->look_at = record->renew_at = record->away_since = -1;
+    record->claim_ms = tsk_conf_int(conf, TSK_STORE_CLAIM);
+    record->step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT);
+    tsk_uuid(record->publisher);
+    record->store = tsk_store_new(conf, stop_fd, &why);
+    if (record->store)
+        tsk_store_set_lock_wait(record->store, LOCK_WAIT_MS);
+    if (record->store || why.kind == TSK_OK)
+        return 0;
+    *err = why;
+    return -1;
+}
+
+static int release(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    const struct record *record = ctx;
+    return tsk_outbound_release(store, record->publisher, err);
+}
+
+static void free_all(struct parcels *parcels, bool held)
+{
+    for (size_t i = 0; i < parcels->count; i++) {
+        if (held || !parcels->items[i]->held)
+            parcel_free(parcels->items[i]);
+    }
+    free(parcels->items);
+}
+
+void record_close(struct post *post)
+{
+    struct record *record = &post->record;
+    if (record->store && record->gave_up && record->renew_at >= 0 && record->away_since < 0)
+        tsk_store_write(record->store, release, record, 0, NULL); /* else they run out */
+    free_all(&record->due, false);
+    free_all(&record->others, true);
+    free_all(&record->unsent.page, true);
+    tsk_store_free(record->store);
+}
+
+static void append(struct parcels *parcels, struct parcel *parcel)
+{
+    parcels->items =
+        tsk_grow(parcels->items, &parcels->cap, parcels->count + 1, sizeof *parcels->items);
+    parcels->items[parcels->count++] = parcel;
+}
+
+void record_note(struct record *record, struct parcel *parcel, unsigned what)
+{
+    if (!parcel->todo)
+        append(&record->due, parcel);
+    parcel->todo |= what;
+}
+
+size_t record_count(const struct record *record)
+{
+    size_t count = record->others.count;
+    for (size_t i = 0; i < record->due.count; i++)
+        count += !record->due.items[i]->held;
+    return count;
+}
+
+/* ---- the transaction */
+
+static void fill_step(struct tsk_outbound_step *step, struct json_object *note,
+                      struct json_object *config)
+{
+    tsk_json_int(note, "step_id", &step->step_id);
+    tsk_json_int(note, "task_id", &step->task_id);
+    tsk_json_int(note, "attempt", &step->attempt);
+    tsk_json_int(note, "retry_limit", &step->retry_limit);
+    tsk_json_int(note, "timeout_ms", &step->timeout_ms);
+    step->name = tsk_json_str(note, "step_name");
+    step->handler_class = tsk_json_str(note, "handler_class");
+    step->handler_config = config ? tsk_json_text(config, NULL) : NULL;
+}
+
+static int add(struct tsk_store *store, const struct record *record, const struct parcel *parcel,
+               struct tsk_err *err)
+{
+    struct tsk_outbound_step *steps = tsk_alloc(parcel->count * sizeof *steps);
+    for (size_t i = 0; i < parcel->count; i++)
+        fill_step(&steps[i], json_object_array_get_idx(parcel->steps, i),
+                  json_object_array_get_idx(parcel->configs, i));
+    struct tsk_outbound_batch batch = {.batch_id = parcel->batch_id,
+                                       .body = parcel->text.data,
+                                       .len = parcel->text.len,
+                                       .offered_to = parcel->target,
+                                       .timeout_ms = parcel->timeout_ms,
+                                       .step_timeout = record->step_timeout,
+                                       .steps = steps,
+                                       .count = parcel->count};
+    int rc = tsk_outbound_add(store, &record->claim, &batch, err);
+    free(steps);
+    return rc;
+}
+
+static int accept(struct tsk_store *store, const struct parcel *parcel, struct tsk_err *err)
+{
+    struct json_object *reply = parcel->reply;
+    struct tsk_outbound_acceptance acceptance = {.batch_id = parcel->batch_id,
+                                                 .worker_id = tsk_json_str(reply, "worker_id"),
+                                                 .source = tsk_json_str(reply, "source"),
+                                                 .result_endpoint =
+                                                     tsk_json_str(reply, "result_endpoint"),
+                                                 .confirmed = reply != NULL,
+                                                 .at = parcel->at,
+                                                 .sends = parcel->attempts};
+    return tsk_outbound_accept(store, &acceptance, err);
+}
+
+static int refuse(struct tsk_store *store, const struct record *record, const struct parcel *parcel,
+                  struct tsk_err *err)
+{
+    size_t len;
+    const char *text = tsk_json_text(parcel->line_error, &len);
+    return tsk_outbound_refuse(store, &record->claim, parcel->batch_id, text, len, err);
+}
+
+static int put_down(struct tsk_store *store, const struct record *record,
+                    const struct parcel *parcel, struct tsk_err *err)
+{
+    if (parcel->todo & RECORD_ADD && add(store, record, parcel, err) < 0)
+        return -1;
+    if (parcel->todo & RECORD_ACCEPT)
+        return accept(store, parcel, err);
+    if (parcel->todo & RECORD_REFUSE)
+        return refuse(store, record, parcel, err);
+    if (parcel->todo & RECORD_OFFER && !(parcel->todo & RECORD_ADD))
+        return tsk_outbound_offer(store, parcel->batch_id, parcel->target, err);
+    return 0;
+}
+
+/* ---- what was there before */
+
+struct look {
+    const struct record *record;
+    struct tsk_map *parcels; /* by batch_id */
+};
+
+static void note_past(struct parcel *parcel, const struct tsk_outbound_seen *seen)
+{
+    struct json_object *past = json_object_new_object();
+    tsk_json_put_str(past, "state", seen->state);
+    tsk_json_put_bool(past, "refused", seen->refused && !seen->accepted_by);
+    tsk_json_put_str(past, "worker_id", seen->accepted_by ? seen->accepted_by : seen->offered_to);
+    tsk_json_put_str(past, "source", seen->source);
+    tsk_json_put_str(past, "result_endpoint", seen->result_endpoint);
+    tsk_json_put_str(past, "delivery", seen->delivery);
+    tsk_json_put_int(past, "published_at", seen->published_at);
+    tsk_json_put_int(past, "sends", seen->sends);
+    json_object_put(parcel->past);
+    parcel->past = past;
+}
+
+static void note_seen(void *ctx, const struct tsk_outbound_seen *seen)
+{
+    const struct look *look = ctx;
+    struct parcel *parcel = tsk_map_get(look->parcels, seen->batch_id);
+    if (!parcel)
+        return;
+    struct tsk_outbound_body body = {parcel->text.data, parcel->text.len, parcel->stamp,
+                                     parcel->stamp_len};
+    parcel->verdict = tsk_outbound_judge(seen, &look->record->claim, &body);
+    if (seen->body && parcel->verdict != TSK_OUTBOUND_OTHER) /* it goes out as it is there */
+        memcpy(parcel->text.data, seen->body, parcel->text.len);
+    parcel_set(&parcel->told, seen->offered_to);
+    if (parcel->verdict == TSK_OUTBOUND_PAST)
+        note_past(parcel, seen);
+}
+
+/* Claims one that is nobody's. */
+static int take_free(struct tsk_store *store, const struct record *record, struct parcel *parcel,
+                     struct tsk_err *err)
+{
+    if (parcel->verdict != TSK_OUTBOUND_FREE)
+        return 0;
+    int rc = tsk_outbound_take(store, &record->claim, parcel->batch_id, err);
+    parcel->verdict = rc > 0 ? TSK_OUTBOUND_SEND : TSK_OUTBOUND_TAKEN;
+    return rc;
+}
+
+/* Finds out what is to be done with each batch that was added, or found to be there. */
+static int look_up(struct tsk_store *store, const struct record *record, struct tsk_err *err)
+{
+    struct look look = {record, tsk_map_new(NULL)};
+    struct json_object *ids = json_object_new_array();
+    int rc = 0;
+    for (size_t i = 0; i < record->due.count; i++) {
+        struct parcel *parcel = record->due.items[i];
+        if (!(parcel->todo & RECORD_ADD))
+            continue;
+        parcel->verdict = TSK_OUTBOUND_TAKEN;
+        tsk_map_put(look.parcels, parcel->batch_id, parcel);
+        json_object_array_add(ids, json_object_new_string(parcel->batch_id));
+    }
+    if (tsk_map_count(look.parcels))
+        rc = tsk_outbound_look(store, &record->claim, tsk_json_text(ids, NULL), note_seen, &look,
+                               err);
+    for (struct tsk_map_entry *e = tsk_map_first(look.parcels); e && rc >= 0; e = tsk_map_next(e))
+        rc = take_free(store, record, tsk_map_value(e), err);
+    json_object_put(ids);
+    tsk_map_free(look.parcels);
+    return rc < 0 ? -1 : 0;
+}
+
+static int write_all(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct post *post = ctx;
+    struct record *record = &post->record;
+    int64_t now = tsk_now_ms();
+    record->claim.publisher = record->publisher;
+    record->claim.now = tsk_wall_ms();
+    record->claim.until = record->claim.now + record->claim_ms;
+    for (size_t i = 0; i < record->due.count; i++) {
+        if (put_down(store, record, record->due.items[i], err) < 0)
+            return -1;
+    }
+    if (record->renew_at >= 0 && now >= record->renew_at &&
+        tsk_outbound_renew(store, &record->claim, err) < 0)
+        return -1;
+    if (look_up(store, record, err) < 0)
+        return -1;
+    return pending_is_due(post, now) ? pending_read(post, err) : 0;
+}
+
+/* ---- when */
+
+bool record_may_send(const struct record *record, int64_t now)
+{
+    return !record->store || record->renew_at < 0 || now < record->lapse_at;
+}
+
+/* Batches are ours for a while from before on. */
+static void note_claims(struct post *post, int64_t before)
+{
+    struct record *record = &post->record;
+    bool renewed = record->renew_at >= 0 && before >= record->renew_at;
+    if (!tsk_dispatch_count(post->dispatch) && (renewed || record->renew_at < 0)) {
+        record->renew_at = -1;
+    } else if (renewed || record->renew_at < 0) {
+        record->renew_at = before + record->claim_ms / 3;
+        record->lapse_at = before + record->claim_ms / 3 * 2;
+    }
+}
+
+bool record_is_due(const struct post *post, int64_t now)
+{
+    const struct record *record = &post->record;
+    if (!record->store || (record->away_since >= 0 && now < record->next_try))
+        return false;
+    return record->due.count || (record->renew_at >= 0 && now >= record->renew_at) ||
+           (record->look_at >= 0 && now >= record->look_at) || pending_is_due(post, now);
+}
+
+int64_t record_deadline(const struct post *post, int64_t now)
+{
+    const struct record *record = &post->record;
+    int64_t at = tsk_earlier(record->renew_at, record->look_at);
+    if (!record->store)
+        return -1;
+    if (record->unsent.again)
+        at = tsk_earlier(at, record->unsent.again_at);
+    if (record->away_since >= 0)
+        return record->next_try;
+    return record->due.count || pending_is_due(post, now) ? now : at;
+}
+
+/* Looks at those of others again: with all else, as if they were new. */
+static void look_again(struct record *record, int64_t now)
+{
+    if (record->look_at < 0 || now < record->look_at)
+        return;
+    for (size_t i = 0; i < record->others.count; i++)
+        record_note(record, record->others.items[i], RECORD_ADD);
+    record->others.count = 0;
+    record->look_at = -1;
+}
+
+static void doubt(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+{
+    (void)worker_id, (void)attempts;
+    record_note(ctx, tag, RECORD_ADD);
+}
+
+static bool store_failed(struct post *post, int64_t now)
+{
+    struct record *record = &post->record;
+    bool first = record->away_since < 0;
+    if (first) {
+        record->away_since = now;
+        record->pause = PAUSE_LEAST_MS;
+    }
+    if (record->err.kind != TSK_TEMPFAIL || tsk_now_ms() >= record->away_since + post->wait) {
+        post->status = tsk_exit_worse(post->status, record->err.kind);
+        return false;
+    }
+    if (first)
+        diag_warn("%s; waiting for it", record->err.text);
+    record->next_try = tsk_now_ms() + record->pause;
+    record->pause = record->pause * 2 < PAUSE_MOST_MS ? record->pause * 2 : PAUSE_MOST_MS;
+    return true;
+}
+
+bool record_all(struct post *post)
+{
+    struct record *record = &post->record;
+    int64_t now = tsk_now_ms();
+    if (!record_is_due(post, now))
+        return true;
+    look_again(record, now);
+    if (!record_may_send(record, now)) /* another one may have taken over what we hold */
+        tsk_dispatch_each_batch(post->dispatch, doubt, record);
+    if (tsk_store_write(record->store, write_all, post, 0, &record->err) < 0)
+        return store_failed(post, now);
+    if (record->away_since >= 0)
+        diag_info("the store is there again");
+    record->away_since = -1;
+    record_done(post, now);
+    pending_done(post, now);
+    note_claims(post, now);
+    return true;
+}

@@ -1,0 +1,131 @@
+/* What follows when the store has been told: batches that are down may be sent, those that were
+ * accepted have their receipt, and those that are nothing to send are done with. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "publish/post.h"
+
+enum { LOOK_EVERY_MS = 200 }; /* at batches that another publisher has */
+
+int64_t record_prefer_until(const struct post *post, int64_t now)
+{
+    return (post->bus ? post->opened : now) + post->wait;
+}
+
+static void take_back(struct post *post, struct parcel *parcel)
+{
+    if (parcel->held)
+        tsk_dispatch_drop(post->dispatch, parcel->batch_id);
+    parcel->held = false;
+}
+
+/* It is down, and ours to send. The worker that it was offered to before, by a publisher that did
+ * not come to say what became of it, may know it. */
+static void may_go(struct post *post, struct parcel *parcel, int64_t now)
+{
+    parcel->taken_since = 0;
+    if (!parcel->held)
+        parcel->held =
+            tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+    if (parcel->told && (!parcel->target || strcmp(parcel->told, parcel->target) != 0))
+        tsk_dispatch_prefer(post->dispatch, parcel->batch_id, parcel->told,
+                            record_prefer_until(post, now));
+    tsk_dispatch_allow(post->dispatch, parcel->batch_id, NULL);
+    if (parcel->told)
+        tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->told);
+}
+
+static void is_taken(struct post *post, struct parcel *parcel, int64_t now)
+{
+    struct record *record = &post->record;
+    take_back(post, parcel);
+    if (!parcel->taken_since) {
+        parcel->taken_since = now;
+        diag_info("batch %s: another publisher has it", parcel->batch_id);
+    }
+    if (now >= parcel->taken_since + post->wait) {
+        diag_error("batch %s (%s:%lld): another publisher has it, and nobody accepted it in time",
+                   parcel->batch_id, parcel->file, (long long)parcel->line);
+        post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+        parcel_free(parcel);
+        return;
+    }
+    record->others.items = tsk_grow(record->others.items, &record->others.cap,
+                                    record->others.count + 1, sizeof *record->others.items);
+    record->others.items[record->others.count++] = parcel;
+    record->look_at = now + LOOK_EVERY_MS;
+}
+
+/* It was published before. Where somebody took it, its receipt is given once more. */
+static void is_past(struct post *post, struct parcel *parcel)
+{
+    const char *state = tsk_json_str(parcel->past, "state");
+    bool refused = false;
+    tsk_json_bool(parcel->past, "refused", &refused);
+    take_back(post, parcel);
+    if (refused || strcmp(state, "cancelled") == 0) {
+        diag_error("batch %s (%s:%lld): %s before: not sent again", parcel->batch_id, parcel->file,
+                   (long long)parcel->line, refused ? "rejected by every worker" : "cancelled");
+        post->status = tsk_exit_worse(post->status, TSK_NO);
+        parcel_free(parcel);
+        return;
+    }
+    diag_warn("batch %s (%s:%lld): already published (it is %s): not sent again", parcel->batch_id,
+              parcel->file, (long long)parcel->line,
+              strcmp(state, "created") == 0 ? "known to the ledger" : state);
+    receipt_again(parcel);
+}
+
+static void is_other(struct post *post, struct parcel *parcel)
+{
+    take_back(post, parcel);
+    diag_error("batch %s (%s:%lld): the store has another batch of this batch_id: not sent",
+               parcel->batch_id, parcel->file, (long long)parcel->line);
+    post->status = tsk_exit_worse(post->status, TSK_DATA);
+    parcel_free(parcel);
+}
+
+static void added(struct post *post, struct parcel *parcel, int64_t now)
+{
+    switch (parcel->verdict) {
+    case TSK_OUTBOUND_SEND:
+    case TSK_OUTBOUND_FREE:
+        may_go(post, parcel, now);
+        break;
+    case TSK_OUTBOUND_TAKEN:
+        is_taken(post, parcel, now);
+        break;
+    case TSK_OUTBOUND_PAST:
+        is_past(post, parcel);
+        break;
+    case TSK_OUTBOUND_OTHER:
+        is_other(post, parcel);
+        break;
+    }
+}
+
+static void done(struct post *post, struct parcel *parcel, int64_t now)
+{
+    unsigned todo = parcel->todo;
+    parcel->todo = 0;
+    if (todo & RECORD_ACCEPT) {
+        receipt_print(parcel);
+    } else if (todo & RECORD_REFUSE) {
+        receipt_rejected(parcel);
+    } else if (todo & RECORD_ADD) {
+        added(post, parcel, now);
+    } else if (todo & RECORD_OFFER) {
+        parcel_set(&parcel->told, parcel->target);
+        tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->target);
+    }
+}
+
+void record_done(struct post *post, int64_t now)
+{
+    struct parcels due = post->record.due;
+    post->record.due = (struct parcels){NULL, 0, 0};
+    for (size_t i = 0; i < due.count; i++)
+        done(post, due.items[i], now);
+    free(due.items);
+}

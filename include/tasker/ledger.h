@@ -1,0 +1,111 @@
+/* The ledger writer: messages go into the store behind the caller's back, in groups, each a
+ * transaction, in the order in which they were given. A thread of its own with a connection of its
+ * own does that, so nothing here ever waits for the store.
+ *
+ * A store that is away, locked or full is tried again, with pauses from 10 ms to 1 s, for as long
+ * as it takes; what was given waits in memory meanwhile. The caller stops giving more when
+ * tsk_ledger_full says so.
+ *
+ * A message is in the ledger once, however often it is given and by whom: source and offset say
+ * which it is. All functions are for one thread. */
+#ifndef TASKER_LEDGER_H
+#define TASKER_LEDGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/conf.h"
+#include "tasker/err.h"
+#include "tasker/store.h"
+
+struct tsk_ledger;
+
+/* A message that the ledger had. */
+struct tsk_ledger_found {
+    const char *topic, *raw; /* a NUL follows raw */
+    size_t len;
+};
+
+struct tsk_ledger_entry {
+    const char *topic; /* printable ASCII, "" if it has none */
+    const char *raw;   /* the message as it came, without topic and space */
+    size_t len;
+    const char *message_type; /* as PROTOCOL has it; NULL: not known */
+    const char *batch_id;     /* NULL: none that is a name */
+    int64_t step_id;          /* 0: none */
+    const char *source;       /* NULL: of no stream; it then gets a place in the writer's own */
+    int64_t offset;
+    const char *reason; /* why it could not be read; NULL: it was */
+    int64_t at;         /* tsk_now_ms when it came */
+    void *ctx;          /* the caller's */
+    /* of tsk_ledger_look, when it is taken */
+    bool look;
+    const struct tsk_ledger_found *found;
+    size_t found_count;
+};
+
+/* Returns a writer for the store that conf names, which connects at once; NULL with kind TSK_OK if
+ * that is none, NULL with another kind if there can be no writer. collector_id (copied, a name) is
+ * noted with each message. */
+struct tsk_ledger *tsk_ledger_new(const struct tsk_conf *conf, const char *collector_id,
+                                  struct tsk_err *err);
+
+/* Gives up what is not durable yet, and disconnects. It may have to wait until the store answers,
+ * some 100 ms. The ctx of entries that were not taken is the caller's business: see
+ * tsk_ledger_drop. NULL is fine. */
+void tsk_ledger_free(struct tsk_ledger *ledger);
+
+/* For people: the store, as tsk_store_name has it. Borrowed. */
+const char *tsk_ledger_name(const struct tsk_ledger *ledger);
+
+/* Gives an entry, all of which is copied but ctx. It always succeeds. */
+void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry *entry);
+
+/* Asks what the ledger has of a batch, by whomever, after all that was given before: the good
+ * messages but for those of source except. It is taken as an entry, in its turn; its ctx is NULL.
+ */
+void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char *except,
+                     int64_t at);
+
+/* Nothing more is at hand: a group that is not full need not wait for more. */
+void tsk_ledger_flush(struct tsk_ledger *ledger);
+
+/* Takes the next entry, in the order in which they were given, if it is durable. It is good until
+ * the next call, and so are all its texts. Returns NULL if there is none. */
+const struct tsk_ledger_entry *tsk_ledger_take(struct tsk_ledger *ledger);
+
+/* The same whether it is durable or not, once the writer is to be freed: no more can be given. */
+const struct tsk_ledger_entry *tsk_ledger_drop(struct tsk_ledger *ledger);
+
+/* Can be read when tsk_ledger_take has something or the state has changed; tsk_ledger_state makes
+ * that end. */
+int tsk_ledger_fd(const struct tsk_ledger *ledger);
+
+struct tsk_ledger_state {
+    bool ever;          /* the store could be used once */
+    bool failing;       /* it cannot be used now: told at once, or, where that may be just another's
+                         * lock, after a second */
+    struct tsk_err err; /* why; kind TSK_OK while it is not failing */
+    int64_t since;      /* tsk_now_ms; since when */
+    int64_t written;    /* entries that became durable */
+    int64_t groups;     /* transactions that did that */
+};
+void tsk_ledger_state(struct tsk_ledger *ledger, struct tsk_ledger_state *state);
+
+/* Entries that are not durable (or looked for) yet; and all that were not taken: whether they have
+ * reached the limit of store.queue_bytes, and since when the oldest is there (its at; -1: there is
+ * none). */
+int64_t tsk_ledger_waiting(struct tsk_ledger *ledger);
+bool tsk_ledger_full(const struct tsk_ledger *ledger);
+int64_t tsk_ledger_oldest(const struct tsk_ledger *ledger);
+
+/* For a transaction of the caller's (tsk_store_write), without a writer: adds a message, unless its
+ * source and offset are there, and marks a batch as one with news. source must be given; at and ctx
+ * are not used. received_at is of the calendar, in ms. tsk_ledger_insert returns whether it was
+ * added, where the store can tell at no cost (PostgreSQL: 1), or -1. */
+int tsk_ledger_insert(struct tsk_store *store, const struct tsk_ledger_entry *entry,
+                      const char *collector_id, int64_t received_at, struct tsk_err *err);
+int tsk_ledger_mark(struct tsk_store *store, const char *batch_id, struct tsk_err *err);
+
+#endif

@@ -1,0 +1,183 @@
+/* Batches on their way out, put down: what is written, one statement after the other, each of which
+ * writes nothing where it is done again.
+ *
+ * None of them waits for an answer, so that PostgreSQL gets a whole transaction in one go; what was
+ * there before is asked once for all batches, by tsk_outbound_look. */
+#include "tasker/outbound.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define BATCH_GRACE_MS 60000 /* beyond what its steps may take */
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* The steps of a batch may take so long one after the other. */
+static int64_t time_limit(const struct tsk_outbound_batch *batch)
+{
+    int64_t sum = BATCH_GRACE_MS;
+    if (batch->timeout_ms)
+        return batch->timeout_ms;
+    for (size_t i = 0; i < batch->count; i++)
+        sum += batch->steps[i].timeout_ms ? batch->steps[i].timeout_ms : batch->step_timeout;
+    return sum;
+}
+
+static const char add_batch[] =
+    "INSERT INTO batches (batch_id, publisher, claimed_until, offered_to, total_steps, timeout_ms,"
+    " body, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)"
+    " ON CONFLICT DO NOTHING";
+
+/* Of the batch $1 if it is the publisher's $2, and so may be the one that was added just now. */
+#define OURS " FROM batches b WHERE b.batch_id = $1 AND b.publisher = $2"
+
+static const char add_batch_transition[] =
+    "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at)"
+    " SELECT b.id, 1, 'created', 'batch_initialization', 'program', b.created_at" OURS
+    " ON CONFLICT DO NOTHING";
+
+/* A batch that was run when there was no store: what is known of it can be settled now. */
+static const char add_unsettled[] =
+    "INSERT INTO unsettled (batch_id) SELECT b.batch_id" OURS
+    " AND EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)";
+
+#define STEP_COLUMNS                                                                               \
+    "INSERT INTO steps (step_id, task_id, name, handler_class, handler_config, retry_limit,"       \
+    " timeout_ms, created_at, state, updated_at)"                                                  \
+    " SELECT $5, $6, $7, $8, $9, $10, $11, b.created_at, 'enqueued', b.created_at" OURS            \
+    " AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.batch = b.id AND o.sequence_order = $3)"
+
+static const char add_step_sqlite[] = STEP_COLUMNS " AND $4 > 0";
+static const char add_place_sqlite[] =
+    "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)"
+    " SELECT b.id, $3, last_insert_rowid(), $5, $4" OURS " ON CONFLICT DO NOTHING";
+static const char add_step_postgresql[] =
+    "WITH s AS (" STEP_COLUMNS " RETURNING id)"
+    " INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)"
+    " SELECT b.id, $3, s.id, $5, $4 FROM batches b, s WHERE b.batch_id = $1";
+
+/* Both transitions of each step. */
+static const char add_step_transitions[] =
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
+    " created_at) SELECT s.step, s.attempt * 1000 + t.place, t.from_state, t.to_state, t.event,"
+    " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id CROSS JOIN"
+    " (SELECT 0 AS place, NULL AS from_state, 'pending' AS to_state, 'step_created' AS event"
+    "  UNION ALL SELECT 1, 'pending', 'enqueued', 'step_enqueued') t"
+    " WHERE b.batch_id = $1 AND b.publisher = $2 ON CONFLICT DO NOTHING";
+
+static int add_step(struct tsk_store *store, const struct tsk_value *batch, size_t place,
+                    const struct tsk_outbound_step *step, struct tsk_err *err)
+{
+    struct tsk_value values[] = {batch[0],
+                                 batch[1],
+                                 tsk_value_int((int64_t)place),
+                                 tsk_value_int(step->attempt),
+                                 tsk_value_int(step->step_id),
+                                 tsk_value_int(step->task_id),
+                                 tsk_value_text(step->name),
+                                 tsk_value_text(step->handler_class),
+                                 tsk_value_text(step->handler_config ? step->handler_config : "{}"),
+                                 tsk_value_int(step->retry_limit),
+                                 tsk_value_told(step->timeout_ms, 0)};
+    if (tsk_store_kind(store) != TSK_STORE_SQLITE)
+        return tsk_store_send(store, add_step_postgresql, values, COUNT(values), err);
+    if (tsk_store_send(store, add_step_sqlite, values, COUNT(values), err) < 0)
+        return -1;
+    return tsk_store_send(store, add_place_sqlite, values, 5, err);
+}
+
+int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *claim,
+                     const struct tsk_outbound_batch *batch, struct tsk_err *err)
+{
+    struct tsk_value values[] = {tsk_value_text(batch->batch_id),
+                                 tsk_value_text(claim->publisher),
+                                 tsk_value_int(claim->until),
+                                 tsk_value_text(batch->offered_to),
+                                 tsk_value_int((int64_t)batch->count),
+                                 tsk_value_int(time_limit(batch)),
+                                 tsk_value_bytes(batch->body, batch->len),
+                                 tsk_value_int(claim->now)};
+    if (tsk_store_send(store, add_batch, values, COUNT(values), err) < 0 ||
+        tsk_store_send(store, add_batch_transition, values, 2, err) < 0 ||
+        tsk_store_send(store, add_unsettled, values, 2, err) < 0)
+        return -1;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (add_step(store, values, i + 1, &batch->steps[i], err) < 0)
+            return -1;
+    }
+    return tsk_store_send(store, add_step_transitions, values, 2, err);
+}
+
+int tsk_outbound_offer(struct tsk_store *store, const char *batch_id, const char *worker_id,
+                       struct tsk_err *err)
+{
+    static const char sql[] =
+        "UPDATE batches SET offered_to = $2 WHERE batch_id = $1 AND state = 'created'";
+    struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_text(worker_id)};
+    return tsk_store_send(store, sql, values, COUNT(values), err);
+}
+
+/* Reconcile may have moved it on already, when results were faster than this. */
+static const char set_published[] =
+    "UPDATE batches SET state = CASE WHEN state = 'created' THEN 'published' ELSE state END,"
+    " published_at = $2, accepted_by = $3, source = $4, result_endpoint = $5, delivery = $6,"
+    " sends = $7, updated_at = $2 WHERE batch_id = $1 AND published_at IS NULL";
+static const char add_published[] =
+    "INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin,"
+    " created_at) SELECT b.id, 2, 'created', 'published', 'zmq_publish_success', 'program',"
+    " b.published_at FROM batches b WHERE b.batch_id = $1 ON CONFLICT (batch, sort_key) DO UPDATE"
+    " SET from_state = excluded.from_state, to_state = excluded.to_state, event = excluded.event,"
+    " origin = excluded.origin, metadata = '{}', created_at = excluded.created_at";
+static const char settle_again[] =
+    "INSERT INTO unsettled (batch_id) SELECT b.batch_id FROM batches b"
+    " WHERE b.batch_id = $1 AND b.state <> 'published'";
+
+int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_acceptance *acceptance,
+                        struct tsk_err *err)
+{
+    struct tsk_value values[] = {
+        tsk_value_text(acceptance->batch_id),
+        tsk_value_int(acceptance->at),
+        tsk_value_text(acceptance->worker_id),
+        tsk_value_text(acceptance->source),
+        tsk_value_text(acceptance->result_endpoint),
+        tsk_value_text(acceptance->confirmed ? "confirmed" : "unconfirmed"),
+        tsk_value_int(acceptance->sends)};
+    if (tsk_store_send(store, set_published, values, COUNT(values), err) < 0 ||
+        tsk_store_send(store, add_published, values, 1, err) < 0)
+        return -1;
+    return tsk_store_send(store, settle_again, values, 1, err);
+}
+
+static const char add_refusal[] =
+    "INSERT INTO received_results (received_at, collector_id, topic, message_type, batch_id,"
+    " source, stream_offset, raw_message) VALUES ($2, 'publish', 'batch_error', 'batch_error', $1,"
+    " $3, $4, $5) ON CONFLICT DO NOTHING";
+static const char add_refusal_unsettled[] = "INSERT INTO unsettled (batch_id) VALUES ($1)";
+
+int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
+                        const char *batch_id, const char *message, size_t len, struct tsk_err *err)
+{
+    char source[256];
+    snprintf(source, sizeof source, TSK_OUTBOUND_SOURCE "%s", batch_id);
+    struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_int(claim->now),
+                                 tsk_value_text(source), tsk_value_int(TSK_OUTBOUND_OFFSET),
+                                 tsk_value_bytes(message, len)};
+    if (tsk_store_send(store, add_refusal, values, COUNT(values), err) < 0)
+        return -1;
+    return tsk_store_send(store, add_refusal_unsettled, values, 1, err);
+}
+
+int tsk_outbound_renew(struct tsk_store *store, const struct tsk_outbound_claim *claim,
+                       struct tsk_err *err)
+{
+    static const char sql[] =
+        "UPDATE batches SET claimed_until = $2 WHERE publisher = $1 AND state = 'created'";
+    struct tsk_value values[] = {tsk_value_text(claim->publisher), tsk_value_int(claim->until)};
+    return tsk_store_send(store, sql, values, COUNT(values), err);
+}
+
+int tsk_outbound_release(struct tsk_store *store, const char *publisher, struct tsk_err *err)
+{
+    struct tsk_outbound_claim none = {publisher, 0, 0};
+    return tsk_outbound_renew(store, &none, err);
+}

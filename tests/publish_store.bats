@@ -1,0 +1,359 @@
+# tasker-publish and the store: what is put down when, and what becomes of it after any end.
+load helper
+
+setup() {
+    test_begin
+    endpoints
+    E=$TASKER_ZEROMQ_BATCH_ENDPOINT
+    export TASKER_STORE_URL=sqlite:$PWD/t.db TASKER_STORE_CLAIM=1s
+    batches 1 >one
+}
+
+peer() { # NAME OPTION...: starts a worker
+    local name=$1
+    shift
+    spawn "$name" /usr/bin/python3 "$ROOT/tests/publish_peer.py" "$@"
+    wait_line "$name.out" '^ready'
+}
+
+batches() { # N: so many batches of two steps
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        printf '{"batch_id":"B%d","steps":[{"step_id":%d,"task_id":5,"step_name":"a","handler_class":"H"},{"step_id":%d,"task_id":5,"step_name":"b","handler_class":"H"}]}\n' $i $((2 * i)) $((2 * i + 1))
+    done
+}
+
+# Runs one statement; prints rows with columns by |.
+sql() {
+    /usr/bin/python3 - t.db "$1" <<'END'
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], timeout=20)
+for row in db.execute(sys.argv[2]):
+    print("|".join("" if value is None else str(value) for value in row))
+db.commit()
+END
+}
+
+sql_is() { # WANTED STATEMENT
+    local is
+    is=$(sql "$2" 2>&1)
+    [ "$is" = "$1" ] && return
+    printf 'wanted: %s\nis:     %s\n' "$1" "$is" >&2
+    return 1
+}
+
+port_is_taken() { (exec 9<>"/dev/tcp/127.0.0.1/${E##*:}") 2>/dev/null; }
+
+sent() { grep -c "^worker\.\|^steps " "$1" || true; }
+
+@test "a batch is in the store, with its worker and its steps, before the worker gets it" {
+    batches 20 >many
+    peer w "$E" --id w --look t.db
+    run tasker-publish many
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'STORE created w 2' w.out)" -eq 20 ]
+    [ "$(grep -c STORE w.out)" -eq 20 ]
+    sql_is "published|w|11111111-1111-7111-8111-111111111111|tcp://127.0.0.1:9|confirmed|1|660000|20" \
+        "SELECT state, accepted_by, source, result_endpoint, delivery, sends, timeout_ms, count(*) FROM batches GROUP BY 1, 2, 3, 4, 5, 6, 7"
+    sql_is $'1||created|batch_initialization|program|20\n2|created|published|zmq_publish_success|program|20' \
+        "SELECT sort_key, from_state, to_state, event, origin, count(*) FROM batch_transitions GROUP BY 1, 2, 3, 4, 5"
+    sql_is $'1000||pending|step_created|40\n1001|pending|enqueued|step_enqueued|40' \
+        "SELECT sort_key, from_state, to_state, event, count(*) FROM step_transitions GROUP BY 1, 2, 3, 4"
+    sql_is "40|40|enqueued" "SELECT count(*), count(DISTINCT step_id), state FROM steps"
+}
+
+@test "the store has what the batch says: bytes, time limits, attempts, configurations" {
+    printf '%s\n' '{"batch_id":"T1","created_at":"2026-01-01T00:00:00Z","protocol_version":"2.0","metadata":{"timeout_ms":1234},"steps":[{"step_id":1,"task_id":2,"step_name":"é","handler_class":"H","handler_config":{"timeout_seconds":1.5,"k":[1]},"metadata":{"attempt":3,"retry_limit":9}}]}' >t1
+    printf '%s\n' '{"batch_id":"T2","steps":[{"step_id":1,"task_id":2,"step_name":"b","handler_class":"H","metadata":{"timeout_ms":10}},{"step_id":3,"task_id":2,"step_name":"c","handler_class":"H"}]}' >t2
+    peer w "$E" --id w
+    run tasker-publish --set worker.step_timeout=2s t1 t2
+    [ "$status" -eq 0 ]
+    sql_is $'1234\n62010' "SELECT timeout_ms FROM batches ORDER BY id"
+    sql_is $'é|H|{"timeout_seconds":1.5,"k":[1]}|9|1500\nb|H|{}|3|10\nc|H|{}|3|' \
+        "SELECT name, handler_class, handler_config, retry_limit, timeout_ms FROM steps ORDER BY id"
+    sql_is $'1|1|3\n1|1|1\n2|3|1' \
+        "SELECT sequence_order, step_id, attempt FROM batch_steps ORDER BY batch, sequence_order"
+    sql_is "$(cat t1)" "SELECT CAST(body AS TEXT) FROM batches WHERE batch_id = 'T1'"
+}
+
+@test "after an outage --pending sends what was not accepted, once, oldest first" {
+    batches 5 >many
+    run tasker-publish --wait 0 many
+    [ "$status" -eq 75 ]
+    has "not sent: batch B5 (many:5)" "$output"
+    sql_is "created|5" "SELECT state, count(*) FROM batches"
+    run --separate-stderr tasker-publish --pending --dry-run
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 5 ]
+    has '"batch_id":"B1"' "${lines[0]}"
+    peer w "$E" --id w
+    run --separate-stderr tasker-publish --pending
+    [ "$status" -eq 0 ]
+    [ "$(jq -r .batch_id <<<"$output" | tr '\n' ' ')" = "B1 B2 B3 B4 B5 " ]
+    run tasker-publish --pending
+    [ "$status" -eq 0 ]
+    [ -z "$output" ]
+    [ "$(sent w.out)" -eq 5 ]
+    sql_is "published|5" "SELECT state, count(*) FROM batches"
+}
+
+@test "--pending: nothing to send needs no port; and what cannot be is said" {
+    spawn p tasker-publish --store none --wait 30s one
+    wait_until 10 port_is_taken
+    run tasker-publish --pending --wait 0
+    [ "$status" -eq 0 ]
+    [ -z "$output" ]
+    signal p TERM
+    finish_with 75 p
+    cat >table <<'END'
+no store           | --pending --store none    | - | 78 | needs a store
+no store, dry      | --pending -n --store none | - | 78 | no store
+not there, dry     | --pending -n --store sqlite:nowhere.db | - | 69 | there is no store at
+with a file        | --pending one             | - | 64 | --pending does not go with
+with --raw         | --pending --raw           | - | 64 | --pending does not go with
+not a database     | --store sqlite:one one    | - | 69 | one: cannot
+a folder           | --store sqlite:tmp one    | - | 69 | tmp: cannot
+in a file          | --store sqlite:one/t.db one | - | 69 | one
+a store of nobody  | --store mysql:x one       | - | 64 | --store: a store is sqlite
+END
+    run_case_table tasker-publish <table
+    [ ! -e nowhere.db ]
+}
+
+@test "the same batch again, in each state: it is told, and not sent" {
+    local state
+    peer w "$E" --id w
+    tasker-publish one >first
+    for state in published executing completed failed timeout; do
+        sql "UPDATE batches SET state = '$state'"
+        run --separate-stderr tasker-publish one
+        [ "$status" -eq 0 ]
+        has "batch B1 (one:1): already published (it is $state): not sent again" "$stderr"
+        [ "$(jq -c 'del(.duplicate)' <<<"$output")" = "$(jq -c . first)" ]
+        [ "$(jq .duplicate <<<"$output")" = true ]
+    done
+    sql "UPDATE batches SET state = 'cancelled'"
+    run --separate-stderr tasker-publish one
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    has "cancelled before: not sent again" "$stderr"
+    sed 's/"H"/"G"/' one >other
+    run --separate-stderr tasker-publish other one
+    [ "$status" -eq 65 ]
+    [ -z "$output" ]
+    has "batch B1 (other:1): the store has another batch of this batch_id: not sent" "$stderr"
+    [ "$(sent w.out)" -eq 1 ]
+}
+
+@test "a batch that is created is sent when it is published again, as it was put down" {
+    run tasker-publish --wait 0 one
+    [ "$status" -eq 75 ]
+    body=$(sql "SELECT CAST(body AS TEXT) FROM batches")
+    peer w "$E" --id w
+    run tasker-publish one
+    [ "$status" -eq 0 ]
+    wait_line w.out "^worker.w "
+    [ "$(grep '^worker' w.out)" = "worker.w $body" ]
+    # one of which the ledger has news was accepted, though nobody could put that down
+    batches 2 | tail -n 1 >two
+    tasker-publish two >two.out
+    sql "UPDATE batches SET state = 'created', published_at = NULL, accepted_by = NULL WHERE batch_id = 'B2'"
+    sql "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message) VALUES (1, 'c', 'partial_result', 'B2', 's', 1, x'00')"
+    run --separate-stderr tasker-publish two
+    [ "$status" -eq 0 ]
+    has "already published (it is known to the ledger)" "$stderr"
+    run tasker-publish --pending
+    [ "$status" -eq 0 ]
+    [ "$(sent w.out)" -eq 2 ]
+}
+
+@test "rejected by every worker: the ledger has why, and it is not sent again" {
+    peer w "$E" --id w --reject "no handler"
+    run --separate-stderr tasker-publish one
+    [ "$status" -eq 1 ]
+    [ "$(jq -r .message_type <<<"$output")" = batch_error ]
+    sql_is "created|publish:B1|1|batch_error|$output" \
+        "SELECT b.state, r.source, r.stream_offset, r.message_type, CAST(r.raw_message AS TEXT) FROM batches b JOIN received_results r ON r.batch_id = b.batch_id"
+    sql_is "B1" "SELECT batch_id FROM unsettled"
+    run tasker-publish --pending
+    [ "$status" -eq 0 ]
+    run --separate-stderr tasker-publish one
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    has "rejected by every worker before: not sent again" "$stderr"
+    [ "$(sent w.out)" -eq 1 ]
+}
+
+@test "given to plain subscribers: published, unconfirmed" {
+    peer w "$E" --look t.db
+    run tasker-publish one
+    [ "$status" -eq 0 ]
+    has '"delivery":"unconfirmed"' "$output"
+    has "STORE created None 2" w.out
+    sql_is "published||unconfirmed" "SELECT state, accepted_by, delivery FROM batches"
+}
+
+@test "killed before anybody accepted: created, and --pending sends it" {
+    batches 30 >many
+    peer deaf "$E" --id deaf --ignore 1000
+    spawn p tasker-publish many
+    wait_line deaf.out B30
+    signal p KILL
+    finish_with 137 p
+    signal deaf KILL
+    finish deaf
+    sql_is "created|deaf|30" "SELECT state, offered_to, count(*) FROM batches"
+    peer w "$E" --id w
+    run tasker-publish --pending --wait 1500ms # the claim has to run out, and the deaf one is waited for
+    [ "$status" -eq 0 ]
+    [ "$(sent w.out)" -eq 30 ]
+    sql_is "published|w|30" "SELECT state, accepted_by, count(*) FROM batches"
+}
+
+@test "killed before a worker came: the same file again sends it" {
+    spawn p tasker-publish one
+    wait_until 10 test -s t.db
+    wait_until 10 sql_is "created" "SELECT state FROM batches" 2>/dev/null
+    signal p KILL
+    finish_with 137 p
+    peer w "$E" --id w
+    run tasker-publish one
+    [ "$status" -eq 0 ]
+    [ "$(sent w.out)" -eq 1 ]
+}
+
+@test "killed between the acceptance and its record: the worker that has it is asked again" {
+    batches 3 >many
+    spawn p tasker-publish many
+    wait_until 10 test -s t.db
+    wait_until 10 sql_is 3 "SELECT count(*) FROM batches" 2>/dev/null
+    peer w "$E" --id w --lock t.db
+    wait_line w.out locked
+    wait_line p.err "another process holds its lock; waiting for it"
+    signal p KILL
+    finish_with 137 p
+    touch release
+    wait_line w.out released
+    [ ! -s p.out ]
+    sql_is "created|w|3" "SELECT state, offered_to, count(*) FROM batches"
+    signal w STOP # it is not heard of for a while, as the other one is
+    peer x "$E" --id x
+    spawn again tasker-publish --pending -v
+    wait_line again.err "worker.x : registered"
+    signal w CONT
+    finish_with 0 again
+    [ "$(jq -r .worker_id again.out | sort | uniq -c | tr -s ' ')" = " 3 w" ]
+    [ "$(sent x.out)" -eq 0 ]
+    sql_is "published|w|3" "SELECT state, accepted_by, count(*) FROM batches"
+}
+
+@test "a locked store is waited for" {
+    peer w "$E" --id w --lock t.db
+    spawn p tasker-publish one
+    wait_line p.err "holds its lock; waiting for it"
+    [ ! -s p.out ]
+    touch release
+    finish_with 0 p
+    sql_is published "SELECT state FROM batches"
+    [ "$(sent w.out)" -eq 1 ]
+}
+
+@test "a store that stays locked: 75, each batch is named, and a signal is heard" {
+    batches 2 >many
+    tasker-publish --wait 0 many || true
+    peer w "$E" --id w --lock t.db
+    spawn p tasker-publish --wait 1s many
+    finish_with 75 p
+    has "another process holds its lock" p.err
+    has "accepted, and the store not told: batch B1 (many:1), by w" p.err
+    [ ! -s p.out ]
+    batches 3 | tail -n 1 >three
+    spawn q tasker-publish three
+    wait_line q.err "holds its lock; waiting for it"
+    signal q TERM
+    finish_with 75 q 3
+    has "not in the store and not sent: batch B3 (three:1)" q.err
+}
+
+@test "a full disk: 74, and nothing is sent that is not in the store" {
+    batches 2000 >many
+    peer w "$E" --id w
+    tasker-publish --store sqlite:$PWD/t.db /dev/null
+    batches 1 | sed 's/"B1"/"B0"/' >zero
+    tasker-publish zero >zero.out
+    status=0
+    (trap '' XFSZ && ulimit -f 400 && exec tasker-publish many) >out 2>err || status=$?
+    [ "$status" -eq 74 ]
+    has "t.db: cannot" err
+    accepted=$(wc -l <out)
+    [ "$(grep -c '^tasker-publish: error: .*batch B' err)" -eq $((2000 - accepted)) ]
+    sql_is "$((accepted + 1))" "SELECT count(*) FROM batches WHERE state = 'published'"
+    [ "$(sql "PRAGMA integrity_check")" = ok ]
+    grep '^worker' w.out | cut -d' ' -f2- | jq -r .batch_id | sort >got
+    sql "SELECT batch_id FROM batches" | sort >have
+    [ -z "$(comm -23 got have)" ]
+    run tasker-publish many
+    [ "$status" -eq 0 ]
+    sql_is "published|2001" "SELECT state, count(*) FROM batches"
+    [ "$(grep '^worker' w.out | cut -d' ' -f2- | jq -r .batch_id | sort -u | wc -l)" -eq 2001 ]
+}
+
+@test "two publishers of the same file at once: each batch is sent by one of them" {
+    export TASKER_ZEROMQ_BATCH_BIND=worker
+    batches 400 >many
+    peer w "$E" --id w --bind
+    spawn p tasker-publish many
+    spawn q tasker-publish many
+    finish_with 0 p
+    finish_with 0 q
+    [ "$(sent w.out)" -eq 400 ]
+    [ "$(jq -r .batch_id p.out | sort -u | wc -l)" -eq 400 ]
+    [ "$(jq -r .batch_id q.out | sort -u | wc -l)" -eq 400 ]
+    [ "$(cat p.out q.out | jq -c 'select(.duplicate | not)' | wc -l)" -eq 400 ]
+    sql_is "published|400" "SELECT state, count(*) FROM batches"
+}
+
+@test "a publisher that lives keeps its batches; the other one waits, and says so at the end" {
+    spawn p tasker-publish one
+    wait_until 10 test -s t.db
+    wait_until 10 sql_is "created" "SELECT state FROM batches" 2>/dev/null
+    # long enough that a claim which is not renewed would be over
+    run tasker-publish --batch-endpoint "tcp://127.0.0.1:$(port)" --wait 2s one
+    [ "$status" -eq 75 ]
+    has "batch B1 (one:1): another publisher has it, and nobody accepted it in time" "$output"
+    run tasker-publish --batch-endpoint "tcp://127.0.0.1:$(port)" --wait 2s --pending
+    [ "$status" -eq 0 ]
+    peer w "$E" --id w
+    finish_with 0 p
+    [ "$(sent w.out)" -eq 1 ]
+}
+
+@test "stopped for longer than its claim: another one sends its batches, and it sees that" {
+    export TASKER_ZEROMQ_BATCH_BIND=worker
+    spawn p tasker-publish one
+    wait_until 10 test -s t.db
+    wait_until 10 sql_is "created" "SELECT state FROM batches" 2>/dev/null
+    signal p STOP
+    E2=tcp://127.0.0.1:$(port)
+    peer w "$E2" --id w --bind
+    run --separate-stderr tasker-publish --batch-endpoint "$E2" one
+    [ "$status" -eq 0 ]
+    [ "$(jq .duplicate <<<"$output")" = null ]
+    peer x "$E" --id x --bind
+    signal p CONT
+    finish_with 0 p
+    [ "$(jq .duplicate p.out)" = true ]
+    [ "$(sent w.out)" -eq 1 ]
+    [ "$(sent x.out)" -eq 0 ]
+}
+
+@test "10 000 batches, each once in the store and once at a worker" {
+    batches 10000 >many
+    peer a "$E" --id a --hwm 100000
+    peer b "$E" --id b --hwm 100000
+    tasker-publish --workers 2 many >out
+    [ "$(jq -r .batch_id out | sort -u | wc -l)" -eq 10000 ]
+    sql_is "published|10000" "SELECT state, count(*) FROM batches"
+    sql_is "20000|40000|20000" "SELECT (SELECT count(*) FROM steps), (SELECT count(*) FROM step_transitions), (SELECT count(*) FROM batch_transitions)"
+    [ "$(($(sent a.out) + $(sent b.out)))" -eq 10000 ]
+}
