@@ -5,6 +5,15 @@ function __tasker_keys
     tasker-status config 2>/dev/null | string replace -rf '^([a-z]+[.][a-z_]+) .*' '$1'
 end
 
+# The states of what is listed.
+function __tasker_states
+    if __fish_seen_subcommand_from batches
+        printf '%s\n' created published executing completed failed timeout cancelled
+    else
+        printf '%s\n' pending enqueued in_progress complete error cancelled resolved_manually
+    end
+end
+
 for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
@@ -63,9 +72,7 @@ complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batc
 complete -c tasker-status -s f -l format -x -a 'text json prometheus' -d 'Form of the output: text, json or prometheus'
 complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
-complete -c tasker-status -s s -l state -x -n '__fish_seen_subcommand_from tasks' -a 'pending in_progress complete error cancelled resolved_manually' -d 'Only those in this state, or these, by commas'
-complete -c tasker-status -s s -l state -x -n '__fish_seen_subcommand_from batches' -a 'created published executing completed failed timeout cancelled' -d 'Only those in this state, or these, by commas'
-complete -c tasker-status -s s -l state -x -n '__fish_seen_subcommand_from steps' -a 'pending enqueued in_progress complete error cancelled resolved_manually' -d 'Only those in this state, or these, by commas'
+complete -c tasker-status -s s -l state -x -a '(__tasker_states)' -d 'Only those in this state, or these, by commas'
 complete -c tasker-status -l older-than -x -d 'Only those made so long ago; errors, orphans: without news for so long'
 complete -c tasker-status -l newer-than -x -d 'Only those made since then; errors: seen since then'
 complete -c tasker-status -s H -l handler -x -d 'Only those of this handler_class, or glob'

@@ -45,7 +45,7 @@ holds() {
     printf 'zeromq:\n  enabled: false\n' >off.yaml
     export gone=$(printf 'x%.0s' {1..200})
     run_case_table tasker-status <<'END'
-no subcommand |  | - | 64 | a subcommand is missing: config, endpoints or workers
+no subcommand |  | - | 64 | a subcommand is missing: there are config, endpoints, workers, tasks
 unknown subcommand | zzz | - | 64 | unknown subcommand "zzz"
 nearest subcommand | endpoint | - | 64 | did you mean endpoints?
 nearest subcommand 2 | confg | - | 64 | did you mean config?
