@@ -218,7 +218,7 @@ static void print_json(struct history *history, const struct transition *item)
     tsk_json_put_str(line, "event", texts + item->event);
     tsk_json_put_str(line, "origin", origin_name(item->origin));
     tsk_json_put(line, "metadata", report_json(&history->report.parser, REPORT_JSON, &metadata));
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 
@@ -276,7 +276,7 @@ void history_left_out(const struct options *opts, const char *what, int64_t coun
     tsk_json_put_str(line, "message_type", "left_out");
     tsk_json_put_str(line, "what", what);
     tsk_json_put_int(line, "count", count);
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 
