@@ -83,7 +83,7 @@ static void enqueue(struct work *work, struct batch *batch)
     tsk_map_put(work->batches, batch->data.batch_id, batch);
     work->accepted += (int64_t)batch->data.count;
     for (size_t i = 0; i < batch->data.count; i++)
-        run_list_add(&work->queue, &batch->runs[i]);
+        run_enqueue(work, &batch->runs[i]);
     diag_info("batch %s: %zu steps accepted", batch->data.batch_id, batch->data.count);
     answer_accepted(work, batch->data.batch_id, batch->data.count);
 }

@@ -13,8 +13,12 @@
 
 static void stop_queued(struct work *work)
 {
-    while (work->queue.first) {
-        struct run *run = work->queue.first;
+    run_take_back(work);
+    work->waiting = NULL; /* all of these end here */
+    for (struct run *run = work->queue.first, *next; run; run = next) {
+        next = run->next;
+        if (run->process)
+            continue; /* it has begun, and the news of that will come */
         run_list_remove(&work->queue, run);
         finish_not_run(work, run, "NotRun", "the worker was stopped before the step was started",
                        "infrastructure", true);
@@ -36,9 +40,7 @@ static void on_signal(struct work *work, struct watch *watch)
 {
     int stops = 0;
     (void)watch;
-    int seen = signals_read(&stops);
-    if (seen & SIGNALS_CHILD)
-        run_reap(work);
+    signals_read(&stops);
     if (!stops)
         return;
     int64_t now = tsk_now_ms();
@@ -49,6 +51,13 @@ static void on_signal(struct work *work, struct watch *watch)
     } else if (now > work->stop_at) {
         work->stops = 2;
     }
+}
+
+static void on_launch(struct work *work, struct watch *watch)
+{
+    (void)watch;
+    launch_heard(work->launch);
+    run_news(work);
 }
 
 /* The keeper has ended: somebody killed it. The work goes on, with one guard less. */
@@ -106,7 +115,8 @@ static bool is_over(struct work *work, int64_t now)
 {
     if (work->stops > 1)
         return true;
-    if (work->state != WORK_DRAINING || work->live.count || work->leftover_count)
+    if (work->state != WORK_DRAINING || work->live.count || work->queue.count ||
+        work->leftover_count)
         return false;
     if (!work->confirm_until)
         work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);
@@ -156,6 +166,8 @@ static enum tsk_exit ending(struct work *work)
 {
     int64_t unconfirmed = feed_unconfirmed(work);
     diag_progress_end();
+    launch_stop(work->launch);
+    run_news(work);
     if (work->stops > 1) {
         diag_warn("stopped at once: %zu running steps are killed", work->live.count);
         run_kill_all(work);
@@ -183,6 +195,7 @@ enum tsk_exit work_loop(struct work *work)
     life_watch(work->results, work->poller, &work->results_watch);
     add_watch(work, &work->signal_watch, work->signal_watch.fd, on_signal);
     add_watch(work, &work->keeper_watch, keeper_fd(work->keeper), on_keeper);
+    add_watch(work, &work->launch_watch, launch_fd(work->launch), on_launch);
     while (!is_over(work, tsk_now_ms())) {
         int64_t since = tsk_now_ms();
         bool busy = turn(work);

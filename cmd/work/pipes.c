@@ -169,13 +169,13 @@ static void on_ready(struct work *work, struct watch *watch)
         finish_ended(work, run);
 }
 
-void pipes_open(struct work *work, struct run *run, const int fds[3])
+void pipes_open(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     struct watch *watches[] = {&process->out, &process->err, &process->note};
     for (int i = 0; i < 3; i++)
-        *watches[i] = (struct watch){.fd = fds[i], .ready = on_ready, .run = run};
-    process->watch_at = process->started_us / 1000 + WATCH_AFTER_MS;
+        *watches[i] = (struct watch){.fd = process->child.fds[i], .ready = on_ready, .run = run};
+    process->watch_at = process->child.started_us / 1000 + WATCH_AFTER_MS;
     work->next_check = tsk_earlier(work->next_check, process->watch_at);
 }
 

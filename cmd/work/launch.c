@@ -1,0 +1,392 @@
+/* The launcher: a thread that starts the programs of steps and waits for their ends, while the loop
+ * reads and writes messages. A start holds the thread that does it up until the child runs its
+ * program, about as long as all else that a step needs; and as soon as one step has ended the next
+ * one can begin, without the loop. It does nothing else: it makes pipes, starts, reaps, and leaves
+ * news of it.
+ *
+ * All that changes hands does so under one lock. What the launcher notes of a child (struct child)
+ * is its own until the news is taken. The thread lives as long as the worker: at its end the system
+ * would kill all that it has started. It alone takes SIGCHLD, from the system and, as a wake-up,
+ * from the loop; so nothing is lost between looking and sleeping. */
+#include "work/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "work/work.h"
+
+enum {
+    BUCKETS = 1024,
+    CROWD = 16,   /* children, beyond which there are many descriptors */
+    LOW_FDS = 32, /* half of those that a child takes over at the least, which are left free */
+};
+
+struct launch {
+    pthread_t thread;
+    pthread_mutex_t lock; /* for all that follows */
+    struct keeper *keeper;
+    char *const *environment;
+    const char *dir;
+    const sigset_t *changed;
+    int64_t running, most;
+    struct child *first, **end;           /* given and not begun */
+    struct child *first_news, **end_news; /* with news that are not taken */
+    struct child *by_pid[BUCKETS];        /* begun, and not waited for */
+    int tell, told;                       /* a pipe to the loop */
+    bool was_told;                        /* there is something in it */
+    bool sleeping;                        /* it must be woken to see what was given */
+    bool others;                          /* somebody else's child has ended */
+    bool stop;
+};
+
+static struct child **bucket(struct launch *launch, pid_t pid)
+{
+    return &launch->by_pid[(unsigned)pid % BUCKETS];
+}
+
+/* ---- a start */
+
+/* What the handler reads: a pipe that holds it all, where it fits one for sure, else a file. Nobody
+ * has to write while it reads, nor does anybody mind if it does not. */
+static int open_input(const struct tsk_buf *input)
+{
+    int ends[2];
+    if (input->len > PIPE_BUF)
+        return tsk_os_memory_file(input->data, input->len);
+    if (tsk_os_pipe(ends) < 0)
+        return -1;
+    ssize_t n = write(ends[1], input->data, input->len);
+    close(ends[1]);
+    if (n == (ssize_t)input->len)
+        return ends[0];
+    close(ends[0]);
+    errno = EIO;
+    return -1;
+}
+
+/* Where many are open, ours do not take the low numbers: see tsk_spawn.crowded. */
+static int make_ours(int fd)
+{
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    if (fd < LOW_FDS || fd >= 2 * LOW_FDS)
+        return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, 2 * LOW_FDS);
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
+
+/* Makes the handler's four descriptors and the worker's three. Returns 0, or -1 with errno. */
+static int open_pipes(const struct tsk_buf *input, int theirs[4], int ours[3])
+{
+    int ends[2], made = 0;
+    theirs[0] = open_input(input);
+    while (theirs[0] >= 0 && made < 3 && tsk_os_pipe(ends) == 0) {
+        ours[made] = make_ours(ends[0]);
+        theirs[++made] = ends[1];
+    }
+    if (made == 3)
+        return 0;
+    int code = errno;
+    for (int i = 0; i < made; i++) {
+        close(ours[i]);
+        close(theirs[i + 1]);
+    }
+    if (theirs[0] >= 0)
+        close(theirs[0]);
+    errno = code;
+    return -1;
+}
+
+/* Starts the program of child. Returns its pid, or -1 with child->code. */
+static pid_t begin(const struct launch *launch, struct child *child, bool crowded)
+{
+    int theirs[4];
+    child->started_us = tsk_now_us();
+    if (open_pipes(&child->input, theirs, child->fds) < 0) {
+        child->code = errno;
+        return -1;
+    }
+    struct tsk_spawn spawn = {child->argv,     child->environment,
+                              launch->dir,     {theirs[0], theirs[1], theirs[2], theirs[3]},
+                              launch->changed, child->path,
+                              crowded};
+    pid_t pid = tsk_os_spawn(&spawn);
+    child->code = pid < 0 ? errno : 0;
+    if (pid > 0)
+        keeper_set(launch->keeper, child->slot, pid);
+    for (int i = 0; i < 4; i++)
+        close(theirs[i]);
+    for (int i = 0; pid < 0 && i < 3; i++)
+        close(child->fds[i]);
+    return pid;
+}
+
+/* ---- the thread; "locked" functions are called with the lock held */
+
+static void add_news_locked(struct launch *launch, struct child *child, int news)
+{
+    if (!child->news) {
+        child->next_news = NULL;
+        *launch->end_news = child;
+        launch->end_news = &child->next_news;
+    }
+    child->news |= news;
+}
+
+/* Tells the loop that there are news. */
+static void tell_locked(struct launch *launch)
+{
+    if (launch->was_told || (!launch->first_news && !launch->others))
+        return;
+    ssize_t n = write(launch->tell, "", 1); /* it is empty, and so has room */
+    launch->was_told = n == 1;
+}
+
+static void begin_one_locked(struct launch *launch)
+{
+    struct child *child = launch->first;
+    if (!(launch->first = child->next))
+        launch->end = &launch->first;
+    bool crowded = launch->running >= CROWD;
+    launch->running++;
+    pthread_mutex_unlock(&launch->lock);
+    pid_t pid = begin(launch, child, crowded);
+    pthread_mutex_lock(&launch->lock);
+    if (pid < 0) {
+        launch->running--;
+        add_news_locked(launch, child, LAUNCH_FAILED);
+    } else {
+        child->pid = pid;
+        child->next = *bucket(launch, child->pid);
+        *bucket(launch, child->pid) = child;
+        add_news_locked(launch, child, LAUNCH_BEGUN);
+    }
+    tell_locked(launch); /* together with what ended before it */
+}
+
+/* Takes child out of by_pid: its number may be another's from now on, unless others are left in its
+ * group. */
+static void reaped_locked(struct launch *launch, struct child *child)
+{
+    struct child **at = bucket(launch, child->pid);
+    while (*at != child)
+        at = &(*at)->next;
+    *at = child->next;
+    child->reaped = true;
+    child->group_empty = kill(-child->pid, 0) < 0 && errno == ESRCH;
+    if (child->group_empty)
+        keeper_set(launch->keeper, child->slot, 0);
+    launch->running--;
+    add_news_locked(launch, child, LAUNCH_ENDED);
+}
+
+/* Under the lock, so that nobody signals a number that has just become another's. */
+static void reap_locked(struct launch *launch)
+{
+    int status;
+    struct rusage usage;
+    for (pid_t pid; (pid = tsk_os_reap(&status, &usage)) > 0;) {
+        struct child *child = *bucket(launch, pid);
+        while (child && child->pid != pid)
+            child = child->next;
+        if (!child) {
+            launch->others = true;
+            continue;
+        }
+        child->status = status;
+        child->usage = usage;
+        reaped_locked(launch, child);
+    }
+}
+
+static void *run_launcher(void *ctx)
+{
+    struct launch *launch = ctx;
+    sigset_t wake;
+    int sig;
+    sigemptyset(&wake);
+    sigaddset(&wake, SIGCHLD);
+    pthread_mutex_lock(&launch->lock);
+    while (!launch->stop) {
+        reap_locked(launch);
+        if (launch->first && launch->running < launch->most) {
+            begin_one_locked(launch);
+            continue;
+        }
+        tell_locked(launch);
+        launch->sleeping = true;
+        pthread_mutex_unlock(&launch->lock);
+        sigwait(&wake, &sig);
+        pthread_mutex_lock(&launch->lock);
+        launch->sleeping = false;
+    }
+    pthread_mutex_unlock(&launch->lock);
+    return NULL;
+}
+
+static void wake_locked(struct launch *launch)
+{
+    if (!launch->sleeping)
+        return;
+    launch->sleeping = false;
+    pthread_kill(launch->thread, SIGCHLD);
+}
+
+/* ---- what the loop calls */
+
+/* Blocks SIGCHLD for this thread and those that it will start, or ends that. */
+static void block_child_signal(bool block)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
+/* A thread that no signal interrupts. Returns 0 or an errno. */
+static int start_thread(struct launch *launch)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int code = pthread_create(&launch->thread, NULL, run_launcher, launch);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return code;
+}
+
+struct launch *launch_start(const struct work *work, struct tsk_err *err)
+{
+    struct launch *launch = tsk_alloc(sizeof *launch);
+    int ends[2], code;
+    launch->keeper = work->keeper;
+    launch->dir = tsk_handlers_dir(work->handlers);
+    launch->changed = &work->changed;
+    launch->most = work->max_workers;
+    launch->end = &launch->first;
+    launch->end_news = &launch->first_news;
+    pthread_mutex_init(&launch->lock, NULL);
+    if (tsk_os_pipe(ends) < 0) {
+        tsk_err_sys(err, TSK_UNAVAILABLE, "cannot make a pipe");
+        free(launch);
+        return NULL;
+    }
+    launch->told = ends[0];
+    launch->tell = ends[1];
+    block_child_signal(true);
+    if ((code = start_thread(launch))) {
+        errno = code;
+        tsk_err_sys(err, TSK_UNAVAILABLE, "cannot start a thread");
+        close(ends[0]);
+        close(ends[1]);
+        free(launch);
+        return NULL;
+    }
+    return launch;
+}
+
+int launch_fd(const struct launch *launch)
+{
+    return launch->told;
+}
+
+void launch_give(struct launch *launch, struct child *child)
+{
+    pthread_mutex_lock(&launch->lock);
+    child->next = NULL;
+    *launch->end = child;
+    launch->end = &child->next;
+    if (launch->running < launch->most)
+        wake_locked(launch);
+    pthread_mutex_unlock(&launch->lock);
+}
+
+struct child *launch_take_back(struct launch *launch)
+{
+    pthread_mutex_lock(&launch->lock);
+    struct child *child = launch->first;
+    if (child && !(launch->first = child->next))
+        launch->end = &launch->first;
+    pthread_mutex_unlock(&launch->lock);
+    return child;
+}
+
+void launch_heard(struct launch *launch)
+{
+    char byte;
+    pthread_mutex_lock(&launch->lock);
+    if (launch->was_told && read(launch->told, &byte, 1) == 1)
+        launch->was_told = false;
+    pthread_mutex_unlock(&launch->lock);
+}
+
+struct child *launch_next(struct launch *launch, int *news)
+{
+    pthread_mutex_lock(&launch->lock);
+    struct child *child = launch->first_news;
+    if (child) {
+        if (!(launch->first_news = child->next_news))
+            launch->end_news = &launch->first_news;
+        *news = child->news;
+        child->news = 0;
+    }
+    pthread_mutex_unlock(&launch->lock);
+    return child;
+}
+
+bool launch_others(struct launch *launch)
+{
+    pthread_mutex_lock(&launch->lock);
+    bool others = launch->others;
+    launch->others = false;
+    pthread_mutex_unlock(&launch->lock);
+    return others;
+}
+
+/* The group, and its leader also where that went into another group. Until it is waited for its
+ * number is its own. */
+static void signal_locked(const struct child *child, int sig)
+{
+    if (child->pid <= 1)
+        return;
+    if (!child->group_empty)
+        kill(-child->pid, sig);
+    if (!child->reaped && getpgid(child->pid) != child->pid)
+        kill(child->pid, sig);
+}
+
+void launch_signal(struct launch *launch, const struct child *child, int sig)
+{
+    pthread_mutex_lock(&launch->lock);
+    signal_locked(child, sig);
+    pthread_mutex_unlock(&launch->lock);
+}
+
+void launch_stop(struct launch *launch)
+{
+    if (!launch || launch->stop)
+        return;
+    pthread_mutex_lock(&launch->lock);
+    launch->stop = true;
+    wake_locked(launch);
+    pthread_mutex_unlock(&launch->lock);
+    pthread_join(launch->thread, NULL);
+    block_child_signal(false);
+}
+
+void launch_free(struct launch *launch)
+{
+    if (!launch)
+        return;
+    launch_stop(launch);
+    close(launch->tell);
+    close(launch->told);
+    pthread_mutex_destroy(&launch->lock);
+    free(launch);
+}
