@@ -231,14 +231,6 @@ static void *run_launcher(void *ctx)
     return NULL;
 }
 
-static void wake_locked(struct launch *launch)
-{
-    if (!launch->sleeping)
-        return;
-    launch->sleeping = false;
-    pthread_kill(launch->thread, SIGCHLD);
-}
-
 /* ---- what the loop calls */
 
 /* Blocks SIGCHLD for this thread and those that it will start, or ends that. */
@@ -302,9 +294,18 @@ void launch_give(struct launch *launch, struct child *child)
     child->next = NULL;
     *launch->end = child;
     launch->end = &child->next;
-    if (launch->running < launch->most)
-        wake_locked(launch);
     pthread_mutex_unlock(&launch->lock);
+}
+
+void launch_go(struct launch *launch)
+{
+    pthread_mutex_lock(&launch->lock);
+    bool wake = launch->sleeping && launch->first && launch->running < launch->most;
+    if (wake)
+        launch->sleeping = false;
+    pthread_mutex_unlock(&launch->lock);
+    if (wake)
+        pthread_kill(launch->thread, SIGCHLD); /* it could not have the lock before */
 }
 
 struct child *launch_take_back(struct launch *launch)
@@ -374,8 +375,8 @@ void launch_stop(struct launch *launch)
         return;
     pthread_mutex_lock(&launch->lock);
     launch->stop = true;
-    wake_locked(launch);
     pthread_mutex_unlock(&launch->lock);
+    pthread_kill(launch->thread, SIGCHLD);
     pthread_join(launch->thread, NULL);
     block_child_signal(false);
 }

@@ -56,6 +56,9 @@ void launch_heard(struct launch *launch);
  * child belongs to the launcher until it has ended or failed, and the news of that are taken. */
 void launch_give(struct launch *launch, struct child *child);
 
+/* Has it look at what it was given, if it does not anyway. */
+void launch_go(struct launch *launch);
+
 /* Takes back the first child that has not been begun; NULL if there is none. */
 struct child *launch_take_back(struct launch *launch);
 

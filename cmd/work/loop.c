@@ -142,10 +142,12 @@ static bool turn(struct work *work)
     int64_t status_at = work->status_at;
     do_timers(work, tsk_now_ms());
     bool busy = status_at != work->status_at;
+    busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
     busy |= run_start_some(work);
     busy |= feed_flush(work);
+    launch_go(
+        work->launch); /* what is said of a step is on its way before its process needs time */
     busy |= feed_replay(work);
-    busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
     busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;
 }
