@@ -206,16 +206,29 @@ static void reap_locked(struct launch *launch)
     }
 }
 
+/* Whether a child has ended since the last call. To ask wait would have the system look at all of
+ * them. */
+static bool has_ended(const sigset_t *wake)
+{
+    sigset_t pending;
+    int sig;
+    sigpending(&pending);
+    return sigismember(&pending, SIGCHLD) == 1 && sigwait(wake, &sig) == 0;
+}
+
 static void *run_launcher(void *ctx)
 {
     struct launch *launch = ctx;
     sigset_t wake;
     int sig;
+    bool woken = true;
     sigemptyset(&wake);
     sigaddset(&wake, SIGCHLD);
     pthread_mutex_lock(&launch->lock);
     while (!launch->stop) {
-        reap_locked(launch);
+        if (woken || has_ended(&wake))
+            reap_locked(launch);
+        woken = false;
         if (launch->first && launch->running < launch->most) {
             begin_one_locked(launch);
             continue;
@@ -223,7 +236,7 @@ static void *run_launcher(void *ctx)
         tell_locked(launch);
         launch->sleeping = true;
         pthread_mutex_unlock(&launch->lock);
-        sigwait(&wake, &sig);
+        woken = sigwait(&wake, &sig) == 0;
         pthread_mutex_lock(&launch->lock);
         launch->sleeping = false;
     }
