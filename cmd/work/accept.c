@@ -71,8 +71,8 @@ static void reject(struct work *work, const char *topic, const char *batch_id, c
 
 static bool has_room(const struct work *work, const struct batch *batch)
 {
-    int64_t waiting = (int64_t)(work->queue.count + work->live.count);
-    return !work->queue.count ||
+    int64_t waiting = (int64_t)(run_queued(work) + work->live.count);
+    return !run_queued(work) ||
            waiting + (int64_t)batch->data.count <= work->queue_limit + work->max_workers;
 }
 
@@ -83,7 +83,7 @@ static void enqueue(struct work *work, struct batch *batch)
     tsk_map_put(work->batches, batch->data.batch_id, batch);
     work->accepted += (int64_t)batch->data.count;
     for (size_t i = 0; i < batch->data.count; i++)
-        run_enqueue(work, &batch->runs[i]);
+        run_list_add(&work->queue, &batch->runs[i]);
     diag_info("batch %s: %zu steps accepted", batch->data.batch_id, batch->data.count);
     answer_accepted(work, batch->data.batch_id, batch->data.count);
 }

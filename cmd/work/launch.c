@@ -11,8 +11,7 @@
 #include "work/launch.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,17 +21,14 @@
 
 enum {
     BUCKETS = 1024,
-    CROWD = 16,   /* children, beyond which there are many descriptors */
-    LOW_FDS = 32, /* half of those that a child takes over at the least, which are left free */
+    CROWD = 16,      /* children, beyond which there are many descriptors */
+    QUICK_US = 5000, /* so long the loop does not read the pipes of a child; see pipes_open */
 };
 
 struct launch {
     pthread_t thread;
-    pthread_mutex_t lock; /* for all that follows */
-    struct keeper *keeper;
-    char *const *environment;
-    const char *dir;
-    const sigset_t *changed;
+    pthread_mutex_t lock;    /* for all that follows */
+    const struct work *work; /* what was there before the thread, and does not change */
     int64_t running, most;
     struct child *first, **end;           /* given and not begun */
     struct child *first_news, **end_news; /* with news that are not taken */
@@ -41,91 +37,13 @@ struct launch {
     bool was_told;                        /* there is something in it */
     bool sleeping;                        /* it must be woken to see what was given */
     bool others;                          /* somebody else's child has ended */
+    bool held; /* a child may have failed: none begins before the loop has seen it */
     bool stop;
 };
 
 static struct child **bucket(struct launch *launch, pid_t pid)
 {
     return &launch->by_pid[(unsigned)pid % BUCKETS];
-}
-
-/* ---- a start */
-
-/* What the handler reads: a pipe that holds it all, where it fits one for sure, else a file. Nobody
- * has to write while it reads, nor does anybody mind if it does not. */
-static int open_input(const struct tsk_buf *input)
-{
-    int ends[2];
-    if (input->len > PIPE_BUF)
-        return tsk_os_memory_file(input->data, input->len);
-    if (tsk_os_pipe(ends) < 0)
-        return -1;
-    ssize_t n = write(ends[1], input->data, input->len);
-    close(ends[1]);
-    if (n == (ssize_t)input->len)
-        return ends[0];
-    close(ends[0]);
-    errno = EIO;
-    return -1;
-}
-
-/* Where many are open, ours do not take the low numbers: see tsk_spawn.crowded. */
-static int make_ours(int fd)
-{
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    if (fd < LOW_FDS || fd >= 2 * LOW_FDS)
-        return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, 2 * LOW_FDS);
-    if (high < 0)
-        return fd;
-    close(fd);
-    return high;
-}
-
-/* Makes the handler's four descriptors and the worker's three. Returns 0, or -1 with errno. */
-static int open_pipes(const struct tsk_buf *input, int theirs[4], int ours[3])
-{
-    int ends[2], made = 0;
-    theirs[0] = open_input(input);
-    while (theirs[0] >= 0 && made < 3 && tsk_os_pipe(ends) == 0) {
-        ours[made] = make_ours(ends[0]);
-        theirs[++made] = ends[1];
-    }
-    if (made == 3)
-        return 0;
-    int code = errno;
-    for (int i = 0; i < made; i++) {
-        close(ours[i]);
-        close(theirs[i + 1]);
-    }
-    if (theirs[0] >= 0)
-        close(theirs[0]);
-    errno = code;
-    return -1;
-}
-
-/* Starts the program of child. Returns its pid, or -1 with child->code. */
-static pid_t begin(const struct launch *launch, struct child *child, bool crowded)
-{
-    int theirs[4];
-    child->started_us = tsk_now_us();
-    if (open_pipes(&child->input, theirs, child->fds) < 0) {
-        child->code = errno;
-        return -1;
-    }
-    struct tsk_spawn spawn = {child->argv,     child->environment,
-                              launch->dir,     {theirs[0], theirs[1], theirs[2], theirs[3]},
-                              launch->changed, child->path,
-                              crowded};
-    pid_t pid = tsk_os_spawn(&spawn);
-    child->code = pid < 0 ? errno : 0;
-    if (pid > 0)
-        keeper_set(launch->keeper, child->slot, pid);
-    for (int i = 0; i < 4; i++)
-        close(theirs[i]);
-    for (int i = 0; pid < 0 && i < 3; i++)
-        close(child->fds[i]);
-    return pid;
 }
 
 /* ---- the thread; "locked" functions are called with the lock held */
@@ -157,7 +75,7 @@ static void begin_one_locked(struct launch *launch)
     bool crowded = launch->running >= CROWD;
     launch->running++;
     pthread_mutex_unlock(&launch->lock);
-    pid_t pid = begin(launch, child, crowded);
+    pid_t pid = launch_begin(launch->work, child, crowded);
     pthread_mutex_lock(&launch->lock);
     if (pid < 0) {
         launch->running--;
@@ -171,6 +89,15 @@ static void begin_one_locked(struct launch *launch)
     tell_locked(launch); /* together with what ended before it */
 }
 
+/* Whether the end of child is no failure for sure. Where that is not quickly told the loop is
+ * asked, which costs a long step nothing. */
+static bool went_well(const struct child *child)
+{
+    struct pollfd note = {.fd = child->fds[2], .events = POLLIN};
+    return child->status == 0 && !child->signalled && tsk_now_us() - child->started_us < QUICK_US &&
+           poll(&note, 1, 0) >= 0 && !(note.revents & POLLIN);
+}
+
 /* Takes child out of by_pid: its number may be another's from now on, unless others are left in its
  * group. */
 static void reaped_locked(struct launch *launch, struct child *child)
@@ -182,8 +109,9 @@ static void reaped_locked(struct launch *launch, struct child *child)
     child->reaped = true;
     child->group_empty = kill(-child->pid, 0) < 0 && errno == ESRCH;
     if (child->group_empty)
-        keeper_set(launch->keeper, child->slot, 0);
+        keeper_set(launch->work->keeper, child->slot, 0);
     launch->running--;
+    launch->held |= !went_well(child);
     add_news_locked(launch, child, LAUNCH_ENDED);
 }
 
@@ -229,7 +157,7 @@ static void *run_launcher(void *ctx)
         if (woken || has_ended(&wake))
             reap_locked(launch);
         woken = false;
-        if (launch->first && launch->running < launch->most) {
+        if (launch->first && !launch->held && launch->running < launch->most) {
             begin_one_locked(launch);
             continue;
         }
@@ -270,9 +198,7 @@ struct launch *launch_start(const struct work *work, struct tsk_err *err)
 {
     struct launch *launch = tsk_alloc(sizeof *launch);
     int ends[2], code;
-    launch->keeper = work->keeper;
-    launch->dir = tsk_handlers_dir(work->handlers);
-    launch->changed = &work->changed;
+    launch->work = work;
     launch->most = work->max_workers;
     launch->end = &launch->first;
     launch->end_news = &launch->first_news;
@@ -313,7 +239,9 @@ void launch_give(struct launch *launch, struct child *child)
 void launch_go(struct launch *launch)
 {
     pthread_mutex_lock(&launch->lock);
-    bool wake = launch->sleeping && launch->first && launch->running < launch->most;
+    launch->held &= launch->first_news != NULL;
+    bool wake =
+        !launch->held && launch->sleeping && launch->first && launch->running < launch->most;
     if (wake)
         launch->sleeping = false;
     pthread_mutex_unlock(&launch->lock);
@@ -321,12 +249,14 @@ void launch_go(struct launch *launch)
         pthread_kill(launch->thread, SIGCHLD); /* it could not have the lock before */
 }
 
-struct child *launch_take_back(struct launch *launch)
+struct child *launch_take_back(struct launch *launch, bool told_too)
 {
     pthread_mutex_lock(&launch->lock);
-    struct child *child = launch->first;
-    if (child && !(launch->first = child->next))
-        launch->end = &launch->first;
+    struct child *child, **at = &launch->first;
+    while ((child = *at) && child->told && !told_too)
+        at = &child->next;
+    if (child && !(*at = child->next))
+        launch->end = at;
     pthread_mutex_unlock(&launch->lock);
     return child;
 }
@@ -365,17 +295,18 @@ bool launch_others(struct launch *launch)
 
 /* The group, and its leader also where that went into another group. Until it is waited for its
  * number is its own. */
-static void signal_locked(const struct child *child, int sig)
+static void signal_locked(struct child *child, int sig)
 {
     if (child->pid <= 1)
         return;
+    child->signalled = true;
     if (!child->group_empty)
         kill(-child->pid, sig);
     if (!child->reaped && getpgid(child->pid) != child->pid)
         kill(child->pid, sig);
 }
 
-void launch_signal(struct launch *launch, const struct child *child, int sig)
+void launch_signal(struct launch *launch, struct child *child, int sig)
 {
     pthread_mutex_lock(&launch->lock);
     signal_locked(child, sig);

@@ -25,6 +25,7 @@ struct child {
     struct tsk_buf input; /* what it reads on stdin */
     char *path;           /* as tsk_os_find found it */
     size_t slot;          /* in the keeper's table */
+    bool told;            /* that it is in progress; the launcher does not look at it either */
 
     /* set by the launcher, to be read once the news of it was taken: LAUNCH_FAILED */
     int code; /* an errno */
@@ -40,7 +41,7 @@ struct child {
     /* the launcher's own */
     struct child *next, *next_news;
     int news;
-    bool reaped;
+    bool signalled, reaped;
 };
 
 /* Starts the thread, for what work has set up (borrowed). From now on SIGCHLD is blocked in the
@@ -56,11 +57,14 @@ void launch_heard(struct launch *launch);
  * child belongs to the launcher until it has ended or failed, and the news of that are taken. */
 void launch_give(struct launch *launch, struct child *child);
 
-/* Has it look at what it was given, if it does not anyway. */
+/* Has it look at what it was given, if it does not anyway. After the end of a child that may be a
+ * failure it begins no other one before that is called and all news are taken: what is known of the
+ * failure by then may change what is to be begun. */
 void launch_go(struct launch *launch);
 
-/* Takes back the first child that has not been begun; NULL if there is none. */
-struct child *launch_take_back(struct launch *launch);
+/* Takes back the first child that has not been begun, and (unless told_too) is not told; NULL if
+ * there is none. */
+struct child *launch_take_back(struct launch *launch, bool told_too);
 
 /* Returns the next child with news, in the order in which they happened, and what they are; NULL if
  * there are none. LAUNCH_BEGUN comes before LAUNCH_ENDED or together with it. */
@@ -70,11 +74,15 @@ struct child *launch_next(struct launch *launch, int *news);
 bool launch_others(struct launch *launch);
 
 /* Signals all of the child's process group. One that has not begun, or is gone, is left alone. */
-void launch_signal(struct launch *launch, const struct child *child, int sig);
+void launch_signal(struct launch *launch, struct child *child, int sig);
 
 /* Ends the thread. The system kills what it has started and has not ended. The rest can still be
  * called; what ends now is waited for by the caller. NULL is fine. */
 void launch_stop(struct launch *launch);
 void launch_free(struct launch *launch); /* NULL is fine */
+
+/* begin.c, for launch.c: starts the program of child, of work looking only at what does not change.
+ * Returns its pid, or -1 with child->code. */
+pid_t launch_begin(const struct work *work, struct child *child, bool crowded);
 
 #endif

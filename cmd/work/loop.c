@@ -13,12 +13,9 @@
 
 static void stop_queued(struct work *work)
 {
-    run_take_back(work);
-    work->waiting = NULL; /* all of these end here */
-    for (struct run *run = work->queue.first, *next; run; run = next) {
-        next = run->next;
-        if (run->process)
-            continue; /* it has begun, and the news of that will come */
+    run_take_back(work, true);
+    while (work->queue.first) {
+        struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
         finish_not_run(work, run, "NotRun", "the worker was stopped before the step was started",
                        "infrastructure", true);
@@ -30,7 +27,7 @@ static void begin_draining(struct work *work, int64_t now)
     work->state = WORK_DRAINING;
     accept_none(work);
     diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
-              work->queue.count);
+              run_queued(work));
     stop_queued(work);
     work->drain_until = now + tsk_conf_int(work->conf, TSK_WORKER_DRAIN_TIMEOUT);
     feed_status(work, NULL);
@@ -115,7 +112,7 @@ static bool is_over(struct work *work, int64_t now)
 {
     if (work->stops > 1)
         return true;
-    if (work->state != WORK_DRAINING || work->live.count || work->queue.count ||
+    if (work->state != WORK_DRAINING || work->live.count || run_queued(work) ||
         work->leftover_count)
         return false;
     if (!work->confirm_until)
@@ -210,7 +207,7 @@ enum tsk_exit work_loop(struct work *work)
         }
         run_free_ended(work);
         diag_progress("%zu steps running, %zu waiting, %lld done, %lld failed", work->live.count,
-                      work->queue.count, (long long)work->completed, (long long)work->failed);
+                      run_queued(work), (long long)work->completed, (long long)work->failed);
     }
     return ending(work);
 }

@@ -175,7 +175,8 @@ void pipes_open(struct work *work, struct run *run)
     struct watch *watches[] = {&process->out, &process->err, &process->note};
     for (int i = 0; i < 3; i++)
         *watches[i] = (struct watch){.fd = process->child.fds[i], .ready = on_ready, .run = run};
-    /* rounded, so that of many steps many are due together */
+    /* at least so much later (launch.c relies on that); rounded, so that of many steps many are due
+     * together */
     process->watch_at = (process->child.started_us / 1000 / WATCH_AFTER_MS + 2) * WATCH_AFTER_MS;
     work->next_check = tsk_earlier(work->next_check, process->watch_at);
 }

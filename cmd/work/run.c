@@ -17,20 +17,9 @@
 #define ORPHAN_MS 50 /* a round */
 #define DEAD_MS 1000 /* after KILL only a zombie is left, which its own parent must bury */
 
-void run_list_add(struct run_list *list, struct run *run)
+size_t run_queued(const struct work *work)
 {
-    run->next = NULL;
-    run->prev = list->last;
-    *(list->last ? &list->last->next : &list->first) = run;
-    list->last = run;
-    list->count++;
-}
-
-void run_list_remove(struct run_list *list, struct run *run)
-{
-    *(run->prev ? &run->prev->next : &list->first) = run->next;
-    *(run->next ? &run->next->prev : &list->last) = run->prev;
-    list->count--;
+    return work->queue.count + work->given.count;
 }
 
 int64_t run_count(const struct work *work)
@@ -40,7 +29,7 @@ int64_t run_count(const struct work *work)
 
 void run_put_load(const struct work *work, struct json_object *message)
 {
-    int64_t queued = (int64_t)work->queue.count;
+    int64_t queued = (int64_t)run_queued(work);
     int64_t free_slots = work->max_workers - run_count(work) - queued;
     tsk_json_put_int(message, "queued", queued);
     tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
@@ -71,81 +60,79 @@ static int prepare(struct work *work, struct run *run)
     return input_prepare(work, run, &process->child);
 }
 
-/* Takes run out of the list where it is, since it could not be started. */
-static void not_started(struct work *work, struct run *run, int code)
-{
-    struct process *process = run->process;
-    run_list_remove(process->told ? &work->live : &work->queue, run);
-    run->process = NULL;
-    discard(work, process);
-    finish_not_started(work, run, code);
-}
-
 /* The step has its place, as of now. */
 static void enter(struct work *work, struct run *run)
 {
-    struct process *process = run->process;
-    run_list_remove(&work->queue, run);
     run_list_add(&work->live, run);
-    process->told = true;
-    process->started_wall = tsk_wall_ms();
+    run->process->child.told = true;
+    run->process->started_wall = tsk_wall_ms();
     finish_started(work, run);
 }
 
-/* Gives the first step that waits to the launcher. Where that has nothing else to do the step
- * begins now, and those who wait for it need not wait for its process as well. */
-static void give(struct work *work)
+/* The run is in no list: it could not be started. */
+static void not_started(struct work *work, struct run *run, int code)
 {
-    struct run *run = work->waiting;
-    work->waiting = run->next;
+    discard(work, run->process);
+    run->process = NULL;
+    finish_not_started(work, run, code);
+}
+
+/* Gives a step to the launcher. Where that has nothing else to do the step begins now, and those
+ * who wait for it need not wait for its process as well. */
+static void give(struct work *work, struct run *run)
+{
     int code = prepare(work, run);
     if (code) {
         not_started(work, run, code);
-    } else if (!work->given && !work->beginning && run_count(work) < work->max_workers) {
-        enter(work, run);
-        work->beginning++;
-        launch_give(work->launch, &run->process->child);
-    } else {
-        work->given++;
-        launch_give(work->launch, &run->process->child);
+        return;
     }
+    if (!work->given.count && !work->beginning && run_count(work) < work->max_workers) {
+        work->beginning++;
+        enter(work, run);
+    } else {
+        run_list_add(&work->given, run);
+    }
+    launch_give(work->launch, &run->process->child);
 }
 
-void run_enqueue(struct work *work, struct run *run)
+/* Whether a step may be given now. While handlers fail, which of them may be started is known when
+ * there is room for one, and not before. */
+static bool may_give(const struct work *work)
 {
-    run_list_add(&work->queue, run);
-    if (!work->waiting)
-        work->waiting = run;
+    int64_t most = work->calm ? AHEAD : work->max_workers - run_count(work);
+    return (int64_t)work->given.count < most;
 }
 
 bool run_start_some(struct work *work)
 {
     int starts = 0;
-    while (work->waiting && work->given < AHEAD && starts++ < STARTS_AT_ONCE)
-        give(work);
+    bool calm = tsk_circuits_calm(work->circuits);
+    if (!calm && work->calm)
+        run_take_back(work, false);
+    work->calm = calm;
+    while (work->queue.first && may_give(work) && starts++ < STARTS_AT_ONCE) {
+        struct run *run = work->queue.first;
+        run_list_remove(&work->queue, run);
+        if (breaker_lets(work, run))
+            give(work, run);
+    }
     if (starts)
         accept_deferred(work);
     return starts > 0;
 }
 
-void run_take_back(struct work *work)
+void run_take_back(struct work *work, bool told_too)
 {
-    for (struct child *child; (child = launch_take_back(work->launch));) {
+    struct run_list back = {NULL, NULL, 0};
+    for (struct child *child; (child = launch_take_back(work->launch, told_too));) {
         struct run *run = child->run;
-        struct process *process = run->process;
-        if (process->told) {
-            run_list_remove(&work->live, run);
-            run_list_add(&work->queue, run);
-            work->beginning--;
-        } else {
-            work->given--;
-        }
+        run_list_remove(child->told ? &work->live : &work->given, run);
+        work->beginning -= child->told;
+        run_list_add(&back, run);
+        discard(work, run->process);
         run->process = NULL;
-        discard(work, process);
     }
-    work->waiting = work->queue.first;
-    while (work->waiting && work->waiting->process)
-        work->waiting = work->waiting->next;
+    run_list_prepend(&work->queue, &back);
 }
 
 static bool group_is_empty(pid_t group)
@@ -191,7 +178,7 @@ void run_release(struct work *work, struct run *run)
 void run_release_all(struct work *work)
 {
     if (work->launch)
-        run_take_back(work);
+        run_take_back(work, true);
     while (work->live.first)
         run_release(work, work->live.first);
     run_free_ended(work);
@@ -248,7 +235,7 @@ static void look_at_ended(struct work *work, struct run *run)
     work->next_check = tsk_earlier(work->next_check, process->linger_until);
 }
 
-static void signal_all(struct work *work, const struct process *process, int sig)
+static void signal_all(struct work *work, struct process *process, int sig)
 {
     launch_signal(work->launch, &process->child, sig);
 }
@@ -275,10 +262,10 @@ static void on_begun(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     int64_t started = (process->child.started_us + 999) / 1000; /* so that it is never early */
-    if (process->told) {
+    if (process->child.told) {
         work->beginning--;
     } else {
-        work->given--;
+        run_list_remove(&work->given, run);
         enter(work, run);
     }
     process->begun = true;
@@ -291,8 +278,10 @@ static void on_begun(struct work *work, struct run *run)
 
 static void on_failed(struct work *work, struct run *run)
 {
-    --*(run->process->told ? &work->beginning : &work->given);
-    not_started(work, run, run->process->child.code);
+    struct child *child = &run->process->child;
+    run_list_remove(child->told ? &work->live : &work->given, run);
+    work->beginning -= child->told;
+    not_started(work, run, child->code);
 }
 
 void run_news(struct work *work)

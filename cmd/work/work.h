@@ -3,7 +3,7 @@
  *   accept.c   a batch comes in, is checked, answered and queued
  *   run.c      a queued step is given to the launcher; time limits, TERM and KILL
  *   breaker.c  unless its handler has failed too often
- *   launch.c   the launcher: a thread that starts processes and waits for their ends
+ *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
  *   pipes.c    what the process writes is read
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
@@ -34,7 +34,7 @@ struct watch {
 
 /* One step, from its acceptance to its end. */
 struct run {
-    struct run *prev, *next; /* in work->queue or work->live */
+    struct run *prev, *next; /* in work->queue, work->given or work->live */
     struct batch *batch;
     const struct tsk_step *step;
     const struct tsk_handler *handler;
@@ -49,7 +49,6 @@ struct run {
 struct process {
     struct child child; /* for the launcher */
     struct process *next_ended;
-    bool told;                   /* that it is in progress; it is in work->live since then */
     bool begun;                  /* it has a pid, and pipes */
     struct watch out, err, note; /* stdout, stderr, descriptor 3; fd -1 once closed */
     struct tsk_buf out_text, err_text, note_text;
@@ -121,14 +120,14 @@ struct work {
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
     size_t max_message;
 
-    struct tsk_map *batches;  /* accepted and not ended: batch_id to struct batch */
-    struct tsk_map *finished; /* ended: batch_id to its number of steps */
-    struct tsk_map *deferred; /* checked, but the queue is full: batch_id to struct batch */
-    struct run_list queue, live;
-    struct run *waiting; /* the first of the queue that the launcher has not got */
-    size_t given;        /* of the queue: those that it has got */
-    size_t beginning;    /* of the live ones: the launcher has not told of them yet */
-    size_t exited;       /* of the live ones: their leader has ended, they take no place */
+    struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
+    struct tsk_map *finished;    /* ended: batch_id to its number of steps */
+    struct tsk_map *deferred;    /* checked, but the queue is full: batch_id to struct batch */
+    struct run_list queue, live; /* not given to the launcher; told to be in progress */
+    struct run_list given;       /* to the launcher, beyond those */
+    bool calm;                   /* no handler was failing when steps were given last */
+    size_t beginning;            /* of the live ones: the launcher has not told of them yet */
+    size_t exited;               /* of the live ones: their leader has ended, they take no place */
     struct leftover *leftovers;
     size_t leftover_count, leftover_cap;
     struct process *ended; /* to be freed when no event can refer to them any more */
@@ -165,22 +164,27 @@ void accept_paused(struct work *work, int64_t now);
 void accept_finished(struct work *work, struct batch *batch);
 void batch_free(void *batch);
 
-/* run.c */
+/* run_list.c */
 void run_list_add(struct run_list *list, struct run *run);
 void run_list_remove(struct run_list *list, struct run *run);
+/* Puts all of back (which is not to be used any more) before those of list. */
+void run_list_prepend(struct run_list *list, struct run_list *back);
+
+/* run.c */
+/* How many steps wait for a place. */
+size_t run_queued(const struct work *work);
 /* How many steps take a place now. */
 int64_t run_count(const struct work *work);
 /* Sets queued and free_slots of message, by which publishers choose. */
 void run_put_load(const struct work *work, struct json_object *message);
-/* Adds an accepted step to the queue. */
-void run_enqueue(struct work *work, struct run *run);
 /* Gives queued steps to the launcher, as far as there is room and a few more, so that it never
  * waits for the loop; returns whether it gave any. */
 bool run_start_some(struct work *work);
 /* Takes note of all that the launcher has begun and of what has ended. */
 void run_news(struct work *work);
-/* Takes the steps back that have not begun. */
-void run_take_back(struct work *work);
+/* Takes steps that have not begun back into the queue; those that are told to be in progress only
+ * if told_too. */
+void run_take_back(struct work *work, bool told_too);
 /* Does what is due by now (time limits, leftovers) and sets work->next_check. */
 void run_check_limits(struct work *work, int64_t now);
 /* Asks all running steps to end (TERM, later KILL). */
