@@ -30,6 +30,16 @@ _tasker_options()
 -r --raw
 - --pace at-once,recorded
 - --batch-endpoint tcp' ;;
+    tasker-ready) echo '
+-F --follow
+-b --batch-size arg
+-g --group mixed,handler,task
+-l --limit arg
+- --task arg
+- --namespace arg
+-n --dry-run
+-x --explain
+- --store arg' ;;
     tasker-reconcile) echo '
 -F --follow
 -s --settle arg
@@ -176,4 +186,4 @@ _tasker()
     fi
 }
 
-complete -F _tasker tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile
+complete -F _tasker tasker-ready tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile

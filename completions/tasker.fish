@@ -14,7 +14,7 @@ function __tasker_states
     end
 end
 
-for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-submit tasker-work
+for program in tasker-collect tasker-publish tasker-ready tasker-reconcile tasker-status tasker-submit tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
     complete -c $program -l set -x -a '(__tasker_keys)=' -d 'Set any configuration key'
@@ -48,6 +48,16 @@ complete -c tasker-publish -s W -l workers -x -d 'Wait for so many registered wo
 complete -c tasker-publish -s r -l raw -d 'Send messages that tasker-collect --tap recorded, as they are'
 complete -c tasker-publish -l pace -x -a 'at-once recorded' -d 'With --raw: at once, or as recorded'
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
+
+complete -c tasker-ready -s F -l follow -d 'Run as a service'
+complete -c tasker-ready -s b -l batch-size -x -d 'Put at most so many steps into a batch'
+complete -c tasker-ready -s g -l group -x -a 'mixed handler task' -d 'What the steps of a batch have in common'
+complete -c tasker-ready -s l -l limit -x -d 'Claim at most so many steps, then end'
+complete -c tasker-ready -l task -x -d 'Only steps of this task'
+complete -c tasker-ready -l namespace -x -d 'Only steps of tasks of this namespace'
+complete -c tasker-ready -s n -l dry-run -d 'Print the batches that would be made'
+complete -c tasker-ready -s x -l explain -d 'Say why a step, or each step of a task, does not run'
+complete -c tasker-ready -l store -x -d 'Where tasks are kept'
 
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
 complete -c tasker-reconcile -s s -l settle -x -d 'With --follow: wait so long for stragglers of a batch'

@@ -305,7 +305,7 @@ int tsk_task_create(struct tsk_store *store, const struct tsk_template *template
     making.ids = tsk_alloc((template->count + 1) * sizeof *making.ids);
     rc = put_steps(&making, err);
     free(making.ids);
-    if (rc < 0)
+    if (rc < 0 || tsk_store_send(store, add_task_transition, values, 2, err) < 0)
         return -1;
-    return tsk_store_send(store, add_task_transition, values, 2, err);
+    return tsk_store_notify(store, err);
 }

@@ -186,7 +186,8 @@ static void describe(const struct work *work, const struct run *run, struct tsk_
 static struct json_object *exit_error(const struct work *work, const struct run *run)
 {
     const struct process *process = run->process;
-    struct tsk_end end = tsk_end_of(process->child.status, run->handler->retryable);
+    bool retryable = run->step->retryable < 0 ? run->handler->retryable : run->step->retryable > 0;
+    struct tsk_end end = tsk_end_of(process->child.status, retryable);
     const char *type = WIFSIGNALED(process->child.status) ? "HandlerSignal" : "HandlerExit";
     struct tsk_buf text = TSK_BUF_INIT;
     if (process->stop == STOP_TIMEOUT) {
