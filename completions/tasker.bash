@@ -27,8 +27,10 @@ _tasker_options()
 -d --batch-delay arg
 -w --wait arg
 -W --workers arg
+-p --pending
 -r --raw
 - --pace at-once,recorded
+<<<<<<< HEAD
 - --batch-endpoint tcp' ;;
     tasker-ready) echo '
 -F --follow
@@ -39,6 +41,9 @@ _tasker_options()
 - --namespace arg
 -n --dry-run
 -x --explain
+=======
+- --batch-endpoint tcp
+>>>>>>> store-pub
 - --store arg' ;;
     tasker-reconcile) echo '
 -F --follow

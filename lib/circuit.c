@@ -22,7 +22,7 @@ struct tsk_circuits {
 
 enum tsk_circuit_end tsk_circuit_end_of(const char *error_category)
 {
-    static const char *const failures[] = {"infrastructure", "timeout", "retryable"};
+    static const char *const failures[] = {"infrastructure", "timeout"};
     if (!error_category)
         return TSK_CIRCUIT_SUCCESS;
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {

@@ -47,7 +47,7 @@ closed() { try && [ "$(of 1 .status)" = completed ]; }
 try() { tries=$((${tries:-0} + 1)) && BATCH=try$tries run_steps Db; }
 
 @test "work: an open circuit is shown by tasker-status workers" {
-    echo 75 >down
+    echo 71 >down
     worker -j 2 --circuit-failures 2 --circuit-reset 60s
     run_steps True
     wait_until 10 open_ones '[]'

@@ -13,12 +13,11 @@
  *   infrastructure  a service that is not there, an I/O error; also the end by a signal, since
  *                   out of memory is the usual one
  *   timeout         what it waits for does not answer
- *   retryable       exit 75: the handler itself says "not now"; a step alone may be told so (a row
- *                   that is locked), but not all of a class, one after another
  *
- * The others (validation, business_logic, permanent) are a judgement of the step: they neither
- * count nor interrupt the row, since some data are refused before anything outside is asked. A
- * trial that ends so, or is not run after all, has said nothing: the next step is the trial. */
+ * The others (validation, business_logic, permanent; and retryable, exit 75, by which a handler
+ * that works asks for another time) are a judgement of the step: they neither count nor interrupt
+ * the row, since some data are refused before anything outside is asked. A trial that ends so, or
+ * is not run after all, has said nothing: the next step is the trial. */
 #ifndef TASKER_CIRCUIT_H
 #define TASKER_CIRCUIT_H
 
