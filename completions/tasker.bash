@@ -30,8 +30,8 @@ _tasker_options()
 -p --pending
 -r --raw
 - --pace at-once,recorded
-<<<<<<< HEAD
-- --batch-endpoint tcp' ;;
+- --batch-endpoint tcp
+- --store arg' ;;
     tasker-ready) echo '
 -F --follow
 -b --batch-size arg
@@ -41,9 +41,6 @@ _tasker_options()
 - --namespace arg
 -n --dry-run
 -x --explain
-=======
-- --batch-endpoint tcp
->>>>>>> store-pub
 - --store arg' ;;
     tasker-reconcile) echo '
 -F --follow
