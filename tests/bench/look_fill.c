@@ -47,10 +47,10 @@ static const char *const big[] = {
     "INSERT INTO batches (id, batch_id, total_steps, timeout_ms, body, created_at, published_at, "
     "sends, state, updated_at) SELECT 1 + max(id), 'big', $1, 60000, $2, " START ", " START
     ", 1, 'completed', " START " FROM batches",
-    "INSERT INTO steps (step_id, task_id, name, handler_class, attempts, created_at, state, "
-    "updated_at) " NUMBERS("$1") "SELECT i, 1, 'big', 'Big', 1, " START ", "
+    "INSERT INTO steps (id, step_id, task_id, name, handler_class, attempts, created_at, state, "
+    "updated_at) " NUMBERS("$1") "SELECT top.id + i, i, 1, 'big', 'Big', 1, " START ", "
                                  "CASE length($2) WHEN 0 THEN 'error' ELSE 'complete' END, " START
-                                 " FROM n",
+                                 " FROM n, (SELECT max(id) AS id FROM steps) AS top",
     "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
     "SELECT b.id, s.step_id, s.id, s.step_id, 1 FROM steps s, batches b WHERE b.batch_id = 'big' "
     "AND s.name = 'big' AND s.step_id <= $1 AND length($2) > 0",
