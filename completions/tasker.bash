@@ -48,7 +48,13 @@ _tasker_options()
 -t --timeout arg
 -f --format json,text
 -p --pass
--r --receipts auto,all,none' ;;
+-r --receipts auto,all,none
+-l --ledger
+-S --since arg
+-b --batch arg
+-n --dry-run
+- --rebuild
+- --store arg' ;;
     tasker-status) echo '
 -f --format text,json,prometheus
 -t --timeout arg
@@ -62,6 +68,9 @@ _tasker_options()
 - --category validation,infrastructure,retryable,permanent,business_logic,timeout,unknown
 -n --limit arg
 -r --raw
+- --init
+- --prune
+- --dry-run
 - --store store
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
