@@ -90,6 +90,8 @@ static void save(struct collect *c)
 static void ask_replays(struct collect *c)
 {
     struct tsk_stream_order order;
+    if (c->refusing)
+        return;
     while (tsk_stream_ask(c->stream, c->now, &order))
         send_up(c, TSK_TOPIC_REPLAY, "after", &order);
     while (tsk_stream_stalled(c->stream, c->now, &order))
@@ -118,7 +120,10 @@ static void check_time(struct collect *c)
 
 static int64_t next_deadline(const struct collect *c)
 {
-    int64_t deadline = tsk_earlier(batches_deadline(c->batches), tsk_stream_deadline(c->stream));
+    int64_t deadline = batches_deadline(c->batches);
+    deadline = tsk_earlier(deadline, keep_deadline(c));
+    if (!c->refusing)
+        deadline = tsk_earlier(deadline, tsk_stream_deadline(c->stream));
     if (c->unsaved)
         deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
     deadline = tsk_earlier(deadline, life_deadline(c->bus));

@@ -60,6 +60,10 @@ static void take_status(struct incoming *in, struct json_object *message)
 static bool is_next(struct incoming *in)
 {
     int64_t lost;
+    if (in->c->refusing) {
+        tsk_stream_refuse(in->c->stream, in->source, in->offset, in->c->now);
+        return false;
+    }
     enum tsk_stream_verdict verdict =
         tsk_stream_message(in->c->stream, in->source, in->offset, in->c->now, &lost);
     report_lost(in->source, lost);
@@ -183,7 +187,7 @@ size_t receive(struct collect *c, size_t most)
     struct tsk_err err;
     size_t count = 0;
     inquiry_send(c);
-    while (count < most && !collect_done(c) && !(c->ledger && tsk_ledger_full(c->ledger))) {
+    while (count < most && !collect_done(c) && !keep_waits(c)) {
         int got = tsk_bus_recv(c->bus, &frame, &err);
         if (got == 0)
             break;

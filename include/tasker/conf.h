@@ -49,8 +49,8 @@ enum tsk_conf_type {
       "results a worker keeps until they are confirmed")                                           \
     X(ZEROMQ, OUTBOX_MAX_BYTES, "zeromq", "outbox_max_bytes", SIZE, "256M", 1024, 1099511627776,   \
       NULL, "bytes of results a worker keeps, and eight times what may wait in its sockets")       \
-    X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000,       \
-      NULL, "how long a worker keeps a result")                                                    \
+    X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000, NULL, \
+      "how long a worker keeps a result")                                                          \
     X(ZEROMQ, HEARTBEAT_INTERVAL, "zeromq", "heartbeat_interval", DURATION, "1s", 50, 3600000,     \
       NULL, "time between worker_status messages, and between ZMTP heartbeats")                    \
     X(ZEROMQ, SILENCE_TIMEOUT, "zeromq", "silence_timeout", DURATION, "300s", 0, 31536000000,      \
@@ -94,7 +94,7 @@ enum tsk_conf_type {
     X(STORE, GROUP_DELAY, "store", "group_delay", DURATION, "5ms", 0, 60000, NULL,                 \
       "how long a message waits for others to be written with it")                                 \
     X(STORE, QUEUE_BYTES, "store", "queue_bytes", SIZE, "32M", 1024, 1099511627776, NULL,          \
-      "bytes that wait for the store before collect reads no more")                                \
+      "bytes that wait for the store before collect takes no more")                                \
     X(TASKS, PATH, "tasks", "path", PATH, "", 0, 0, NULL,                                          \
       "the folder of task templates; empty: tasks beside the configuration file")                  \
     X(TASKS, IDENTITY, "tasks", "identity", ENUM, "unique", 0, 1, "unique,strict",                 \
