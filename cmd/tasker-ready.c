@@ -15,7 +15,7 @@ static const struct opt table[] = {
     {'b', "batch-size", "N", OPT_INT, offsetof(struct options, batch_size),
      "put at most so many steps into a batch [10]", 1, TSK_CLAIM_MOST, NULL},
     {'g', "group", "WHAT", OPT_CHOICE, offsetof(struct options, group),
-     "what the steps of a batch have in common: mixed (nothing), handler or task [mixed]", 0, 0,
+     "what the steps of a batch have in common: handler, task or mixed (nothing) [handler]", 0, 0,
      TSK_CLAIM_GROUP_WORDS},
     {'l', "limit", "N", OPT_INT, offsetof(struct options, limit),
      "claim at most so many steps, then end", 1, INT64_MAX, NULL},

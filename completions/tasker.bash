@@ -35,7 +35,7 @@ _tasker_options()
     tasker-ready) echo '
 -F --follow
 -b --batch-size arg
--g --group mixed,handler,task
+-g --group handler,task,mixed
 -l --limit arg
 - --task arg
 - --namespace arg

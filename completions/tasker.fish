@@ -53,7 +53,7 @@ complete -c tasker-publish -l store -x -d 'Where batches are put down: sqlite:PA
 
 complete -c tasker-ready -s F -l follow -d 'Run as a service'
 complete -c tasker-ready -s b -l batch-size -x -d 'Put at most so many steps into a batch'
-complete -c tasker-ready -s g -l group -x -a 'mixed handler task' -d 'What the steps of a batch have in common'
+complete -c tasker-ready -s g -l group -x -a 'handler task mixed' -d 'What the steps of a batch have in common'
 complete -c tasker-ready -s l -l limit -x -d 'Claim at most so many steps, then end'
 complete -c tasker-ready -l task -x -d 'Only steps of this task'
 complete -c tasker-ready -l namespace -x -d 'Only steps of tasks of this namespace'

@@ -50,7 +50,7 @@ void tsk_claims_fini(struct tsk_claims *claims)
 
 struct group {
     struct tsk_ready **steps; /* opts->batch_size */
-    size_t count;
+    size_t count, bytes;
 };
 
 struct claiming {
@@ -127,8 +127,18 @@ static int close_group(const struct claiming *claiming, struct group *group)
     *claimed = (struct tsk_claimed){tsk_strdup(id), body.data, body.len, group->count};
     claims->steps += group->count;
     int rc = claiming->opts->dry ? 0 : put_batch(claiming, group, claimed);
-    group->count = 0;
+    group->count = group->bytes = 0;
     return rc;
+}
+
+/* About what a step takes in a batch, and never less. */
+static size_t bytes_of(const struct tsk_ready *step)
+{
+    enum { REST = 600 };
+    return REST + strlen(step->context) + step->previous.len + strlen(step->handler_config) +
+           strlen(step->task_config) +
+           6 * (strlen(step->name) + strlen(step->handler_class) + strlen(step->namespace_name) +
+                strlen(step->task_name));
 }
 
 static void key_of(const struct tsk_claim_opts *opts, const struct tsk_ready *step,
@@ -165,8 +175,12 @@ static int make_batches(const struct claiming *claiming, struct tsk_ready_list *
     for (size_t i = 0; rc == 0 && i < list->count; i++) {
         key_of(claiming->opts, &list->items[i], &key);
         struct group *group = group_of(groups, key.data, size);
+        size_t bytes = bytes_of(&list->items[i]);
+        if (group->count && group->bytes + bytes > claiming->opts->batch_bytes)
+            rc = close_group(claiming, group);
         group->steps[group->count++] = &list->items[i];
-        if (group->count == size)
+        group->bytes += bytes;
+        if (rc == 0 && group->count == size)
             rc = close_group(claiming, group);
     }
     for (struct tsk_map_entry *e = tsk_map_first(groups); rc == 0 && e; e = tsk_map_next(e)) {

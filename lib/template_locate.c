@@ -161,7 +161,8 @@ char *tsk_template_locate(const char *folder, const char *namespace_name, const 
 {
     struct faces faces = {NULL, 0, 0};
     if (search(&faces, folder, 1) < 0) {
-        tsk_err_sys(err, TSK_CONFIG, "the folder of templates, %s, cannot be read", folder);
+        tsk_err_sys(err, TSK_CONFIG, "the folder of templates, %s (tasks.path), cannot be read",
+                    folder);
         return NULL;
     }
     const struct face *face = pick(&faces, folder, namespace_name, name, version, err);

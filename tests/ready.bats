@@ -48,7 +48,7 @@ batch size no number   | -b x                       | - | 64 | "x" is not a whol
 batch size too large   | -b 10001                   | - | 64 | out of range
 limit 0                | -l 0                       | - | 64 | "0" is out of range
 limit negative         | -l -1                      | - | 64 | out of range
-group unknown          | -g kind                    | - | 64 | mixed, handler, task
+group unknown          | -g kind                    | - | 64 | handler, task, mixed
 task 0                 | --task 0                   | - | 64 | out of range
 task beyond 64 bits    | --task 99999999999999999999 | - | 64 | out of range
 follow and limit       | -F -l 1                    | - | 64 | --follow does not go with
@@ -60,7 +60,7 @@ explain and follow     | -x -F 1                    | - | 64 | --explain goes wi
 explain nothing        | -x                         | - | 64 | --explain takes
 explain a word         | -x step                    | - | 64 | "step" is not a whole number
 explain another kind   | -x batch 1                 | - | 64 | --explain takes
-explain no such step   | -x 7 --store sqlite:new.db | - | 1 | there is no step 7
+explain no such step   | -x 7 --store sqlite:new.db | - | 1 | there is no step 7 of a task
 explain no such task   | -x task 7 --store sqlite:new.db | - | 1 | there is no task 7
 explain without store  | -x 7 --store sqlite:gone.db | - | 69 | there is no store at
 unknown option         | --folow                    | - | 64 | --folow
@@ -94,14 +94,14 @@ previous_results_are_there() {
 order_and_groups() {
     submit single 3
     submit order 2 --priority 9
-    [ "$(tasker-ready -n -b 2 | jq -c '[.steps[].task_id]' | tr '\n' ' ')" = "[4,5] [1,2] [3] " ]
+    [ "$(tasker-ready -n -b 2 -g mixed | jq -c '[.steps[].task_id]' | tr '\n' ' ')" = "[4,5] [1,2] [3] " ]
     [ "$(tasker-ready -n -g task | jq -c '[.steps[].task_id]' | tr '\n' ' ')" = "[4] [5] [1] [2] [3] " ]
     [ "$(tasker-ready -n -g handler | jq -c '[.steps[].handler_class]' | tr '\n' ' ')" = '["Check","Check"] ["One","One","One"] ' ]
     [ "$(tasker-ready -n --namespace shop | jq -c '[.steps[].task_id]')" = "[4,5]" ]
     [ "$(tasker-ready -n --task 2 | jq -c '[.steps[].task_id]')" = "[2]" ]
     run tasker-ready -n --task 2 --namespace shop
     [ "$status" -eq 1 ]
-    [ "$(tasker-ready -l 3 -b 10 | jq -c '[.steps[].task_id]')" = "[4,5,1]" ]
+    [ "$(tasker-ready -l 3 -b 10 -g mixed | jq -c '[.steps[].task_id]')" = "[4,5,1]" ]
     [ "$(tasker-ready | jq -c '[.steps[].task_id]')" = "[2,3]" ]
 }
 @test "priority first, then age; in groups, by filters, up to a limit" { for_each_store order_and_groups; }
@@ -168,3 +168,20 @@ follow_wakes() {
     has "tasker-publish --pending sends it" err
     [ "$(store_sql "select state from batches")" = created ]
 }
+
+by_bytes() {
+    head -c 300000 /dev/zero | tr '\0' y >pad
+    for i in 1 2 3 4 5; do jq -Rc --argjson n $i '{context: {n: $n, pad: .}}' pad; done >in.jsonl
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=1M
+    tasker-submit -T single in.jsonl >submitted
+    tasker-ready >out
+    [ "$(jq -c '[.steps[].step_id]' out | tr '\n' ' ')" = "[1,2,3] [4,5] " ] ||
+        [ "$(jq -c '[.steps[].step_id]' out | tr '\n' ' ')" = "[1,2] [3,4] [5] " ]
+    tasker-publish --dry-run out >sent
+    [ "$(wc -l <sent)" -eq "$(wc -l <out)" ]
+    jq -Rc '{context: {pad: (. + .)}}' pad >long.jsonl
+    run tasker-submit -T single long.jsonl
+    [ "$status" -eq 65 ]
+    has "over half of max_message_bytes" "$output"
+}
+@test "a batch is never too long to be sent" { for_each_store by_bytes; }

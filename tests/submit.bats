@@ -70,7 +70,10 @@ a template of no task   | --check odd.yaml                  | -  | 78 | odd.yaml
 no template there       | --check empty                     | -  | 78 | there is no template
 a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
 the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere
-context of no file      | -n -T process_order -x gone.json  | -  | 65 | gone.json: no JSON object
+context of no file      | -n -T process_order -x gone.json  | -  | 74 | gone.json: cannot read it
+a path in a request     | -n                                | {"name":"./tasks/order.yaml"}\n | 65 | name is a path
+a context without end   | -n -T process_order -x /dev/zero  | -  | 65 | longer than max_message_bytes
+no such folder of them  | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | (tasks.path)
 two pictures            | --dot --mermaid -T process_order  | -  | 64 | --dot and --mermaid do not go together
 picture of nothing      | --dot                             | -  | 64 | draw one thing
 check and more          | --check -T x                      | -  | 64 | --check goes with no other mode

@@ -22,7 +22,7 @@ static const char get_step[] =
     "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit, s.next_retry_at, s.waits_for, "
     "s.join_rule, s.unsatisfied, s.error_category, s.handler_class, s.task, s.updated_at, t.state, "
     "t.namespace, h.reason, h.created_at FROM steps s LEFT JOIN tasks t ON t.task_id = s.task LEFT "
-    "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1";
+    "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1 AND s.task IS NOT NULL";
 static const char get_waits[] =
     "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit FROM "
     "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 AND p.state NOT "
@@ -149,8 +149,6 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
         tell_pending(explain, row);
     else if (strcmp(explain->state, "enqueued") != 0 && strcmp(explain->state, "in_progress") != 0)
         tell_end(row);
-    if (row[11].type == TSK_NULL)
-        out_printf("    no task knows it: it came in a batch that was written by hand");
     return 0;
 }
 
@@ -215,7 +213,7 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
     if (tsk_store_run(store, get_step, &value, 1, on_step, explain, err) < 0)
         return -1;
     if (!explain->found)
-        return tsk_err_set(err, TSK_NO, "there is no step %" PRId64 " in %s", id,
+        return tsk_err_set(err, TSK_NO, "there is no step %" PRId64 " of a task in %s", id,
                            tsk_store_name(store));
     bool claimed = !strcmp(explain->state, "enqueued") || !strcmp(explain->state, "in_progress");
     bool pending = !strcmp(explain->state, "pending");

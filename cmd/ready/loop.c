@@ -179,12 +179,14 @@ enum tsk_exit ready_run(const struct options *opts, const struct tsk_conf *conf)
     struct tsk_err err = TSK_ERR_INIT;
     struct ready ready = {.opts = opts, .conf = conf, .signals = -1};
     enum tsk_exit status;
-    ready.how = (struct tsk_claim_opts){.batch_size = opts->batch_size,
-                                        .group = (enum tsk_claim_group)opts->group,
-                                        .namespace_name = opts->namespace_name,
-                                        .task = opts->task,
-                                        .step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT),
-                                        .dry = opts->dry_run};
+    ready.how = (struct tsk_claim_opts){
+        .batch_size = opts->batch_size,
+        .batch_bytes = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) / 8 * 7,
+        .group = (enum tsk_claim_group)opts->group,
+        .namespace_name = opts->namespace_name,
+        .task = opts->task,
+        .step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT),
+        .dry = opts->dry_run};
     ready.patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     if (opts->follow && (ready.signals = signals_open(false, &err)) < 0)
         return diag_err(&err);

@@ -1,5 +1,6 @@
 /* Requests in, tasks out. Lines that are at hand are made into tasks together, in one transaction,
  * and their lines on stdout follow its commit: what was printed is there. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,7 +119,25 @@ template_of(struct submit *submit, const struct tsk_task_request *request, struc
         tsk_err_set(err, TSK_DATA, "name is missing, and no --template is given");
         return NULL;
     }
+    if (!submit->opts->template && templates_is_path(name)) {
+        tsk_err_set(err, TSK_DATA, "name is a path: a request names a task, not a file");
+        return NULL;
+    }
     return templates_get(&submit->templates, request->namespace_name, name, request->version, err);
+}
+
+/* A step is sent with the context of its task: one that is near the longest message never could be.
+ */
+static int check_size(const struct submit *submit, const struct tsk_task_request *request,
+                      struct tsk_err *err)
+{
+    size_t most = (size_t)tsk_conf_int(submit->conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) / 2, len = 0;
+    if (request->context)
+        tsk_json_text(request->context, &len);
+    if (len <= most)
+        return 0;
+    return tsk_err_set(err, TSK_DATA,
+                       "context of %zu bytes is over half of max_message_bytes (%zu)", len, most);
 }
 
 /* Takes json: a request that waits in the group, or told why not. */
@@ -131,6 +150,7 @@ static void take_request(struct submit *submit, struct json_object *json, const 
     *pending = (struct pending){.file = file, .line = line};
     json = as_request(submit->opts, json);
     if (tsk_task_request_read(&pending->request, json, &err) < 0 ||
+        check_size(submit, &pending->request, &err) < 0 ||
         !(pending->template = template_of(submit, &pending->request, &err))) {
         refuse(submit, file, line, err.text, err.kind);
     } else if (!tsk_task_check(&pending->request, pending->template, tell_wrong, &place)) {
@@ -244,6 +264,29 @@ static void read_lines(struct submit *submit, char *const *files, size_t count)
     tsk_lines_free(lines);
 }
 
+/* Reads a file that is one JSON object, no longer than a message. */
+static struct json_object *read_file(const struct submit *submit, const char *path,
+                                     struct tsk_err *err)
+{
+    size_t most = (size_t)tsk_conf_int(submit->conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), got;
+    struct tsk_buf text = TSK_BUF_INIT;
+    struct json_object *json = NULL;
+    FILE *file = fopen(path, "re");
+    while (file && text.len <= most &&
+           (got = fread(tsk_buf_reserve(&text, 65536), 1, 65536, file)) > 0)
+        text.len += got;
+    if (!file || ferror(file))
+        tsk_err_sys(err, TSK_IO, "cannot read it");
+    else if (text.len > most)
+        tsk_err_set(err, TSK_DATA, "longer than max_message_bytes (%zu)", most);
+    else
+        json = tsk_json_object(submit->parser, text.data ? text.data : "", text.len, err);
+    if (file)
+        fclose(file);
+    tsk_buf_fini(&text);
+    return json;
+}
+
 /* The one context of --context: JSON itself, or the name of a file that holds it. */
 static void read_context(struct submit *submit, const char *context)
 {
@@ -252,15 +295,11 @@ static void read_context(struct submit *submit, const char *context)
     if (context[strspn(context, " \t\n")] == '{') {
         json = tsk_json_object(submit->parser, context, strlen(context), &err);
     } else {
-        struct json_object *file = json_object_from_file(context);
-        if (json_object_is_type(file, json_type_object))
-            json = json_object_get(file);
-        else
-            tsk_err_set(&err, TSK_DATA, "no JSON object can be read from it");
-        json_object_put(file);
+        json = read_file(submit, context, &err);
     }
     if (!json) {
-        refuse(submit, context[0] == '{' ? "--context" : context, 0, err.text, TSK_DATA);
+        refuse(submit, context[strspn(context, " \t\n")] == '{' ? "--context" : context, 0,
+               err.text, err.kind);
         return;
     }
     struct json_object *request = json_object_new_object();

@@ -38,6 +38,10 @@ const struct tsk_template *templates_get(struct templates *templates, const char
                                          const char *name, const char *version,
                                          struct tsk_err *err);
 
+/* Whether a name is that of a file. Only a user may give one, not a request, which comes from
+ * anybody. */
+bool templates_is_path(const char *name);
+
 /* Tells a mistake of a template on stderr (a tsk_template_fn). */
 void templates_tell(void *ctx, const char *path, size_t line, const char *what);
 

@@ -53,6 +53,11 @@ static bool is_yaml(const char *name)
     return dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml"));
 }
 
+bool templates_is_path(const char *name)
+{
+    return strchr(name, '/') || is_yaml(name);
+}
+
 const struct tsk_template *templates_get(struct templates *templates, const char *namespace_name,
                                          const char *name, const char *version, struct tsk_err *err)
 {
@@ -60,7 +65,7 @@ const struct tsk_template *templates_get(struct templates *templates, const char
     tsk_buf_printf(&key, "%s\n%s\n%s", namespace_name ? namespace_name : "", name,
                    version ? version : "");
     struct tsk_template *template = tsk_map_get(templates->loaded, key.data);
-    bool is_path = strchr(name, '/') || is_yaml(name);
+    bool is_path = templates_is_path(name);
     char *path = template ? NULL
                  : is_path
                      ? tsk_strdup(name)

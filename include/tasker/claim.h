@@ -14,14 +14,15 @@
 
 #include "tasker/store.h"
 
-enum tsk_claim_group { TSK_CLAIM_MIXED, TSK_CLAIM_BY_HANDLER, TSK_CLAIM_BY_TASK };
-#define TSK_CLAIM_GROUP_WORDS "mixed,handler,task"
+enum tsk_claim_group { TSK_CLAIM_BY_HANDLER, TSK_CLAIM_BY_TASK, TSK_CLAIM_MIXED };
+#define TSK_CLAIM_GROUP_WORDS "handler,task,mixed"
 
 #define TSK_CLAIM_MOST 10000 /* steps at a time */
 
 struct tsk_claim_opts {
     int64_t limit;              /* steps, 1 to TSK_CLAIM_MOST */
     int64_t batch_size;         /* steps in a batch */
+    size_t batch_bytes;         /* and about so many bytes; a step that is longer is alone */
     enum tsk_claim_group group; /* what the steps of a batch have in common */
     const char *namespace_name; /* NULL: any */
     int64_t task;               /* 0: any */
