@@ -11,9 +11,10 @@
 #define FINISHED_TASK "('complete', 'cancelled', 'resolved_manually')"
 #define FINISHED_BATCH "('completed', 'failed', 'timeout', 'cancelled')"
 
-/* Batches b that may go by themselves; $1 is the time. */
+/* Batches b that may go by themselves; $1 is the time. (No index by state is wanted: what is looked
+ * for is nearly all, and in the order of ids; so the state is an expression.) */
 #define OLD_BATCH                                                                                  \
-    "b.state IN " FINISHED_BATCH " AND b.updated_at < $1"                                          \
+    "b.state || '' IN " FINISHED_BATCH " AND b.updated_at < $1"                                    \
     " AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id)"                    \
     " AND NOT EXISTS (SELECT 1 FROM received_results r"                                            \
     " WHERE r.batch_id = b.batch_id AND r.received_at >= $1)"                                      \
@@ -21,7 +22,7 @@
     " JOIN tasks t ON t.task_id = s.task WHERE bs.batch = b.id"                                    \
     " AND (t.state NOT IN " FINISHED_TASK " OR t.updated_at >= $1))"
 
-#define OLD_TASK "t.state IN " FINISHED_TASK " AND t.updated_at < $1"
+#define OLD_TASK "t.state || '' IN " FINISHED_TASK " AND t.updated_at < $1"
 
 /* Messages r of no batch, all of them old. */
 #define OLD_STRAY                                                                                  \

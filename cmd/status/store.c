@@ -30,7 +30,7 @@ struct told {
 
 #define TOLD(name)                                                                                 \
     {                                                                                              \
-        name, "SELECT count(*) FROM (SELECT 1 FROM " name " LIMIT 1 + " COUNTED_MOST ") AS some",  \
+        name, "SELECT count(*) FROM (SELECT 1 FROM " name " LIMIT 1 + " COUNTED_MOST ") AS part",  \
             "SELECT (SELECT max(rowid) FROM " name ") - (SELECT min(rowid) FROM " name ") + 1",    \
             "SELECT greatest(pg_stat_get_live_tuples(oid), reltuples::bigint) FROM pg_class"       \
             " WHERE oid = to_regclass('" name "')",                                                \
