@@ -35,7 +35,13 @@ _tasker_options()
 -t --timeout arg
 -f --format json,text
 -p --pass
--r --receipts auto,all,none' ;;
+-r --receipts auto,all,none
+-l --ledger
+-S --since arg
+-b --batch arg
+-n --dry-run
+- --rebuild
+- --store arg' ;;
     tasker-status) echo '
 -f --format text,json
 -t --timeout arg

@@ -45,6 +45,12 @@ complete -c tasker-reconcile -s t -l timeout -x -d 'A batch of which nothing is 
 complete -c tasker-reconcile -s f -l format -x -a 'json text' -d 'Form of the verdicts: json or text'
 complete -c tasker-reconcile -s p -l pass -d 'Pass on receipts and results too'
 complete -c tasker-reconcile -s r -l receipts -x -a 'auto all none' -d 'Batches that must have a receipt: auto, all or none'
+complete -c tasker-reconcile -s l -l ledger -d 'Settle what the store\'s ledger has news of, in place of lines'
+complete -c tasker-reconcile -s S -l since -x -d 'With --ledger: what it has got since then, a time or a duration ago, settled or not'
+complete -c tasker-reconcile -s b -l batch -x -d 'Settle this batch from the ledger (may be repeated)'
+complete -c tasker-reconcile -s n -l dry-run -d 'With --ledger or --batch: tell what would change, and change nothing'
+complete -c tasker-reconcile -l rebuild -d 'Make all that is derived from the ledger anew'
+complete -c tasker-reconcile -l store -x -d 'Where batches and the ledger are'
 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'

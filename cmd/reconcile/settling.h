@@ -22,6 +22,7 @@ struct settling {
     struct tsk_settler *settler;
     int64_t patience;
     bool away;           /* it was told that the store is */
+    int64_t outages;     /* how often */
     bool loud;           /* verdicts from the store are printed */
     int64_t told_before; /* revision of the verdict that the batch at hand had at its end; 0 */
     size_t done, total;  /* batches */
@@ -48,6 +49,9 @@ bool settling_do(struct settling *settling, bool write, tsk_store_fn *fn, void *
 
 /* Settles the batches of list. The same. */
 bool settling_run(struct settling *settling, const struct tsk_settle_list *list, unsigned how);
+
+/* Ends the batches of list that are out of time at now (wall ms), in the ledger. The same. */
+bool settling_time_out(struct settling *settling, int64_t now, const struct tsk_settle_list *list);
 
 /* Finds batches, replacing list: all that have news, or are out of time at now. The same. */
 bool settling_find_news(struct settling *settling, struct tsk_settle_list *list);
