@@ -259,7 +259,8 @@ w.window = 1 << 30
 w.wait_subscribed()
 w.many("b1", 15000, pad=4000)
 END
-    spawn c tasker-collect --set store.queue_bytes=2M --set zeromq.recv_hwm=1000 r
+    spawn c tasker-collect --set store.queue_bytes=2M --set zeromq.recv_hwm=1000 \
+        --set zeromq.heartbeat_interval=200ms r
     wait_line c.err 'the store fails'
     wait_line w.out '^sent' 60
     kb=$(awk '/^VmHWM/ { print $2 }' "/proc/${PIDS[c]}/status")

@@ -10,6 +10,7 @@ store_place() {
     place=$(mktemp -d "${TASKER_BENCH_STORE:-/var/tmp}/tasker-bench.XXXXXX") || die "no place for stores"
     chmod 755 "$place" # the server is not root
     trap 'stop_all; rm -rf "$place"' EXIT
+    chmod 755 "$place" # the server may be another user
     disk=$(df -T "$place" | awk 'NR == 2 { print $2 " " $1 }')
     case $disk in tmpfs* | ramfs*) die "$place is in memory: set TASKER_BENCH_STORE" ;; esac
 }
