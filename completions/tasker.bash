@@ -27,9 +27,11 @@ _tasker_options()
 -d --batch-delay arg
 -w --wait arg
 -W --workers arg
+-p --pending
 -r --raw
 - --pace at-once,recorded
-- --batch-endpoint tcp' ;;
+- --batch-endpoint tcp
+- --store arg' ;;
     tasker-reconcile) echo '
 -F --follow
 -s --settle arg

@@ -36,9 +36,11 @@ complete -c tasker-publish -s b -l batch-size -x -d 'Put at most so many single 
 complete -c tasker-publish -s d -l batch-delay -x -d 'Send a batch of single steps this long after its first one'
 complete -c tasker-publish -s w -l wait -x -d 'How long to wait for the port, and for a worker'
 complete -c tasker-publish -s W -l workers -x -d 'Wait for so many registered workers before the first batch'
+complete -c tasker-publish -s p -l pending -d 'Send what the store has and no worker accepted yet'
 complete -c tasker-publish -s r -l raw -d 'Send messages that tasker-collect --tap recorded, as they are'
 complete -c tasker-publish -l pace -x -a 'at-once recorded' -d 'With --raw: at once, or as recorded'
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
+complete -c tasker-publish -l store -x -d 'Where batches are put down: sqlite:PATH, none ...'
 
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
 complete -c tasker-reconcile -s s -l settle -x -d 'With --follow: wait so long for stragglers of a batch'

@@ -5,6 +5,7 @@ import argparse
 import json
 import os
 import sqlite3
+import subprocess
 import sys
 import time
 
@@ -21,7 +22,8 @@ parser.add_argument("--reject", help="reject all, with this reason")
 parser.add_argument("--garbage", action="store_true", help="send nonsense upstream first")
 parser.add_argument("--ask", help="subscribe to this too and print what comes (status.ID)")
 parser.add_argument("--hwm", type=int, default=1000)
-parser.add_argument("--look", help="print \"STORE STATE OFFERED_TO STEPS\" of each batch from this file")
+parser.add_argument("--look", action="store_true",
+                    help="print \"STORE STATE|OFFERED_TO|STEPS\" of each batch, from $TASKER_STORE_URL")
 parser.add_argument("--lock", help="lock this file at the first batch, until there is a file release")
 args = parser.parse_args()
 
@@ -58,12 +60,19 @@ def answer(batch):
 
 def look(batch):
     """What the store has of a batch at the moment when it arrives."""
-    db = sqlite3.connect(args.look)
-    row = db.execute("SELECT state, offered_to, (SELECT count(*) FROM batch_steps s JOIN step_transitions t"
-                     " ON t.step = s.step WHERE s.batch = b.id AND t.to_state = 'enqueued')"
-                     " FROM batches b WHERE batch_id = ?", (batch["batch_id"],)).fetchone()
-    print("STORE", *(row or ("nothing",)), flush=True)
-    db.close()
+    sql = ("SELECT state, offered_to, (SELECT count(*) FROM batch_steps s JOIN step_transitions t"
+           " ON t.step = s.step WHERE s.batch = b.id AND t.to_state = 'enqueued')"
+           " FROM batches b WHERE batch_id = '%s'" % batch["batch_id"])
+    url = os.environ["TASKER_STORE_URL"]
+    if url.startswith("sqlite:"):
+        db = sqlite3.connect(url[7:])
+        row = db.execute(sql).fetchone()
+        db.close()
+        text = "|".join(str(value or "") for value in row) if row else "nothing"
+    else:
+        text = subprocess.run(["psql", "-XqAt", "-d", url, "-c", sql], stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL, check=True, text=True).stdout.strip()
+    print("STORE", text or "nothing", flush=True)
 
 
 def hold_lock():
