@@ -63,6 +63,9 @@ bool settling_find_overdue(struct settling *settling, int64_t now, struct tsk_se
 void settling_line(struct settling *settling, struct json_object *message, const char *raw,
                    size_t len);
 
+/* The same of a partial result in the usual shape (tsk_result_usual). */
+void settling_usual(struct settling *settling, const char *raw, size_t len);
+
 /* A verdict on batch_id was told. */
 void settling_verdict(struct settling *settling, const char *batch_id);
 
