@@ -333,6 +333,13 @@ static bool is_older(struct json_object *message)
            tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
 }
 
+void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_rpartial *partial, int64_t now)
+{
+    struct tsk_rbatch *batch = feed_partial(r, partial);
+    if (batch)
+        consider(r, batch, now);
+}
+
 bool tsk_reconcile_text(struct tsk_reconcile *r, const char *text, size_t len, int64_t now)
 {
     struct tsk_usual usual;
@@ -340,9 +347,7 @@ bool tsk_reconcile_text(struct tsk_reconcile *r, const char *text, size_t len, i
     if (!tsk_result_usual("", text, len, &usual) ||
         !tsk_rpartial_usual(&partial, &usual, &r->texts))
         return false;
-    struct tsk_rbatch *batch = feed_partial(r, &partial);
-    if (batch)
-        consider(r, batch, now);
+    tsk_reconcile_partial(r, &partial, now);
     return true;
 }
 

@@ -188,5 +188,8 @@ struct tsk_discrepancy *tsk_rbatch_verdict(struct tsk_rbatch *batch,
  * else of it. entries are of different steps. */
 void tsk_reconcile_publish(struct tsk_reconcile *reconcile, const char *batch_id,
                            const struct tsk_rentry *entries, size_t count, int64_t published_at);
+/* A partial result whose values are sound. */
+void tsk_reconcile_partial(struct tsk_reconcile *reconcile, const struct tsk_rpartial *partial,
+                           int64_t now);
 
 #endif

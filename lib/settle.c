@@ -41,6 +41,7 @@ void tsk_settle_free(struct tsk_settle *s)
     forget(s);
     tsk_json_free(s->json);
     tsk_buf_fini(&s->texts);
+    tsk_buf_fini(&s->scratch);
     free(s->steps);
     free(s->found);
     free(s);
@@ -206,13 +207,8 @@ static struct tsk_fold_step *find_step(struct tsk_settle *s, int64_t step_id)
     return &s->steps[s->last = low];
 }
 
-static void keep(struct tsk_settle *s, struct tsk_kept *kept, struct json_object *value)
+static void keep(struct tsk_settle *s, struct tsk_kept *kept, const char *text, size_t len)
 {
-    size_t len;
-    *kept = (struct tsk_kept){0, 0, 0};
-    if (!value)
-        return;
-    const char *text = tsk_json_text(value, &len);
     kept->id = s->message;
     kept->place = SIZE_MAX;
     if (len > TEXTS_MOST - s->texts.len)
@@ -222,30 +218,44 @@ static void keep(struct tsk_settle *s, struct tsk_kept *kept, struct json_object
     tsk_buf_add(&s->texts, text, len);
 }
 
-/* Notes when a partial result came, and what it brought. */
-static void note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial,
-                         struct json_object *message)
+/* Notes when a partial result came. Returns where what it brought is to be kept, or NULL. */
+static struct tsk_kept *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
 {
     struct tsk_fold_step *step = find_step(s, partial->step_id);
     uint32_t attempt = partial->attempt < UINT32_MAX ? (uint32_t)partial->attempt : UINT32_MAX - 1;
     if (!step || s->concluded)
-        return;
+        return NULL;
     uint32_t known = step->heard ? step->heard : step->attempt;
     if (attempt && attempt < known)
-        return;
+        return NULL;
     if (attempt > known)
         step->started_at = step->completed_at = step->failed_at = -1;
     if (attempt)
         step->heard = attempt;
     if (step->started_at < 0)
         step->started_at = s->now;
-    if (partial->status == TSK_STEP_COMPLETED && step->completed_at < 0) {
-        step->completed_at = s->now;
-        keep(s, &step->results, tsk_json_get(message, "output"));
-    } else if (partial->status == TSK_STEP_FAILED && step->failed_at < 0) {
-        step->failed_at = s->now;
-        keep(s, &step->error, tsk_json_get(message, "error"));
-    }
+    bool completed = partial->status == TSK_STEP_COMPLETED;
+    int64_t *at = completed ? &step->completed_at : &step->failed_at;
+    if (partial->status == TSK_STEP_IN_PROGRESS || *at >= 0)
+        return NULL;
+    *at = s->now;
+    struct tsk_kept *kept = completed ? &step->results : &step->error;
+    *kept = (struct tsk_kept){0, 0, 0};
+    return kept;
+}
+
+static void take_partial(struct tsk_settle *s, struct json_object *message)
+{
+    struct tsk_rpartial partial;
+    size_t len;
+    tsk_rpartial_read(&partial, message);
+    struct tsk_kept *kept = note_partial(s, &partial);
+    struct json_object *value =
+        tsk_json_get(message, partial.status == TSK_STEP_COMPLETED ? "output" : "error");
+    if (!kept || !value)
+        return;
+    const char *text = tsk_json_text(value, &len);
+    keep(s, kept, text, len);
 }
 
 static bool is_timeout(struct json_object *message)
@@ -268,18 +278,24 @@ static void note_first(int64_t *at, int64_t now)
         *at = now;
 }
 
-/* Takes in a message whose shape is known to be right. */
-static void feed(struct tsk_settle *s, enum tsk_type type, struct json_object *message)
+/* Notes that the batch was heard of. */
+static void note_news(struct tsk_settle *s, bool timeout)
 {
-    bool timeout = type == TSK_TYPE_ERROR && is_timeout(message);
     if (!s->reconcile)
         publish(s);
     note_first(&s->first_at, s->now);
     if (!timeout)
         note_first(&s->heard_at, s->now);
+}
+
+/* Takes in a message whose shape is known to be right. */
+static void feed(struct tsk_settle *s, enum tsk_type type, struct json_object *message)
+{
+    bool timeout = type == TSK_TYPE_ERROR && is_timeout(message);
+    bool ends = type == TSK_TYPE_ERROR && !s->concluded;
+    note_news(s, timeout);
     if (type == TSK_TYPE_COMPLETION && !s->concluded)
         note_first(&s->completion_at, s->now);
-    bool ends = type == TSK_TYPE_ERROR && !s->concluded;
     if (ends) {
         s->error_at = s->now;
         s->timed_out = timeout;
@@ -293,29 +309,47 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
 {
     struct tsk_settle *s = ctx;
     const char *batch_id = tsk_json_str(message, "batch_id");
-    struct tsk_rpartial partial;
     (void)changed;
     if (!batch_id || strcmp(batch_id, s->id) != 0 || type == TSK_TYPE_WORKER ||
         is_impatience(s, type, message))
         return 0;
-    if (type == TSK_TYPE_PARTIAL) {
-        tsk_rpartial_read(&partial, message);
-        note_partial(s, &partial, message);
-    }
+    if (type == TSK_TYPE_PARTIAL)
+        take_partial(s, message);
     feed(s, type, message);
     return 0;
 }
 
+/* The bulk of all: a partial result of tasker's own workers. False if it is not one. */
+static bool take_usual(struct tsk_settle *s, const struct tsk_settle_message *message)
+{
+    struct tsk_usual usual;
+    struct tsk_rpartial partial;
+    struct tsk_scan_value output;
+    if (!tsk_result_usual(message->topic, message->data, message->len, &usual) ||
+        !tsk_rpartial_usual(&partial, &usual, &s->scratch) || strcmp(partial.batch_id, s->id) != 0)
+        return false;
+    struct tsk_kept *kept = note_partial(s, &partial);
+    if (kept && tsk_settle_output(message->data, message->len, &output))
+        keep(s, kept, output.text, output.len);
+    note_news(s, false);
+    tsk_reconcile_partial(s->reconcile, &partial, s->now);
+    return true;
+}
+
 void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *message)
 {
-    struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
-    if (!json)
-        return;
+    int64_t before = s->now;
     s->message = message->id;
     s->source = message->source;
     if (message->received_at > s->now)
         s->now = message->received_at;
-    tsk_result_normalise(message->topic, json, take_result, s, NULL);
+    if (take_usual(s, message))
+        return;
+    struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
+    if (json)
+        tsk_result_normalise(message->topic, json, take_result, s, NULL);
+    else
+        s->now = before; /* what cannot be read has no time either */
     json_object_put(json);
 }
 
@@ -324,36 +358,4 @@ void tsk_settle_end(struct tsk_settle *s)
     if (s->reconcile)
         tsk_reconcile_finish(s->reconcile);
     tsk_settle_conclude(s);
-}
-
-/* --- Texts that were not kept. */
-
-struct wanted {
-    int64_t step_id;
-    const char *key;
-    struct tsk_buf *buf;
-};
-
-static int take_text(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
-{
-    struct wanted *wanted = ctx;
-    int64_t step_id = 0;
-    size_t len;
-    (void)changed;
-    if (type != TSK_TYPE_PARTIAL || tsk_json_int(message, "step_id", &step_id) != 1 ||
-        step_id != wanted->step_id || !tsk_json_get(message, wanted->key))
-        return 0;
-    const char *text = tsk_json_text(tsk_json_get(message, wanted->key), &len);
-    tsk_buf_add(wanted->buf, text, len);
-    return 1;
-}
-
-void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *message,
-                     int64_t step_id, bool error, struct tsk_buf *buf)
-{
-    struct wanted wanted = {step_id, error ? "error" : "output", buf};
-    struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
-    if (json)
-        tsk_result_normalise(message->topic, json, take_text, &wanted, NULL);
-    json_object_put(json);
 }

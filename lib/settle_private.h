@@ -3,6 +3,7 @@
 #define LIB_SETTLE_PRIVATE_H
 
 #include "reconcile_private.h"
+#include "tasker/scan.h"
 #include "tasker/settle.h"
 
 /* A text of a message: a place in texts, or the row of the ledger. */
@@ -45,7 +46,7 @@ struct tsk_settle {
     size_t count, cap, known; /* the first known ones were sent */
     size_t last;              /* the step that was looked for last */
     struct tsk_names names;
-    struct tsk_buf texts;
+    struct tsk_buf texts, scratch;
     struct tsk_fold_discrepancy *found;
     size_t found_count, found_cap;
     const char *source;    /* of the message that is being taken in; or NULL */
@@ -65,6 +66,10 @@ struct tsk_settle {
 
 /* settle_rows.c: what follows, once all is taken in. */
 void tsk_settle_conclude(struct tsk_settle *settle);
+
+/* settle_text.c: what a step put out, as it stands in a message in the usual shape. Returns false
+ * if there is nothing. */
+bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output);
 
 /* settle.c */
 struct tsk_fold_discrepancy *tsk_settle_found(struct tsk_settle *settle, int64_t step_id);

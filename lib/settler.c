@@ -78,6 +78,28 @@ static int lock(struct tsk_store *store, int64_t batch, bool wait, struct tsk_er
     return got < 0 ? -1 : wait || got == shared;
 }
 
+/* All that is asked is about few rows, found by an index; but the planner of PostgreSQL, which
+ * plans for the batch that comes, and with statistics that are old in a store that grows, may read
+ * whole tables instead, once a batch. (And it would then compile what it thinks so dear: no jit.)
+ */
+static int plan_by_index(struct tsk_store *store, struct tsk_err *err)
+{
+    static const char no_seqscan[] = "SET LOCAL enable_seqscan = off";
+    static const char no_bitmapscan[] = "SET LOCAL enable_bitmapscan = off";
+    static const char no_hashjoin[] = "SET LOCAL enable_hashjoin = off";
+    static const char no_mergejoin[] = "SET LOCAL enable_mergejoin = off";
+    static const char no_sort[] = "SET LOCAL enable_sort = off";
+    static const char no_jit[] = "SET LOCAL jit = off";
+    static const char *const all[] = {no_seqscan,   no_bitmapscan, no_hashjoin,
+                                      no_mergejoin, no_sort,       no_jit};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (tsk_store_kind(store) == TSK_STORE_POSTGRESQL &&
+            tsk_store_send(store, all[i], NULL, 0, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* --- One batch. */
 
 static void tell_settled(struct tsk_settler *s)
@@ -175,9 +197,10 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct group *group = ctx;
     struct tsk_settler *s = group->settler;
-    (void)store;
     group->put_off->count = group->put_off_before;
     s->task_count = 0;
+    if (plan_by_index(store, err) < 0)
+        return -1;
     if (s->watch.restart)
         s->watch.restart(s->watch.ctx);
     for (size_t i = 0; i < group->count; i++) {

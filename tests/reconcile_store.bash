@@ -10,53 +10,61 @@
 
 teardown() { store_end && test_end; }
 
-sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
-
 numbers() { # COUNT: a query with n from 1
     echo "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < $1)"
 }
 
 make_store() { tasker-reconcile --ledger; }
 
-batch() {
-    local id=$1 steps=$2 at=${3:-2000} attempt=${4:-1}
-    store_sql "INSERT INTO batches (batch_id, total_steps, timeout_ms, body, created_at, published_at, state, updated_at)
-        VALUES ('$id', $steps, 60000, '', 1000, $at, 'published', $at)"
-    store_sql "INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin, created_at)
-        SELECT id, 1, NULL, 'created', 'batch_initialization', 'program', 1000 FROM batches WHERE batch_id = '$id'
-        UNION ALL SELECT id, 2, 'created', 'published', 'zmq_publish_success', 'program', $at FROM batches WHERE batch_id = '$id'"
-    store_sql "INSERT INTO steps (step_id, task_id, name, handler_class, created_at, state, updated_at)
-        $(numbers "$steps") SELECT n, 7, '$id/' || n, 'H', 1000, 'enqueued', 1000 FROM c"
-    store_sql "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)
-        SELECT b.id, s.step_id, s.id, s.step_id, $attempt FROM batches b JOIN steps s ON s.name LIKE '$id/%' WHERE b.batch_id = '$id'"
-    enqueue "$id"
+# Runs several statements at once, which give no rows.
+store_script() {
+    case $TASKER_STORE_URL in
+    sqlite:*) python3 -c 'if True:
+        import sqlite3, sys
+        db = sqlite3.connect(sys.argv[1], timeout=20)
+        db.executescript("PRAGMA foreign_keys = ON; BEGIN IMMEDIATE;" + sys.argv[2] + ";COMMIT")' \
+        "${TASKER_STORE_URL#sqlite:}" "$1" ;;
+    *) psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" -c "$1" </dev/null ;;
+    esac
 }
 
-# The transitions of the steps of a batch, up to enqueued.
+batch() {
+    local id=$1 steps=$2 at=${3:-2000} attempt=${4:-1}
+    store_script "INSERT INTO batches (batch_id, total_steps, timeout_ms, body, created_at, published_at, state, updated_at)
+        VALUES ('$id', $steps, 60000, '', 1000, $at, 'published', $at);
+        INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin, created_at)
+        SELECT id, 1, NULL, 'created', 'batch_initialization', 'program', 1000 FROM batches WHERE batch_id = '$id'
+        UNION ALL SELECT id, 2, 'created', 'published', 'zmq_publish_success', 'program', $at FROM batches WHERE batch_id = '$id';
+        INSERT INTO steps (step_id, task_id, name, handler_class, created_at, state, updated_at)
+        $(numbers "$steps") SELECT n, 7, '$id/' || n, 'H', 1000, 'enqueued', 1000 FROM c;
+        INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)
+        SELECT b.id, s.step_id, s.id, s.step_id, $attempt FROM batches b JOIN steps s ON s.name LIKE '$id/%' WHERE b.batch_id = '$id';
+        $(enqueue "$id")"
+}
+
+# The transitions of the steps of a batch, up to enqueued, as a statement.
 enqueue() {
-    store_sql "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, created_at)
+    echo "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, created_at)
         SELECT p.step, p.attempt * 1000 + k.n, k.f, k.t, k.e, 'program', p.batch, 1000 FROM batch_steps p
         JOIN batches b ON b.id = p.batch CROSS JOIN (SELECT 0 AS n, NULL AS f, 'pending' AS t, 'step_created' AS e
         UNION ALL SELECT 1, 'pending', 'enqueued', 'step_enqueued') k WHERE b.batch_id = '$1'"
 }
 
-mark() { store_sql "INSERT INTO unsettled (batch_id) VALUES ('$1')"; }
-
-bytes() { # TEXT as a literal of bytes
-    local hex
-    hex=$(printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n')
-    if [ "$STORE" = sqlite ]; then echo "X'$hex'"; else echo "'\\x$hex'"; fi
+bytes() { # TEXT, sets REPLY to a literal of bytes
+    if [ "$STORE" = sqlite ]; then REPLY="CAST('${1//\'/\'\'}' AS BLOB)"; else REPLY="convert_to('${1//\'/\'\'}', 'UTF8')"; fi
 }
 
 ledger() {
-    local id=$1 at=$2 json rows=
+    local id=$1 at=$2 json topic rows=
     shift 2
     for json in "$@"; do
         LEDGER_OFFSET=$((${LEDGER_OFFSET:-0} + 1))
-        rows+="${rows:+, }($at, 'c', $(sql_text "$(jq -rn --argjson m "$json" '$m.message_type')"), '$id', 's', $LEDGER_OFFSET, $(bytes "$json"))"
+        topic=${json#*'"message_type":"'}
+        bytes "$json"
+        rows="$rows${rows:+, }($at, 'c', '${topic%%\"*}', '$id', 's', $LEDGER_OFFSET, $REPLY)"
     done
-    store_sql "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message) VALUES $rows"
-    mark "$id"
+    store_script "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message) VALUES $rows;
+        INSERT INTO unsettled (batch_id) VALUES ('$id')"
 }
 
 partial() { # ID STEP STATUS [MORE]
@@ -64,8 +72,9 @@ partial() { # ID STEP STATUS [MORE]
 }
 
 ended() { # ID STEPS [STATUS]
-    jq -cn --arg id "$1" --argjson n "$2" --arg s "${3:-completed}" '{message_type: "batch_completion", batch_id: $id,
-        step_summaries: [range(1; $n + 1) | {step_id: ., final_status: $s}]}'
+    local i list=
+    for ((i = 1; i <= $2; i++)); do list="$list${list:+,}{\"step_id\":$i,\"final_status\":\"${3:-completed}\"}"; done
+    printf '{"message_type":"batch_completion","batch_id":"%s","step_summaries":[%s]}' "$1" "$list"
 }
 
 results() {
@@ -76,30 +85,33 @@ results() {
     ledger "$id" "$at" "${lines[@]}" "$(ended "$id" "$steps")"
 }
 
+DUMP=("tasks ORDER BY task_id" "steps ORDER BY id" "batches ORDER BY id"
+    "batch_steps ORDER BY batch, sequence_order" "received_results ORDER BY id" "settled_batches ORDER BY batch"
+    "settled_steps ORDER BY batch, step_id" "discrepancies ORDER BY batch, place"
+    "task_transitions ORDER BY task, sort_key" "step_transitions ORDER BY step, sort_key"
+    "batch_transitions ORDER BY batch, sort_key")
+
 dump() {
-    local table key
-    while read -r table key; do
-        echo "== $table"
-        store_sql "SELECT * FROM $table ORDER BY $key"
-    done <<'END'
-tasks task_id
-steps id
-batches id
-batch_steps batch, sequence_order
-received_results id
-settled_batches batch
-settled_steps batch, step_id
-discrepancies batch, place
-task_transitions task, sort_key
-step_transitions step, sort_key
-batch_transitions batch, sort_key
-END
+    local from queries=()
+    case $TASKER_STORE_URL in
+    sqlite:*) python3 -c 'if True:
+        import sqlite3, sys
+        db = sqlite3.connect(sys.argv[1], timeout=20)
+        for rest in sys.argv[2:]:
+            print("==", rest)
+            for row in db.execute("SELECT * FROM " + rest):
+                print(row)' "${TASKER_STORE_URL#sqlite:}" "${DUMP[@]}" ;;
+    *)
+        for from in "${DUMP[@]}"; do queries+=(-c "SELECT '== $from'" -c "SELECT * FROM $from"); done
+        psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" "${queries[@]}" </dev/null
+        ;;
+    esac
 }
 
 state() {
-    store_sql "SELECT state FROM batches WHERE batch_id = '$1'"
-    store_sql "SELECT s.state FROM batch_steps p JOIN steps s ON s.id = p.step JOIN batches b ON b.id = p.batch
-        WHERE b.batch_id = '$1' ORDER BY p.step_id"
+    store_sql "SELECT state FROM (SELECT 0 AS n, state FROM batches WHERE batch_id = '$1' UNION ALL
+        SELECT p.step_id, s.state FROM batch_steps p JOIN steps s ON s.id = p.step JOIN batches b ON b.id = p.batch
+        WHERE b.batch_id = '$1') t ORDER BY n"
 }
 
 rebuilt() {

@@ -117,7 +117,7 @@ attempts() {
             VALUES ('$id', 1, 60000, '', 1000, 2000, 'published', 2000)"
         store_sql "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)
             SELECT id, 1, 500, 500, $([ $id = first ] && echo 1 || echo 2) FROM batches WHERE batch_id = '$id'"
-        enqueue $id
+        store_script "$(enqueue $id)"
     done
     ledger first 3000 "$(partial first 500 failed ',"error":{"message":"net","retryable":true}')"
     ATTEMPT=2 ledger second 4000 "$(ATTEMPT=2 partial second 500 completed ',"output":2')" \
@@ -132,10 +132,10 @@ attempts() {
         "1002|in_progress 1003|error 1004|pending 2002|in_progress 2003|complete" ]
     rebuilt
     # The other way round it comes to the same.
-    dump | sed '/^== received/,$d' >one
+    dump | sed '/^== batches/,/^== settled_b/d' >one
     store_sql 'UPDATE steps SET state = '"'enqueued'"', results = NULL, attempts = 0'
     tasker-reconcile --rebuild
-    dump | sed '/^== received/,$d' | diff one -
+    dump | sed '/^== batches/,/^== settled_b/d' | diff one -
 }
 
 @test "reconcile: the state of a step is that of its latest attempt" { for_each_store attempts; }
@@ -147,10 +147,14 @@ misfits() {
     batch b 2
     ledger b 3000 "$(partial b 1 completed)" "$(partial b 1 failed)" "$(partial b 9 completed)" "$(partial b 2 completed)" \
         '{"message_type":"batch_completion","batch_id":"b","total_steps":3,"step_summaries":[{"step_id":1,"final_status":"completed"},{"step_id":2,"final_status":"failed"}]}'
+    bytes '{"batch_id":"b"}'
     store_sql "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message, reason)
-        VALUES (3001, 'c', 'partial_result', 'b', 's', 9001, $(bytes '{"batch_id":"b"}'), 'step_id is missing'),
-               (3002, 'c', 'partial_result', 'b', 's', 9002, $(bytes '{"batch'), NULL),
-               (3003, 'c', 'partial_result', 'b', 's', 9003, $(bytes $'\xff\x01'), NULL)"
+        VALUES (3001, 'c', 'partial_result', 'b', 's', 9001, $REPLY, 'step_id is missing')"
+    bytes '{"batch'
+    local garbage=$REPLY
+    if [ "$STORE" = sqlite ]; then REPLY="X'ff01'"; else REPLY="'\\xff01'"; fi
+    store_sql "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message)
+        VALUES (3002, 'c', 'partial_result', 'b', 's', 9002, $garbage), (3003, 'c', 'partial_result', 'b', 's', 9003, $REPLY)"
     run -1 tasker-reconcile --ledger
     [ "$(states b)" = "failed complete error" ]
     [ "$(store_sql "SELECT type, step_id FROM discrepancies ORDER BY place" | xargs)" = \
@@ -251,7 +255,7 @@ from_lines() {
     make_store
     batch b 2
     { partial b 1 in_progress ',"source":"w","offset":1' && echo && partial b 1 completed && echo &&
-        partial b 2 completed ',"source":"w","offset":2' && echo && ended b 2 &&
+        partial b 2 completed ',"source":"w","offset":2' && echo && ended b 2 && echo &&
         echo '{"message_type":"batch_error","batch_id":"b","error":{"message":"x","error_category":"timeout"}}'; } >lines
     run -1 tasker-reconcile lines
     [ "$(states b)" = "completed complete complete" ]
@@ -331,7 +335,7 @@ b2 timed_out 1" ]
     exec {LINES}>lines
     results b3 1
     results b4 1
-    { partial b4 1 completed && echo && ended b4 1; } >&"$LINES"
+    { partial b4 1 completed && echo && ended b4 1 && echo; } >&"$LINES"
     wait_until 20 settled b3 "completed complete"
     wait_until 20 settled b4 "completed complete"
     wait_line rec.out '"batch_id":"b3"'
@@ -362,3 +366,97 @@ several() {
 }
 
 @test "reconcile: four at once come to the same end" { for_each_store several; }
+
+random_ledgers() {
+    make_store
+    "${TASKER_BUILD:-$ROOT/build}/tests/unit/settler" "$TASKER_STORE_URL"
+}
+
+@test "reconcile: random ledgers, settled in random orders, come to the same" { for_each_store random_ledgers; }
+
+# Whenever it is killed, what it has done is whole, and the next one does the rest.
+killed() {
+    make_store
+    local i round pause
+    for i in 1 2 3 4 5 6; do batch b$i 40 && results b$i 40; done
+    for ((round = 0; round < ${STORE_KILLS:-12}; round++)); do
+        if ((round % 2)); then spawn rec tasker-reconcile --rebuild; else spawn rec tasker-reconcile --ledger; fi
+        pause=$((RANDOM % 60))
+        read -r -t "0.0$((pause / 10))$((pause % 10))" -u "$NAP" || true
+        signal rec KILL 2>/dev/null || true
+        finish rec
+        [ "$(store_sql "SELECT count(*) FROM batches b WHERE
+            (b.state = 'completed') <> EXISTS (SELECT 1 FROM settled_batches s WHERE s.batch = b.id) OR
+            (b.state = 'completed') = EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id) OR
+            (b.state = 'completed') = EXISTS (SELECT 1 FROM batch_steps p JOIN steps s ON s.id = p.step
+                WHERE p.batch = b.id AND s.state <> 'complete')")" = 0 ]
+    done
+    tasker-reconcile --ledger >out
+    [ "$(store_sql "SELECT state, count(*) FROM steps GROUP BY state")" = "complete|240" ]
+    rebuilt
+}
+
+@test "reconcile: killed at any moment, and done again" { for_each_store killed; }
+
+# ---- trouble
+
+away() {
+    make_store
+    batch b 1
+    results b 1
+    case $TASKER_STORE_URL in
+    sqlite:*) mv store/tasker.db kept && mkdir store/tasker.db ;;
+    *) KEPT=$TASKER_STORE_URL TASKER_STORE_URL="postgresql:///nil?host=$PWD/nowhere&user=tasker" ;;
+    esac
+    run ! --separate-stderr tasker-reconcile --ledger
+    [ "$status" -eq 69 ] || [ "$status" -eq 75 ]
+    [ "$(wc -l <<<"$stderr")" = 1 ]
+    partial b 1 completed >line
+    run ! --separate-stderr tasker-reconcile line
+    [ "$status" -eq 69 ] || [ "$status" -eq 75 ]
+}
+
+@test "reconcile: a store that is not there ends it" { for_each_store away; }
+
+@test "reconcile: a service waits for PostgreSQL, and goes on" {
+    own_cluster pg
+    STORE=postgresql
+    make_store
+    batch b 1
+    spawn rec tasker-reconcile --ledger --follow --set store.timeout=300ms
+    wait_until 20 settled b "timeout pending"
+    cluster_stop pg
+    wait_line rec.err 'waiting for it'
+    cluster_start pg
+    wait_line rec.err 'is back' 20
+    batch c 1 "$(date +%s)000"
+    results c 1
+    wait_until 20 settled c "completed complete"
+    signal rec TERM
+    finish_with 75 rec
+    rebuilt
+}
+
+@test "reconcile: bad use of the store" {
+    TASKER_STORE_URL=sqlite:$PWD/s.db
+    run_case_table tasker-reconcile <<'END'
+store 1 | --since 1h |  | 64 | --since is only of use with --ledger
+store 2 | --ledger --since soon |  | 64 | --since is neither a time
+store 3 | --ledger --since |  | 64 | since
+store 4 | --dry-run |  | 64 | --dry-run is only of use with --ledger or --batch
+store 5 | --ledger file |  | 64 | no lines are read
+store 6 | --batch b --pass |  | 64 | no lines are read
+store 7 | --rebuild --timeout 1s |  | 64 | no lines are read
+store 8 | --ledger --receipts all |  | 64 | no lines are read
+store 9 | --ledger --follow --settle 1s |  | 64 | --settle
+store 10 | --ledger --rebuild |  | 64 | only one at a time
+store 11 | --rebuild --dry-run |  | 64 | --dry-run does not go with --rebuild
+store 12 | --rebuild --follow |  | 64 | --follow goes with --ledger alone
+store 13 | --batch b --follow |  | 64 | --follow goes with --ledger alone
+store 14 | --ledger --follow --dry-run |  | 64 | --follow goes with --ledger alone
+store 15 | --ledger --store none |  | 78 | there is no store
+store 16 | --ledger --store mysql://x |  | 64 | store
+store 17 | --ledger --dry-run |  | 69 | there is no store at
+END
+    [ ! -e s.db ]
+}

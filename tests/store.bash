@@ -100,7 +100,7 @@ store_end() {
     done
     for entry in "${STORE_BASES[@]}"; do
         [ -d "${entry% *}/data" ] || continue
-        psql_in "${entry% *}" postgres -c "DROP DATABASE ${entry#* } WITH (FORCE)" || true
+        psql_in "${entry% *}" template1 -c "DROP DATABASE ${entry#* } WITH (FORCE)" || true
     done
     STORE_BASES=() CLUSTERS=()
 }

@@ -62,6 +62,7 @@ static bool again(struct settling *s, const struct tsk_err *err)
     if (s->opts->follow && err->kind == TSK_TEMPFAIL && !signals_stopped()) {
         if (!s->away)
             diag_warn("%s; waiting for it", err->text);
+        s->outages += !s->away;
         s->away = true;
         return true;
     }
@@ -98,6 +99,16 @@ bool settling_run(struct settling *s, const struct tsk_settle_list *list, unsign
         ok = again(s, &err);
     diag_progress_end();
     return ok && back(s);
+}
+
+bool settling_time_out(struct settling *s, int64_t now, const struct tsk_settle_list *list)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    while (tsk_settler_time_out(s->settler, list, now, s->patience, &err) < 0) {
+        if (!again(s, &err))
+            return false;
+    }
+    return back(s);
 }
 
 /* --- Looking for batches. */

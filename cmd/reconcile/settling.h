@@ -22,6 +22,7 @@ struct settling {
     struct tsk_settler *settler;
     int64_t patience;
     bool away;           /* it was told that the store is */
+    int64_t outages;     /* how often */
     bool loud;           /* verdicts from the store are printed */
     int64_t told_before; /* revision of the verdict that the batch at hand had at its end; 0 */
     size_t done, total;  /* batches */
@@ -49,6 +50,9 @@ bool settling_do(struct settling *settling, bool write, tsk_store_fn *fn, void *
 /* Settles the batches of list. The same. */
 bool settling_run(struct settling *settling, const struct tsk_settle_list *list, unsigned how);
 
+/* Ends the batches of list that are out of time at now (wall ms), in the ledger. The same. */
+bool settling_time_out(struct settling *settling, int64_t now, const struct tsk_settle_list *list);
+
 /* Finds batches, replacing list: all that have news, or are out of time at now. The same. */
 bool settling_find_news(struct settling *settling, struct tsk_settle_list *list);
 bool settling_find_overdue(struct settling *settling, int64_t now, struct tsk_settle_list *list);
@@ -58,6 +62,9 @@ bool settling_find_overdue(struct settling *settling, int64_t now, struct tsk_se
 /* A line was read: message is what it says, raw its text. */
 void settling_line(struct settling *settling, struct json_object *message, const char *raw,
                    size_t len);
+
+/* The same of a partial result in the usual shape (tsk_result_usual). */
+void settling_usual(struct settling *settling, const char *raw, size_t len);
 
 /* A verdict on batch_id was told. */
 void settling_verdict(struct settling *settling, const char *batch_id);

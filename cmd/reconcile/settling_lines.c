@@ -72,27 +72,20 @@ static char *own_source(const char *batch_id)
     return text.data;
 }
 
-static void keep_line(struct settling *s, enum tsk_type type, struct json_object *message,
-                      const char *raw, size_t len)
+/* Keeps a line, of which source is NULL or "" if it has none. */
+static void keep_line(struct settling *s, struct read_line line, const char *batch_id,
+                      const char *source, const char *raw)
 {
-    struct read_line line = {.len = len, .type = tsk_type_name(type)};
-    const char *batch_id = tsk_json_str(message, "batch_id");
-    const char *source = tsk_json_str(message, "source");
-    if (tsk_json_int(message, "offset", &line.offset) != 1 || line.offset < 1)
-        source = NULL;
-    if (!source && type == TSK_TYPE_ERROR && is_timeout(message))
-        return; /* a collector waited no longer: that is its own business */
-    if (!source)
-        line.offset = hash_of(raw, len);
-    if (type == TSK_TYPE_PARTIAL)
-        tsk_json_int(message, "step_id", &line.step_id);
-    line.source = source ? tsk_strdup(source) : own_source(batch_id);
+    bool placed = source && *source && line.offset > 0;
+    if (!placed)
+        line.offset = hash_of(raw, line.len);
+    line.source = placed ? tsk_strdup(source) : own_source(batch_id);
     line.batch_id = tsk_strdup(batch_id);
-    line.raw = tsk_alloc(len + 1);
-    memcpy(line.raw, raw, len);
+    line.raw = tsk_alloc(line.len + 1);
+    memcpy(line.raw, raw, line.len);
     s->lines = tsk_grow(s->lines, &s->cap, s->count + 1, sizeof *s->lines);
     s->lines[s->count++] = line;
-    s->bytes += len;
+    s->bytes += line.len;
     if (s->count >= LINES_MOST || s->bytes >= BYTES_MOST)
         s->due = 0;
 }
@@ -100,12 +93,31 @@ static void keep_line(struct settling *s, enum tsk_type type, struct json_object
 void settling_line(struct settling *s, struct json_object *message, const char *raw, size_t len)
 {
     const char *batch_id = tsk_json_str(message, "batch_id");
+    const char *source = tsk_json_str(message, "source");
     enum tsk_type type = tsk_type_of(message);
+    struct read_line line = {.len = len, .type = tsk_type_name(type)};
     if (!s || !batch_id)
         return;
     touch(s, batch_id);
-    if (type != TSK_TYPE_PUBLISHED)
-        keep_line(s, type, message, raw, len);
+    if (type == TSK_TYPE_PUBLISHED || (!source && type == TSK_TYPE_ERROR && is_timeout(message)))
+        return; /* that a collector waits no longer is its own business */
+    if (type == TSK_TYPE_PARTIAL)
+        tsk_json_int(message, "step_id", &line.step_id);
+    tsk_json_int(message, "offset", &line.offset);
+    keep_line(s, line, batch_id, source, raw);
+}
+
+void settling_usual(struct settling *s, const char *raw, size_t len)
+{
+    struct tsk_usual usual;
+    if (!s || !tsk_result_usual("", raw, len, &usual))
+        return;
+    struct read_line line = {.len = len,
+                             .type = tsk_type_name(usual.type),
+                             .step_id = usual.step_id,
+                             .offset = usual.offset};
+    touch(s, usual.batch_id);
+    keep_line(s, line, usual.batch_id, usual.source, raw);
 }
 
 /* --- Putting lines into the ledger. */

@@ -11,7 +11,7 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 
-enum { LOOK_MS = 1000, LOOK_TIMES = 20 };
+enum { LOOK_MS = 1000, LOOK_MOST_MS = 60000, LOOK_TIMES = 20 };
 
 /* Keeps of list what is in seen, too; both are in order. */
 static void keep_seen(struct tsk_settle_list *list, const struct tsk_settle_list *seen)
@@ -46,25 +46,20 @@ static bool find_news(struct settling *s, struct tsk_settle_list *list)
 
 static bool settle_overdue(struct settling *s, struct tsk_settle_list *list)
 {
-    struct tsk_err err = TSK_ERR_INIT;
     int64_t now = tsk_wall_ms();
-    if (!settling_find_overdue(s, now, list))
-        return false;
-    if (tsk_settler_time_out(s->settler, list, now, s->patience, &err) < 0) {
-        s->status = tsk_exit_worse(s->status, diag_err(&err));
-        return false;
-    }
-    return settling_run(s, list, 0);
+    return settling_find_overdue(s, now, list) && settling_time_out(s, now, list) &&
+           settling_run(s, list, 0);
 }
 
 bool settling_look(struct settling *s)
 {
     struct tsk_settle_list list = TSK_SETTLE_LIST_INIT;
-    int64_t start = tsk_now_ms();
+    int64_t start = tsk_now_ms(), outages = s->outages;
     s->loud = true;
     bool ok = find_news(s, &list) && settling_run(s, &list, 0) && settle_overdue(s, &list);
     tsk_settle_list_fini(&list);
-    int64_t now = tsk_now_ms(), pause = (now - start) * LOOK_TIMES;
+    int64_t now = tsk_now_ms(), took = outages == s->outages ? now - start : 0;
+    int64_t pause = took * LOOK_TIMES < LOOK_MOST_MS ? took * LOOK_TIMES : LOOK_MOST_MS;
     s->look_at = now + (pause > LOOK_MS ? pause : LOOK_MS);
     return ok;
 }

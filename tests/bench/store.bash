@@ -8,6 +8,7 @@ GROUP=1000 # store.group_rows
 # Makes a folder for stores, $place, where a sync is one: not in memory. It goes with the scenario.
 store_place() {
     place=$(mktemp -d "${TASKER_BENCH_STORE:-/var/tmp}/tasker-bench.XXXXXX") || die "no place for stores"
+    chmod 755 "$place" # the server is not root
     trap 'stop_all; rm -rf "$place"' EXIT
     chmod 755 "$place" # the server may be another user
     disk=$(df -T "$place" | awk 'NR == 2 { print $2 " " $1 }')
@@ -156,4 +157,54 @@ scenario_look() {
     look_store look.pg.many "postgresql:///many?host=$place/pg&user=tasker" "$LOOK_MANY"
     look_rows PostgreSQL look.pg
     stop "$cluster"
+}
+
+# ---- reconcile of a ledger
+
+# Settles the store of URL, which was filled just now; notes NAME's rate, and its memory.
+settle_all() { # NAME URL MESSAGES
+    local name=$1 url=$2 count=$3
+    "$OWN/measure" "$WORK/measured" "$BIN/tasker-reconcile" --ledger --store "$url" \
+        >"$WORK/verdicts" || die "reconcile ended with $?"
+    [ "$(grep -c '"verdict":"consistent"' "$WORK/verdicts")" -eq "$SETTLED" ] ||
+        die "reconcile did not settle all batches"
+    note "settle.$name" "$(calc "$count / $(value seconds "$(cat "$WORK/measured")")")"
+    note "settle.$name.cpu" "$(calc "$count / $(value cpu_s "$(cat "$WORK/measured")")")"
+    note "settle.$name.mb" "$(value peak_mb "$(cat "$WORK/measured")")"
+    rm -f "$WORK/verdicts"
+}
+
+scenario_settle() {
+    local round url cluster= count=$((SETTLED * (2 * SETTLED_STEPS + 1)))
+    store_place
+    if [ -x "$ROOT/tests/cluster" ]; then
+        start "$ROOT/tests/cluster" run "$place/pg" -cfsync=on -cshared_buffers=128MB >"$WORK/cluster"
+        cluster=$started
+        until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
+    fi
+    for ((round = 1; round <= ROUNDS; round++)); do
+        say "settle, round $round"
+        "$OWN/settle_fill" "sqlite:$place/settle.$round" "$SETTLED" "$SETTLED_STEPS" >"$place/lines" ||
+            die "settle_fill failed"
+        settle_all sqlite "sqlite:$place/settle.$round" "$count"
+        "$OWN/parse_loop" <"$place/lines" >"$WORK/parsed" || die "parse_loop failed"
+        note settle.parse "$(value rate "$(cat "$WORK/parsed")")"
+        rm -f "$place"/settle.* "$place/lines"
+        [ -n "$cluster" ] || continue
+        psql -X -q -h "$place/pg" -U tasker -d postgres -c "CREATE DATABASE settle$round" || die "no database"
+        url="postgresql:///settle$round?host=$place/pg&user=tasker"
+        "$OWN/settle_fill" "$url" "$SETTLED" "$SETTLED_STEPS" >/dev/null || die "settle_fill failed"
+        settle_all pg "$url" "$count"
+        psql -X -q -h "$place/pg" -U tasker -d postgres -c "DROP DATABASE settle$round" || die "no database"
+    done
+    row "settle $count on SQLite, messages/s; json-c parse" "$(noted settle.sqlite)" \
+        "$(noted settle.parse)" -
+    row "  a second of its own CPU time; the same" "$(noted settle.sqlite.cpu)" "$(noted settle.parse)" -
+    row "  memory, MB" "$(noted settle.sqlite.mb)" - "< 128"
+    if [ -n "$cluster" ]; then
+        row "  on PostgreSQL, messages/s" "$(noted settle.pg)" "$(noted settle.parse)" -
+        row "  a second of its own CPU time" "$(noted settle.pg.cpu)" "$(noted settle.parse)" -
+        row "  memory, MB" "$(noted settle.pg.mb)" - "< 128"
+        stop "$cluster"
+    fi
 }
