@@ -46,6 +46,7 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
                                           .timeout_ms = tsk_conf_int(conf, TSK_STORE_TIMEOUT),
                                           .stop_fd = stop_fd};
     store->opts.lock_ms = store->opts.timeout_ms;
+    store->version_seen = -1;
     return store;
 }
 
@@ -91,6 +92,7 @@ int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
     if (store->db && (store->within || !store->ops->broken(store->db)))
         return 0;
     disconnect(store);
+    store->version_seen = -1;
     store->db = store->ops->open(&store->opts, err);
     if (!store->db)
         return -1;
@@ -108,6 +110,16 @@ static int check_texts(const struct tsk_value *values, size_t count, struct tsk_
             return tsk_err_set(err, TSK_DATA, "a text for the store is not UTF-8, or has a NUL");
     }
     return 0;
+}
+
+int64_t tsk_store_version_seen(const struct tsk_store *store)
+{
+    return store->version_seen;
+}
+
+int tsk_store_steps_made(const struct tsk_store *store)
+{
+    return store->steps_made;
 }
 
 int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk_value *values,

@@ -47,6 +47,8 @@ struct tsk_store {
     char *url, *name;
     struct tsk_store_db *db; /* NULL: not connected */
     bool within;             /* a transaction */
+    int64_t version_seen;    /* of the schema, as it was met; -1: not met */
+    int steps_made;
 };
 
 /* The path that a sqlite url names, made absolute where it is the default one (the caller's). NULL

@@ -152,6 +152,12 @@ int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t
 int tsk_store_version_known(void);
 int tsk_store_version(struct tsk_store *store, int64_t *version, struct tsk_err *err);
 
+/* What the last attempt to connect saw of the schema, also where it failed: the version that was
+ * there (0: none; -1: it did not get so far), and how many steps of it this store has made since it
+ * is open (0: nothing was missing). */
+int64_t tsk_store_version_seen(const struct tsk_store *store);
+int tsk_store_steps_made(const struct tsk_store *store);
+
 /* Bytes that the store takes on disk. */
 int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err);
 

@@ -23,6 +23,7 @@
 #include "tasker/outbox.h"
 #include "tasker/parse.h"
 #include "tasker/probe.h"
+#include "tasker/prune.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
 #include "tasker/scan.h"
