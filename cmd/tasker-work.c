@@ -35,6 +35,10 @@ static const struct opt table[] = {
     KEY(0, "drain-timeout", "DURATION", TSK_WORKER_DRAIN_TIMEOUT,
         "time that running steps have at the end"),
     KEY(0, "max-output", "SIZE", TSK_WORKER_MAX_OUTPUT, "bytes of output kept of one step"),
+    KEY(0, "circuit-failures", "N", TSK_WORKER_CIRCUIT_FAILURES,
+        "failures in a row after which a handler rests; 0: never"),
+    KEY(0, "circuit-reset", "DURATION", TSK_WORKER_CIRCUIT_RESET,
+        "how long it rests before a step is tried"),
     {0, "check", NULL, OPT_FLAG, offsetof(struct opts, check),
      "check configuration, registry and handlers, then exit", 0, 0, NULL},
 };
@@ -122,7 +126,9 @@ static int set_up(struct work *work, struct tsk_err *err)
     strcat(mark, work->source);
     set_up_limits(work);
     work->json = tsk_json_new();
+    work->circuits = breaker_new(work->conf);
     work->feed = feed_new(work->conf);
+    flow_init(&work->flow, work->conf);
     work->batches = tsk_map_new(batch_free);
     work->deferred = tsk_map_new(batch_free);
     work->finished = tsk_map_new(free);
@@ -193,6 +199,7 @@ static void tear_down(struct work *work)
     tsk_map_free(work->deferred);
     tsk_map_free(work->finished);
     feed_free(work->feed);
+    tsk_circuits_free(work->circuits);
     tsk_json_free(work->json);
     for (size_t i = 0; i < work->environment_count; i++)
         free(work->environment[i]);

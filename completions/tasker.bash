@@ -19,7 +19,8 @@ _tasker_options()
 - --strict
 - --id arg
 - --result-endpoint tcp
-- --silence-timeout arg' ;;
+- --silence-timeout arg
+- --store arg' ;;
     tasker-publish) echo '
 -n --dry-run
 -b --batch-size arg
@@ -55,6 +56,8 @@ _tasker_options()
 - --kill-grace arg
 - --drain-timeout arg
 - --max-output arg
+- --circuit-failures arg
+- --circuit-reset arg
 - --check' ;;
     esac
     echo '

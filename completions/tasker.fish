@@ -29,6 +29,7 @@ complete -c tasker-collect -l strict -d 'End with 65 if any message could not be
 complete -c tasker-collect -l id -x -d 'Name of this collector'
 complete -c tasker-collect -l result-endpoint -x -d 'Where results come from'
 complete -c tasker-collect -l silence-timeout -x -d 'Give a batch up when its worker was not heard for so long'
+complete -c tasker-collect -l store -x -d 'Where each message is kept'
 
 complete -c tasker-publish -s n -l dry-run -d 'Print the batches that would be sent, and open no socket'
 complete -c tasker-publish -s b -l batch-size -x -d 'Put at most so many single steps into a batch'
@@ -69,4 +70,6 @@ complete -c tasker-work -l step-timeout -x -d 'Time limit of a step that names n
 complete -c tasker-work -l kill-grace -x -d 'Time between TERM and KILL'
 complete -c tasker-work -l drain-timeout -x -d 'Time that running steps have at the end'
 complete -c tasker-work -l max-output -x -d 'Bytes of output kept of one step'
+complete -c tasker-work -l circuit-failures -x -d 'Failures in a row after which a handler rests; 0: never'
+complete -c tasker-work -l circuit-reset -x -d 'How long it rests before a step is tried'
 complete -c tasker-work -l check -d 'Check configuration, registry and handlers, then exit'

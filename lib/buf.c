@@ -18,6 +18,11 @@ void *tsk_alloc(size_t size)
     return must(calloc(1, size ? size : 1));
 }
 
+void *tsk_alloc_raw(size_t size)
+{
+    return must(malloc(size ? size : 1));
+}
+
 char *tsk_strdup(const char *text)
 {
     return text ? must(strdup(text)) : NULL;

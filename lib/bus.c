@@ -1,5 +1,5 @@
 /* Sockets. One libzmq context a bus, so that closing one waits for nobody else. Nothing here blocks
- * but the close, for as long as linger allows. Receiving is in bus_recv.c. */
+ * but the close, for as long as linger allows. Sending is in bus_send.c, receiving in bus_recv.c. */
 #include "tasker/bus.h"
 
 #include <errno.h>
@@ -142,6 +142,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->binds = bind;
     bus->touched = true;
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
+    bus->backlog = tsk_bus_backlog_new();
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) != 0) {
         tsk_bus_close(bus);
@@ -189,6 +190,8 @@ static bool close_socket(struct tsk_bus *bus)
         zmq_close(bus->socket);
     }
     bool ended = !bus->ctx || tsk_bus_term(bus->ctx, linger + TERM_GRACE_MS);
+    if (ended) /* else libzmq still counts on it */
+        free(bus->backlog);
     return ended && (linger <= 0 || tsk_now_ms() - start < linger);
 }
 
@@ -225,53 +228,4 @@ bool tsk_bus_quiet(const struct tsk_bus *bus)
 int tsk_bus_fd(const struct tsk_bus *bus)
 {
     return bus->fd;
-}
-
-/* Sends head and body as one frame. Returns 1, 0 (later) or -1. */
-static int send_frame(struct tsk_bus *bus, const char *head, size_t head_len, const char *body,
-                      size_t len)
-{
-    zmq_msg_t msg;
-    if (zmq_msg_init_size(&msg, head_len + len) != 0)
-        return -1;
-    bus->touched = true;
-    char *data = zmq_msg_data(&msg);
-    memcpy(data, head, head_len);
-    if (len)
-        memcpy(data + head_len, body, len);
-    int rc;
-    while ((rc = zmq_msg_send(&msg, bus->socket, ZMQ_DONTWAIT)) < 0 && zmq_errno() == EINTR)
-        ;
-    if (rc >= 0)
-        return 1;
-    int code = zmq_errno();
-    zmq_msg_close(&msg);
-    errno = code;
-    return code == EAGAIN ? 0 : -1;
-}
-
-void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix)
-{
-    send_frame(bus, "\1", 1, prefix, strlen(prefix));
-}
-
-void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix)
-{
-    send_frame(bus, "\0", 1, prefix, strlen(prefix));
-}
-
-int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_t len,
-                 struct tsk_err *err)
-{
-    char head[TSK_TOPIC_SIZE + 1];
-    size_t head_len = strlen(topic);
-    if (head_len >= TSK_TOPIC_SIZE)
-        return tsk_err_set(err, TSK_BUG, "the topic of a message is too long");
-    memcpy(head, topic, head_len);
-    head[head_len] = ' ';
-    int rc = send_frame(bus, head, head_len ? head_len + 1 : 0, body, len);
-    if (rc < 0)
-        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "send", NULL);
-    bus->sent |= rc == 1;
-    return rc;
 }

@@ -25,6 +25,7 @@ struct tsk_bus {
     char **places;             /* all, in canonical form */
     size_t count, cap;         /* of places */
     struct tsk_bus_life *life; /* NULL: not watched */
+    struct tsk_bus_backlog *backlog;
     zmq_msg_t part;
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
 };
@@ -33,6 +34,11 @@ struct tsk_bus {
 
 /* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
+
+/* ---- bus_send.c */
+
+/* Counts what libzmq holds; to be freed when libzmq is done with the bus. */
+struct tsk_bus_backlog *tsk_bus_backlog_new(void);
 
 /* ---- bus_term.c */
 

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -230,9 +231,10 @@ int64_t tsk_ledger_waiting(struct tsk_ledger *ledger)
     return waiting;
 }
 
-bool tsk_ledger_full(const struct tsk_ledger *ledger)
+int tsk_ledger_fill(const struct tsk_ledger *ledger)
 {
-    return ledger->bytes >= ledger->bytes_most;
+    size_t percent = ledger->bytes / (ledger->bytes_most / 100 + 1);
+    return percent < INT_MAX ? (int)percent : INT_MAX;
 }
 
 int64_t tsk_ledger_oldest(const struct tsk_ledger *ledger)

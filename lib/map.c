@@ -10,6 +10,8 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 
+#include "mix.h"
+
 struct tsk_map_entry {
     struct tsk_map_entry *chain;       /* same bucket */
     struct tsk_map_entry *prev, *next; /* order of insertion */
@@ -61,14 +63,18 @@ size_t tsk_map_count(const struct tsk_map *map)
     return map->count;
 }
 
+/* Eight bytes at a time, with each step a full mix, so that no keys collide whatever the seed. */
 static uint64_t hash_of(const struct tsk_map *map, const char *key)
 {
-    uint64_t hash = map->seed;
-    for (; *key; key++) {
-        hash = (hash ^ (unsigned char)*key) * 0x100000001B3u;
-        hash ^= hash >> 29;
+    size_t len = strlen(key);
+    uint64_t hash = map->seed ^ len, part;
+    for (; len >= sizeof part; key += sizeof part, len -= sizeof part) {
+        memcpy(&part, key, sizeof part);
+        hash = tsk_mix(hash ^ part);
     }
-    return hash ^ (hash >> 32);
+    part = 0;
+    memcpy(&part, key, len);
+    return tsk_mix(hash ^ part);
 }
 
 static struct tsk_map_entry **find(const struct tsk_map *map, const char *key, uint64_t hash)

@@ -3,15 +3,14 @@
 #include "tasker/outbox.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "tasker/buf.h"
 #include "tasker/map.h"
 
 struct message {
     const char *topic;
-    char *body;
-    size_t len;
+    struct tsk_blob *blob;
+    int64_t end;  /* bytes of all up to it, from the first ever */
     int64_t time; /* when it was added */
 };
 
@@ -25,7 +24,8 @@ struct tsk_outbox {
     size_t size;          /* a power of two */
     int64_t oldest, next; /* what is held: oldest <= offset < next */
     int64_t confirmed;    /* the highest offset that was ever confirmed by all there */
-    int64_t bytes, lost;
+    int64_t end, gone;    /* bytes of all ever added, and of those forgotten */
+    int64_t lost;
     int64_t limit, max_bytes, max_age;
     struct tsk_map *collectors; /* by id, to struct collector */
 };
@@ -53,9 +53,9 @@ static void forget_oldest(struct tsk_outbox *outbox)
     struct message *message = at(outbox, outbox->oldest);
     if (outbox->oldest > outbox->confirmed)
         outbox->lost++;
-    outbox->bytes -= (int64_t)message->len;
-    free(message->body);
-    message->body = NULL;
+    outbox->gone = message->end;
+    tsk_blob_release(message->blob);
+    message->blob = NULL;
     outbox->oldest++;
 }
 
@@ -91,13 +91,12 @@ void tsk_outbox_add(struct tsk_outbox *outbox, const char *topic, const char *bo
 {
     if ((size_t)(outbox->next - outbox->oldest) == outbox->size)
         grow(outbox);
-    char *copy = tsk_alloc(len + 1);
-    memcpy(copy, body, len);
-    *at(outbox, outbox->next) = (struct message){topic, copy, len, now};
-    outbox->bytes += (int64_t)len;
+    outbox->end += (int64_t)len;
+    *at(outbox, outbox->next) =
+        (struct message){topic, tsk_blob_new(topic, body, len), outbox->end, now};
     outbox->next++;
     while (outbox->next - outbox->oldest > outbox->limit ||
-           (outbox->bytes > outbox->max_bytes && outbox->next - outbox->oldest > 1))
+           (outbox->end - outbox->gone > outbox->max_bytes && outbox->next - outbox->oldest > 1))
         forget_oldest(outbox);
 }
 
@@ -106,8 +105,16 @@ bool tsk_outbox_get(const struct tsk_outbox *outbox, int64_t offset, struct tsk_
     if (offset < outbox->oldest || offset >= outbox->next)
         return false;
     const struct message *message = at(outbox, offset);
-    *entry = (struct tsk_outbox_entry){message->topic, message->body, message->len};
+    *entry = (struct tsk_outbox_entry){.topic = message->topic, .blob = message->blob};
+    entry->body = tsk_blob_body(message->blob, &entry->len);
     return true;
+}
+
+int64_t tsk_outbox_bytes(const struct tsk_outbox *outbox, int64_t offset)
+{
+    if (offset >= outbox->next)
+        return 0;
+    return outbox->end - (offset > outbox->oldest ? at(outbox, offset - 1)->end : outbox->gone);
 }
 
 /* The least that any collector has confirmed; -1 if none is there. */

@@ -16,7 +16,6 @@
 
 #include "tasker/clock.h"
 #include "tasker/map.h"
-#include "tasker/parse.h"
 
 #define WAITING_STEPS 65536
 
@@ -30,6 +29,7 @@ struct tsk_reconcile {
     size_t waiting_steps;
     bool receipts_seen;
     struct tsk_history history;
+    struct tsk_buf texts; /* of the message that is fed */
 };
 
 struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, tsk_verdict_fn *tell,
@@ -58,6 +58,7 @@ void tsk_reconcile_free(struct tsk_reconcile *r)
     }
     tsk_map_free(r->open);
     tsk_history_fini(&r->history);
+    tsk_buf_fini(&r->texts);
     free(r);
 }
 
@@ -349,14 +350,12 @@ static bool is_older(struct json_object *message)
            tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
 }
 
-/* The bulk of all input: a partial result of tasker's own workers. False if it is not one. */
-static bool feed_usual(struct tsk_reconcile *r, struct json_object *message, int64_t now)
+bool tsk_reconcile_text(struct tsk_reconcile *r, const char *text, size_t len, int64_t now)
 {
+    struct tsk_usual usual;
     struct tsk_rpartial partial;
-    if (!tsk_rpartial_scan(&partial, message))
-        return false;
-    bool same = r->last && strcmp(r->last->id, partial.batch_id) == 0;
-    if (!same && !tsk_name_valid(partial.batch_id))
+    if (!tsk_result_usual("", text, len, &usual) ||
+        !tsk_rpartial_usual(&partial, &usual, &r->texts))
         return false;
     struct tsk_rbatch *batch = feed_partial(r, &partial);
     if (batch)
@@ -382,9 +381,6 @@ int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int
     enum tsk_type type = tsk_type_of(message);
     switch (type) {
     case TSK_TYPE_PARTIAL:
-        if (feed_usual(r, message, now))
-            return 1;
-        /* fall through */
     case TSK_TYPE_COMPLETION:
     case TSK_TYPE_ERROR:
         return tsk_result_normalise("", message, feed_result, &feed, err) ? -1 : 1;

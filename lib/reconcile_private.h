@@ -42,9 +42,10 @@ struct tsk_rpartial {
     const char *step_name, *worker_id, *category, *reason; /* or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
-/* The same for a message that did not go through tsk_result_normalise, and several times faster;
- * false if it has to, since something in it is unusual or wrong (batch_id is not looked at). */
-bool tsk_rpartial_scan(struct tsk_rpartial *partial, struct json_object *message);
+/* The same of a result in the usual shape; false if it has to be parsed. Texts are borrowed from
+ * usual and from texts, which is overwritten. */
+bool tsk_rpartial_usual(struct tsk_rpartial *partial, const struct tsk_usual *usual,
+                        struct tsk_buf *texts);
 
 /* One entry of a completion (status) or of a receipt (limit, task_id, step_name). */
 struct tsk_rentry {

@@ -4,7 +4,6 @@
  * to lose a result. */
 #include "reconcile_private.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "tasker/clock.h"
@@ -70,84 +69,36 @@ void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message
         read_failure(partial, message);
 }
 
-/* --- The same in one walk over the members, for the shape that tasker's own workers send. */
-
-enum member { MEMBER_INT, MEMBER_TEXT, MEMBER_STATUS };
-
-static const struct {
-    const char *key;
-    enum member member;
-    size_t offset;
-} members[] = {
-    {"batch_id", MEMBER_TEXT, offsetof(struct tsk_rpartial, batch_id)},
-    {"step_id", MEMBER_INT, offsetof(struct tsk_rpartial, step_id)},
-    {"task_id", MEMBER_INT, offsetof(struct tsk_rpartial, task_id)},
-    {"attempt", MEMBER_INT, offsetof(struct tsk_rpartial, attempt)},
-    {"sequence", MEMBER_INT, offsetof(struct tsk_rpartial, sequence)},
-    {"execution_time_ms", MEMBER_INT, offsetof(struct tsk_rpartial, time_ms)},
-    {"status", MEMBER_STATUS, offsetof(struct tsk_rpartial, status)},
-    {"step_name", MEMBER_TEXT, offsetof(struct tsk_rpartial, step_name)},
-    {"worker_id", MEMBER_TEXT, offsetof(struct tsk_rpartial, worker_id)},
-};
-
-static bool scan_int(int64_t *out, struct json_object *value)
+/* Copies a text that may be missing. Returns false if its value is not plain to see. */
+static bool copy_text(struct tsk_buf *buf, const struct tsk_scan_value *value)
 {
-    if (!json_object_is_type(value, json_type_int))
-        return false;
-    *out = json_object_get_int64(value);
-    return *out >= 0 && *out < INT64_MAX;
+    tsk_buf_add(buf, value->text, value->kind == TSK_SCAN_TEXT ? value->len : 0);
+    tsk_buf_char(buf, '\0');
+    return value->kind == TSK_SCAN_TEXT || value->kind == TSK_SCAN_NONE;
 }
 
-static bool scan_text(const char **out, struct json_object *value)
+bool tsk_rpartial_usual(struct tsk_rpartial *partial, const struct tsk_usual *usual,
+                        struct tsk_buf *texts)
 {
-    if (!json_object_is_type(value, json_type_string))
+    tsk_buf_reset(texts);
+    if (usual->type != TSK_TYPE_PARTIAL || usual->failed || /* of which more is needed */
+        !copy_text(texts, &usual->step_name) || !copy_text(texts, &usual->worker_id))
         return false;
-    *out = json_object_get_string(value);
-    return strlen(*out) == (size_t)json_object_get_string_len(value);
-}
-
-static bool scan_status(enum tsk_step_status *out, struct json_object *value)
-{
-    const char *text;
-    if (!scan_text(&text, value))
-        return false;
-    for (*out = TSK_STEP_IN_PROGRESS; *out <= TSK_STEP_FAILED; (*out)++) {
-        if (strcmp(text, tsk_step_status_name(*out)) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Takes in one member of a partial result; false if it is not in the usual shape. */
-static bool scan_member(struct tsk_rpartial *partial, const char *key, struct json_object *value)
-{
-    size_t i = 0, count = sizeof members / sizeof *members;
-    while (i < count && (*members[i].key != *key || strcmp(members[i].key, key) != 0))
-        i++;
-    if (i == count || !value)
-        return true;
-    void *to = (char *)partial + members[i].offset;
-    if (members[i].member == MEMBER_INT)
-        return scan_int(to, value);
-    return members[i].member == MEMBER_TEXT ? scan_text(to, value) : scan_status(to, value);
-}
-
-bool tsk_rpartial_scan(struct tsk_rpartial *partial, struct json_object *message)
-{
-    struct json_object *error = NULL;
-    *partial = (struct tsk_rpartial){.time_ms = -1, .ended = -1, .retry_after = -1, .limit = -1};
-    json_object_object_foreach(message, key, value)
-    {
-        if (!scan_member(partial, key, value))
-            return false;
-        if (*key == 'e' && strcmp(key, "error") == 0)
-            error = value;
-    }
-    if (error && !json_object_is_type(error, json_type_object))
-        return false;
-    if (partial->status == TSK_STEP_FAILED)
-        read_failure(partial, message);
-    return partial->step_id && partial->status && partial->batch_id;
+    *partial = (struct tsk_rpartial){
+        .batch_id = usual->batch_id,
+        .step_id = usual->step_id,
+        .task_id = usual->task_id,
+        .attempt = usual->attempt,
+        .sequence = usual->sequence,
+        .time_ms = usual->time_ms,
+        .ended = -1,
+        .retry_after = -1,
+        .limit = -1,
+        .status = usual->final ? TSK_STEP_COMPLETED : TSK_STEP_IN_PROGRESS,
+        .step_name = texts->data,
+        .worker_id = texts->data + strlen(texts->data) + 1,
+    };
+    return true;
 }
 
 void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json)

@@ -189,6 +189,14 @@ enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char
     return TSK_STREAM_DELIVER;
 }
 
+void tsk_stream_refuse(struct tsk_stream *stream, const char *source, int64_t offset, int64_t now)
+{
+    struct source *s = source_heard(stream, source, now);
+    if (offset >= s->due && offset <= TSK_STREAM_OFFSET_MAX)
+        source_ahead(s, offset);
+    stream->stats.gaps++;
+}
+
 int64_t tsk_stream_status(struct tsk_stream *stream, const char *source, int64_t newest,
                           int64_t oldest, int64_t start, int64_t now)
 {

@@ -54,7 +54,7 @@ END
         "[\"worker_status\",\"w1\",${PIDS[w1]},\"ready\",1,0,2,1,0,0,\"worker\",\"$TASKER_ZEROMQ_RESULT_ENDPOINT\",1000]"
     [ "$(jq -r .seen_at out)" != null ]
     tasker-status workers >text
-    [ "$(head -n 1 text | xargs)" = "WORKER HOST PID STATE RUNNING QUEUED FREE OUTBOX LOST COLLECTORS SEEN ENDPOINT" ]
+    [ "$(head -n 1 text | xargs)" = "WORKER HOST PID STATE RUNNING QUEUED FREE OUTBOX LOST COLLECTORS CIRCUITS SEEN ENDPOINT" ]
     [ "$(wc -l <text)" -eq 2 ]
     has "w1 " text
     echo >go

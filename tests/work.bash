@@ -1,6 +1,8 @@
 # What the tests of tasker-work share; after helper. work_peer.py is the other side of the sockets.
 
-setup() {
+setup() { work_begin; }
+
+work_begin() {
     test_begin
     endpoints
     export STEPS=$TASKER_ZEROMQ_BATCH_ENDPOINT RESULTS=$TASKER_ZEROMQ_RESULT_ENDPOINT
@@ -31,11 +33,11 @@ script() { { echo 'from work_peer import *' && cat; } >"$1.py"; }
 py() { script py && timeout -k 2 30 /usr/bin/python3 py.py; }
 peer() { script "$1" && spawn "$1" timeout -k 2 30 /usr/bin/python3 "$1.py"; }
 
-# run_steps CLASS...: gives the worker one batch, its steps numbered from 1; final results are in
-# the file results.
+# run_steps CLASS...: gives the worker one batch ($BATCH, else b1), its steps numbered from 1; final
+# results are in the file results.
 run_steps() {
     py <<END
-c = run(*"$*".split())
+c = run(*"$*".split(), batch_id="${BATCH:-b1}")
 open("results", "w").writelines(json.dumps(m) + "\n" for m in c.seen if m.get("status") != "in_progress")
 END
 }

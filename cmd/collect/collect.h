@@ -57,17 +57,20 @@ struct collect {
     int64_t started;  /* when it began, and when anything was last heard */
     int64_t heard_at;
     int64_t saved_at; /* when was last flushed and confirmed */
-    bool unsaved;     /* something came since */
+    int64_t unsaved;  /* messages of streams that came since */
     int64_t printed;  /* result lines */
     struct complaints unreadable;
     char inquiry[TSK_ID_SIZE]; /* topic of the latest; "" before the first */
     int64_t inquired_at;
-    bool inquire;   /* a worker seems to have nothing more of an open batch */
-    bool stop;      /* a signal came */
-    bool gave_up;   /* some batch was not complete in time */
-    bool refused;   /* the store cannot be used, and never could be */
-    bool failing;   /* it cannot be used now, which was told */
-    bool timed_out; /* the whole was not: with --count, or without any receipt */
+    bool inquire;                    /* a worker seems to have nothing more of an open batch */
+    bool stop;                       /* a signal came */
+    bool gave_up;                    /* some batch was not complete in time */
+    bool refused;                    /* the store cannot be used, and never could be */
+    bool refusing;                   /* too much waits for it: who can send again has to */
+    int64_t full_since, unread_most; /* see keep_waits; ms */
+    int64_t dropped;                 /* messages of no stream that came when too much waited */
+    bool failing;                    /* it cannot be used now, which was told */
+    bool timed_out;                  /* the whole was not: with --count, or without any receipt */
     enum tsk_exit status;
 };
 

@@ -1,6 +1,12 @@
 /* The ledger between receiving and printing. What a message is to be printed as is made when it is
  * received, and waits with it: mostly that is the message itself, and nothing is copied.
  *
+ * What waits is bounded. For a moment, as long as the store takes what is there, the bus is not
+ * read then. Longer than that it must be: a libzmq whose queue is full answers no heartbeats, and
+ * when the connection has ended by that, it may abort as soon as the queue is read (issue 3937
+ * there). So what comes is refused; its worker holds it, and is asked to send it again when there
+ * is room.
+ *
  * Print and confirm follow the store, so all that asks "did it come?" looks at what is printed. And
  * what asks "is it late?" must not count the time that messages waited here: keep_look. */
 #include "collect/keep.h"
@@ -16,7 +22,13 @@
 #include "common/signals.h"
 #include "tasker/clock.h"
 
-enum { BEHIND_MS = 100 };
+enum {
+    BEHIND_MS = 100,
+    UNREAD_MOST_MS = 250,
+    FULL_PERCENT = 100,
+    DROP_PERCENT = 200,
+    AGAIN_PERCENT = 50
+};
 
 /* The source of what it says itself of a batch: the same for all collectors. */
 #define OWN_SOURCE "lost:"
@@ -75,6 +87,11 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
     char too_long[80];
     if (!c->ledger || (!lines && !reason && !source))
         return;
+    if (!source && tsk_ledger_fill(c->ledger) >= DROP_PERCENT) {
+        c->dropped++;
+        lines_free(lines);
+        return;
+    }
     if (frame->whole) {
         snprintf(too_long, sizeof too_long, "%zu bytes are too many: this is the beginning",
                  frame->whole);
@@ -153,7 +170,7 @@ static void print_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 
 static void take_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 {
-    c->unsaved = true;
+    c->unsaved++;
     if (entry->look) {
         keep_found(c, entry);
         return;
@@ -200,7 +217,25 @@ bool keep_pump(struct collect *c)
         tell_back(c);
     for (; (entry = tsk_ledger_take(c->ledger)) != NULL; any = true)
         take_entry(c, entry);
+    c->refusing &= tsk_ledger_fill(c->ledger) > AGAIN_PERCENT;
     return any;
+}
+
+bool keep_waits(struct collect *c)
+{
+    if (!c->ledger || c->refusing || tsk_ledger_fill(c->ledger) < FULL_PERCENT) {
+        c->full_since = 0;
+        return false;
+    }
+    if (!c->full_since)
+        c->full_since = c->now;
+    c->refusing = c->now >= keep_deadline(c);
+    return !c->refusing;
+}
+
+int64_t keep_deadline(const struct collect *c)
+{
+    return c->full_since ? c->full_since + c->unread_most : -1;
 }
 
 void keep_look(struct collect *c)
@@ -229,13 +264,15 @@ void keep_finish(struct collect *c)
     struct tsk_ledger_state state;
     if (!c->ledger)
         return;
-    while (!c->refused && tsk_ledger_waiting(c->ledger) > 0 && tsk_now_ms() < until) {
-        if (!wait_for_writer(c, until))
-            break;
-        if (keep_pump(c)) /* it goes on */
+    for (bool none = false; !c->refused && !none;) { /* what is printed may be followed by more */
+        none = tsk_ledger_waiting(c->ledger) == 0;
+        if (keep_pump(c)) {
             until = tsk_now_ms() + c->patience;
+            none = false;
+        } else if (!none && (tsk_now_ms() >= until || !wait_for_writer(c, until))) {
+            break;
+        }
     }
-    keep_pump(c);
     int64_t left = tsk_ledger_waiting(c->ledger);
     if (c->refused || left == 0)
         return;
@@ -251,6 +288,8 @@ int keep_open(struct collect *c, const struct tsk_conf *conf, struct tsk_err *er
     c->ledger = tsk_ledger_new(conf, c->id, err);
     if (!c->ledger)
         return err->kind == TSK_OK ? 0 : -1;
+    int64_t half = tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) / 2;
+    c->unread_most = half < UNREAD_MOST_MS ? half : UNREAD_MOST_MS;
     tsk_stream_await_durable(c->stream);
     tsk_poller_set(c->poller, tsk_ledger_fd(c->ledger), TSK_READ, &c->ledger);
     diag_info("messages go into the store %s", tsk_ledger_name(c->ledger));

@@ -17,7 +17,8 @@ void keep_add(struct keep_line **lines, const struct result *result, const char 
 
 /* Takes lines, which may be NULL. source (NULL: of no stream) and offset are its place; batch_id is
  * NULL where it has none; reason is why it could not be read, or NULL. A message that is nothing of
- * these is not kept. Without a store nothing is. */
+ * these is not kept, nor one of no stream when far too much waits: that is counted. Without a store
+ * nothing is kept. */
 void keep_message(struct collect *c, const struct tsk_frame *frame, const char *source,
                   int64_t offset, struct keep_line *lines, const char *batch_id,
                   const char *reason);
@@ -40,6 +41,11 @@ bool keep_pump(struct collect *c);
 
 /* Tells the other parts if messages have waited for so long that silence tells nothing. */
 void keep_look(struct collect *c);
+
+/* Whether so much waits that the bus is not to be read now. If that lasts, until keep_deadline (-1:
+ * it does not), c->refusing is set instead: what comes is read, and not taken. */
+bool keep_waits(struct collect *c);
+int64_t keep_deadline(const struct collect *c);
 
 /* The end: waits until all is durable, for some time at most, and tells what is not. */
 void keep_finish(struct collect *c);

@@ -16,7 +16,11 @@
 #include "tasker/clock.h"
 #include "tasker/topic.h"
 
-enum { FRAMES_A_ROUND = 1000, SAVE_MS = 20 };
+enum {
+    FRAMES_A_ROUND = 1000,
+    SAVE_MS = 20,
+    SAVE_EACH = 2000 /* messages, so that the outboxes stay small in a flood */
+};
 
 /* Whether the run ends by silence or --timeout as a whole, having no receipts to wait for. */
 static bool waits_for_anybody(const struct collect *c)
@@ -75,7 +79,7 @@ static void save(struct collect *c)
     struct tsk_stream_order order;
     if (out_flush() < 0)
         return;
-    c->unsaved = false;
+    c->unsaved = 0;
     c->saved_at = c->now;
     tsk_stream_hold_none(c->stream);
     held_mark(c->held, c->stream);
@@ -86,6 +90,8 @@ static void save(struct collect *c)
 static void ask_replays(struct collect *c)
 {
     struct tsk_stream_order order;
+    if (c->refusing)
+        return;
     while (tsk_stream_ask(c->stream, c->now, &order))
         send_up(c, TSK_TOPIC_REPLAY, "after", &order);
     while (tsk_stream_stalled(c->stream, c->now, &order))
@@ -114,7 +120,10 @@ static void check_time(struct collect *c)
 
 static int64_t next_deadline(const struct collect *c)
 {
-    int64_t deadline = tsk_earlier(batches_deadline(c->batches), tsk_stream_deadline(c->stream));
+    int64_t deadline = batches_deadline(c->batches);
+    deadline = tsk_earlier(deadline, keep_deadline(c));
+    if (!c->refusing)
+        deadline = tsk_earlier(deadline, tsk_stream_deadline(c->stream));
     if (c->unsaved)
         deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
     deadline = tsk_earlier(deadline, life_deadline(c->bus));
@@ -146,6 +155,11 @@ static void wait_for_more(struct collect *c, bool busy)
     }
 }
 
+static bool save_due(const struct collect *c)
+{
+    return c->unsaved >= SAVE_EACH || c->now - c->saved_at >= SAVE_MS;
+}
+
 /* Nothing was at hand in the last round. */
 static void idle(struct collect *c)
 {
@@ -154,14 +168,14 @@ static void idle(struct collect *c)
     ask_replays(c);
     if (c->ledger)
         tsk_ledger_flush(c->ledger);
-    if (c->unsaved && c->now - c->saved_at >= SAVE_MS)
+    if (c->unsaved && save_due(c))
         save(c);
 }
 
 /* Much is at hand, perhaps for long. */
 static void keep_up(struct collect *c)
 {
-    if (c->now - c->saved_at < SAVE_MS)
+    if (!save_due(c))
         return;
     ask_replays(c);
     save(c);

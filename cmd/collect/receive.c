@@ -1,6 +1,7 @@
-/* What comes in from the bus. Each message is parsed once; if it is already in the shape that
- * PROTOCOL asks for, the very bytes that came are printed. The order of the questions is: is it
- * JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
+/* What comes in from the bus. A message that is already in the shape that PROTOCOL asks for, as
+ * nearly all are, is looked through but not parsed, and its very bytes are printed; any other is
+ * parsed once. The order of the questions is: is it JSON at all, is it the next of its stream, is
+ * it a result, is its batch one of ours. */
 #include "collect/collect.h"
 #include "collect/keep.h"
 
@@ -59,10 +60,21 @@ static void take_status(struct incoming *in, struct json_object *message)
 static bool is_next(struct incoming *in)
 {
     int64_t lost;
+    if (in->c->refusing) {
+        tsk_stream_refuse(in->c->stream, in->source, in->offset, in->c->now);
+        return false;
+    }
     enum tsk_stream_verdict verdict =
         tsk_stream_message(in->c->stream, in->source, in->offset, in->c->now, &lost);
     report_lost(in->source, lost);
     return verdict == TSK_STREAM_DELIVER;
+}
+
+/* There will be something to confirm; with a store only when the message is there. */
+static void note_unsaved(struct incoming *in)
+{
+    if (in->source && !in->c->ledger)
+        in->c->unsaved++;
 }
 
 /* Prints a result, or notes it to be printed when the message is in the store. */
@@ -124,8 +136,31 @@ static void take_next(struct incoming *in, struct json_object *message)
                      *in->batch_id ? in->batch_id : NULL, NULL);
 }
 
+/* Takes a message in the usual shape. Returns false if it is none. */
+static bool take_usual(struct collect *c, const struct tsk_frame *frame)
+{
+    struct tsk_usual usual;
+    if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
+        !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
+        usual.offset >= TSK_STREAM_OFFSET_MAX || memchr(frame->body, '\n', frame->len))
+        return false;
+    struct incoming in = {.c = c,
+                          .frame = frame,
+                          .source = *usual.source ? usual.source : NULL,
+                          .offset = usual.offset};
+    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final};
+    note_unsaved(&in);
+    if (!in.source || is_next(&in)) {
+        pass_on(&in, &result, frame->body, frame->len);
+        keep_message(c, frame, in.source, in.offset, in.lines, usual.batch_id, NULL);
+    }
+    return true;
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
+    if (take_usual(c, frame))
+        return;
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {.c = c, .frame = frame};
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
@@ -134,12 +169,13 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
         return;
     }
     read_place(&in, message);
-    c->unsaved |= in.source != NULL;
     bool status = is_status(frame->topic, message);
     if (status) {
         take_status(&in, message);
+        c->unsaved += in.source != NULL;
         in.source = NULL; /* the offset that it tells is not its own */
     }
+    note_unsaved(&in);
     if (!in.source || is_next(&in))
         take_next(&in, message);
     json_object_put(message);
@@ -151,7 +187,7 @@ size_t receive(struct collect *c, size_t most)
     struct tsk_err err;
     size_t count = 0;
     inquiry_send(c);
-    while (count < most && !collect_done(c) && !(c->ledger && tsk_ledger_full(c->ledger))) {
+    while (count < most && !collect_done(c) && !keep_waits(c)) {
         int got = tsk_bus_recv(c->bus, &frame, &err);
         if (got == 0)
             break;

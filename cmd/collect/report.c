@@ -127,6 +127,11 @@ void report_summary(struct collect *c)
     if (c->unreadable.hidden)
         diag_warn("%" PRId64 " more message%s could not be read", c->unreadable.hidden,
                   plural(c->unreadable.hidden));
+    if (c->dropped)
+        diag_warn("%" PRId64
+                  " message%s of peers that cannot send again dropped: too much waited for "
+                  "the store",
+                  c->dropped, plural(c->dropped));
     if (held_dropped(c->held))
         diag_warn("%" PRId64 " result%s of batches without a receipt dropped: no more can be held",
                   held_dropped(c->held), plural(held_dropped(c->held)));

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/diag.h"
@@ -51,10 +52,20 @@ static bool wait_room(void)
     }
 }
 
+/* Whether stdout is a plain file, which no reader can hold up. */
+static bool is_plain_file(void)
+{
+    static enum { UNKNOWN, PLAIN, OTHER } kind;
+    struct stat st;
+    if (kind == UNKNOWN)
+        kind = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? PLAIN : OTHER;
+    return kind == PLAIN;
+}
+
 /* As write, of some of data. Returns -1 with errno ETIMEDOUT if nobody reads and all is to stop. */
 static ssize_t write_some(const char *data, size_t len)
 {
-    if (signals_fd() >= 0 || signals_stopped()) {
+    if ((signals_fd() >= 0 || signals_stopped()) && !is_plain_file()) {
         if (!wait_room())
             return -1;
         if (len > PIPE_BUF)

@@ -68,7 +68,7 @@ void table_end(struct table *table)
     size_t widths[TABLE_COLUMNS] = {0};
     const char *cell = table->cells.data;
     measure(table, widths);
-    for (size_t i = 0; i + table->columns <= table->count; i += table->columns)
+    for (size_t i = 0; table->columns && i + table->columns <= table->count; i += table->columns)
         cell = print_row(table, widths, cell, &line);
     tsk_buf_fini(&line);
     tsk_buf_fini(&table->cells);

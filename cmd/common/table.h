@@ -7,7 +7,7 @@
 
 #include "tasker/buf.h"
 
-enum { TABLE_COLUMNS = 12 };
+enum { TABLE_COLUMNS = 16 };
 
 struct table {
     size_t columns;       /* at most TABLE_COLUMNS; the first row is their heads */

@@ -58,17 +58,26 @@ static int feed(struct loop *loop, struct json_object *json, const struct tsk_li
     return tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
 }
 
+/* Returns as tsk_reconcile_feed. */
+static int feed_line(struct loop *loop, const struct tsk_line *line, struct tsk_err *err)
+{
+    if (tsk_reconcile_text(loop->reconcile, line->data, line->len, loop->now))
+        return 1;
+    struct json_object *message = tsk_json_object(loop->json, line->data, line->len, err);
+    int taken = message ? feed(loop, message, line, err) : -1;
+    json_object_put(message);
+    return taken;
+}
+
 /* Lines that are not for this program go on as they came; a table is no place for them. */
 static void take_line(struct loop *loop, const struct tsk_line *line)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct json_object *message = tsk_json_object(loop->json, line->data, line->len, &err);
-    int taken = message ? feed(loop, message, line, &err) : -1;
+    int taken = feed_line(loop, line, &err);
     if (taken < 0)
         bad_line(loop, line, err.kind, err.text);
     else if (loop->opts->pass || (!taken && !loop->opts->text))
         out_line(line->data, line->len);
-    json_object_put(message);
 }
 
 /* Waits until there is input or a verdict is due. Returns 1 for input, 0 for neither, or -1 to

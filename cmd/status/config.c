@@ -174,7 +174,7 @@ enum tsk_exit status_config(const struct options *opts, const struct tsk_conf *c
     enum tsk_exit status = check_operands(operands, count);
     if (status)
         return status;
-    if (opts->json)
+    if (opts->format == FORMAT_JSON)
         show_json(conf, operands, count);
     else
         show_text(conf, operands, count);

@@ -161,12 +161,12 @@ static enum tsk_exit run_all(struct looks *looks, const struct tsk_conf *conf,
         return diag_err(&err);
     for (size_t i = 0; i < looks->count; i++) {
         status = tsk_exit_worse(status, run_one(&looks->items[i], conf, opts, stop_fd));
-        if (opts->json) {
+        if (opts->format == FORMAT_JSON) {
             show_json(&looks->items[i]);
             out_flush();
         }
     }
-    if (!opts->json)
+    if (opts->format != FORMAT_JSON)
         show_text(looks->items, looks->count, opts);
     if (opts->listen)
         signals_close();

@@ -17,6 +17,7 @@
 #include "tasker/parse.h"
 
 #define TIMEOUT_MS 1000
+#define CIRCUITS_SHOWN 3 /* in the table; JSON has all that the worker tells */
 
 /* ---- printing */
 
@@ -46,6 +47,22 @@ static void add_number(struct table *table, struct json_object *status, const ch
     table_add(table, text);
 }
 
+/* The handlers that rest: their classes, the first few. NULL: none, or not told. */
+static void add_circuits(struct table *table, struct json_object *status)
+{
+    struct json_object *list = tsk_json_get(status, "open_circuits");
+    size_t count = json_object_is_type(list, json_type_array) ? json_object_array_length(list) : 0;
+    struct tsk_buf text = TSK_BUF_INIT;
+    for (size_t i = 0; i < count && i < CIRCUITS_SHOWN; i++) {
+        const char *name = tsk_json_str(json_object_array_get_idx(list, i), "handler_class");
+        tsk_buf_printf(&text, "%s%s", i ? "," : "", name ? name : "?");
+    }
+    if (count > CIRCUITS_SHOWN)
+        tsk_buf_printf(&text, ",+%zu", count - CIRCUITS_SHOWN);
+    table_add(table, text.data);
+    tsk_buf_fini(&text);
+}
+
 static void add_row(struct table *table, const struct seen *seen)
 {
     struct json_object *status = seen->status;
@@ -63,6 +80,7 @@ static void add_row(struct table *table, const struct seen *seen)
     table_add(table, text);
     add_number(table, status, "lost");
     add_number(table, status, "collectors");
+    add_circuits(table, status);
     snprintf(text, sizeof text, "%.1f s", (double)(tsk_wall_ms() - seen->at) / 1000);
     table_add(table, seen->heard ? text : NULL);
     table_add(table, seen->endpoint);
@@ -70,10 +88,10 @@ static void add_row(struct table *table, const struct seen *seen)
 
 static void show_text(const struct gather *gather)
 {
-    static const char *const heads[] = {"WORKER",  "HOST",       "PID",  "STATE",
-                                        "RUNNING", "QUEUED",     "FREE", "OUTBOX",
-                                        "LOST",    "COLLECTORS", "SEEN", "ENDPOINT"};
-    struct table table = {.columns = sizeof heads / sizeof *heads, .right = 0x7f4};
+    static const char *const heads[] = {"WORKER",   "HOST", "PID",     "STATE", "RUNNING",
+                                        "QUEUED",   "FREE", "OUTBOX",  "LOST",  "COLLECTORS",
+                                        "CIRCUITS", "SEEN", "ENDPOINT"};
+    struct table table = {.columns = sizeof heads / sizeof *heads, .right = 0xbf4};
     if (!gather->seen_count)
         return;
     for (size_t i = 0; i < table.columns; i++)
@@ -112,9 +130,9 @@ static void show(const struct gather *gather, const struct options *opts)
 {
     if (gather->seen_count)
         qsort(gather->seen, gather->seen_count, sizeof *gather->seen, by_name);
-    if (!opts->json)
+    if (opts->format != FORMAT_JSON)
         show_text(gather);
-    for (size_t i = 0; i < gather->seen_count && opts->json; i++)
+    for (size_t i = 0; i < gather->seen_count && opts->format == FORMAT_JSON; i++)
         show_json(&gather->seen[i]);
 }
 

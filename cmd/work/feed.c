@@ -64,14 +64,21 @@ static void put(struct work *work, const char *topic, const char *body, size_t l
         diag_error("cannot send a result: %s", err.text);
 }
 
-/* Sends all that waits. */
+/* Sends all that waits, or as much as there is room for. At the end of the worker all must go, and
+ * may. */
 static void flush_all(struct work *work)
 {
     struct feed *feed = work->feed;
     struct tsk_outbox_entry entry;
+    struct tsk_err err;
+    if (feed->unsent < tsk_outbox_oldest(feed->outbox))
+        feed->unsent = tsk_outbox_oldest(feed->outbox); /* given up before there was room */
     for (; feed->unsent < tsk_outbox_next(feed->outbox); feed->unsent++) {
-        if (tsk_outbox_get(feed->outbox, feed->unsent, &entry))
-            put(work, entry.topic, entry.body, entry.len);
+        if (work->state != WORK_STOPPED && flow_is_full(work))
+            return;
+        if (tsk_outbox_get(feed->outbox, feed->unsent, &entry) &&
+            tsk_bus_send_blob(work->results, entry.blob, &err) < 0)
+            diag_error("cannot send a result: %s", err.text);
     }
     feed->flush_at = -1;
 }
@@ -79,6 +86,9 @@ static void flush_all(struct work *work)
 bool feed_flush(struct work *work)
 {
     struct feed *feed = work->feed;
+    if (work->flow.look_at >= 0 &&
+        !flow_look(work, tsk_outbox_bytes(feed->outbox, feed->unsent), tsk_now_ms()))
+        return false;
     if (feed->flush_at < 0 || (work->queue.first && tsk_now_ms() < feed->flush_at))
         return false;
     flush_all(work);
@@ -87,7 +97,7 @@ bool feed_flush(struct work *work)
 
 int64_t feed_flush_at(const struct work *work)
 {
-    return work->feed->flush_at;
+    return work->flow.look_at >= 0 ? work->flow.look_at : work->feed->flush_at;
 }
 
 void feed_send(struct work *work, enum tsk_type type, struct json_object *message)
@@ -107,7 +117,7 @@ void feed_send(struct work *work, enum tsk_type type, struct json_object *messag
     json_object_put(message);
     if (work->feed->flush_at < 0)
         work->feed->flush_at = now + GROUP_MS;
-    if (tsk_outbox_next(outbox) - work->feed->unsent >= work->feed->group)
+    if (tsk_outbox_next(outbox) - work->feed->unsent >= work->feed->group && work->flow.look_at < 0)
         flush_all(work);
 }
 
@@ -138,12 +148,12 @@ void feed_status(struct work *work, const char *topic)
     struct json_object *message = json_object_new_object();
     char host[256] = "";
     size_t len;
-    flush_all(work); /* the offset that is told must have gone out before */
+    flush_all(work); /* the more can be told: an offset must have gone out before */
     gethostname(host, sizeof host - 1);
     tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_WORKER));
     tsk_json_put_str(message, "worker_id", work->id);
     tsk_json_put_str(message, "source", work->source);
-    tsk_json_put_int(message, "offset", tsk_outbox_next(outbox) - 1);
+    tsk_json_put_int(message, "offset", work->feed->unsent - 1);
     tsk_json_put_int(message, "oldest", tsk_outbox_oldest(outbox));
     tsk_json_put_int(message, "unconfirmed", tsk_outbox_unconfirmed(outbox));
     tsk_json_put_str(message, "state", states[work->state]);
@@ -153,6 +163,7 @@ void feed_status(struct work *work, const char *topic)
     tsk_json_put_int(message, "pid", getpid());
     tsk_json_put_str(message, "batch_endpoint", batch_endpoint(work));
     put_counts(work, message);
+    breaker_put_open(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);
     put(work, topic ? topic : tsk_type_name(TSK_TYPE_WORKER), text, len);
@@ -297,6 +308,8 @@ static bool replay_part(struct work *work, struct replay *replay)
         feed_status(work, *replay->collector ? topic : NULL); /* so that it knows of the hole */
     }
     for (int n = 0; n < REPLAY_AT_ONCE && replay->next <= base + REPLAY_AHEAD; n++) {
+        if (flow_is_full(work))
+            return true;
         if (!tsk_outbox_get(feed->outbox, replay->next, &entry))
             return false;
         put(work, *replay->collector ? topic : entry.topic, entry.body, entry.len);
@@ -309,8 +322,9 @@ bool feed_replay(struct work *work)
 {
     struct feed *feed = work->feed;
     bool sent = false;
-    if (feed->replay_count)
-        flush_all(work);
+    if (!feed->replay_count || work->flow.look_at >= 0)
+        return false;
+    flush_all(work);
     for (size_t i = 0; i < feed->replay_count;) {
         int64_t before = feed->replays[i].next;
         if (!replay_part(work, &feed->replays[i])) {

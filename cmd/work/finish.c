@@ -323,6 +323,7 @@ void finish_ended(struct work *work, struct run *run)
         error = merge_error(error, process->error);
     if (error)
         add_ending(error, process);
+    breaker_ended(work, run, error);
     run->completed = !error;
     struct json_object *message = partial(work, run, error ? "failed" : "completed");
     struct json_object *metadata = add_metadata(work, run, message);
@@ -335,15 +336,21 @@ void finish_ended(struct work *work, struct run *run)
     settle(work, run, message);
 }
 
-void finish_not_run(struct work *work, struct run *run, const char *type, const char *text,
-                    const char *category, bool retryable)
+void finish_refused(struct work *work, struct run *run, struct json_object *error)
 {
-    struct json_object *error = tsk_error_object(text, type, category, retryable);
     struct json_object *message = partial(work, run, "failed");
     struct json_object *metadata = add_metadata(work, run, message);
     set_outcome(message, metadata, error);
     tell_failure(run, error);
     settle(work, run, message);
+}
+
+void finish_not_run(struct work *work, struct run *run, const char *type, const char *text,
+                    const char *category, bool retryable)
+{
+    if (run->trial)
+        breaker_ended(work, run, NULL);
+    finish_refused(work, run, tsk_error_object(text, type, category, retryable));
 }
 
 void finish_not_started(struct work *work, struct run *run, int code)

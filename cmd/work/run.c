@@ -169,7 +169,8 @@ bool run_start_some(struct work *work)
     while (work->queue.first && run_count(work) < work->max_workers && started++ < STARTS_AT_ONCE) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
-        start(work, run);
+        if (breaker_lets(work, run))
+            start(work, run);
     }
     if (started)
         accept_deferred(work);

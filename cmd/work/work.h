@@ -2,9 +2,11 @@
  *
  *   accept.c   a batch comes in, is checked, answered and queued
  *   run.c      a queued step becomes a process; time limits, TERM and KILL
+ *   breaker.c  unless its handler has failed too often
  *   pipes.c    what the process writes is read
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
+ *   flow.c     how much of them may wait in the sockets
  *   loop.c     the one event loop around all that, and the end
  *
  * keeper.c ends all handlers if the worker itself is killed; input.c makes what a handler is
@@ -41,6 +43,7 @@ struct run {
     int64_t sequence; /* of its last partial result */
     int64_t execution_ms;
     bool completed;          /* once it has ended: with success */
+    bool trial;              /* its end decides on the circuit of its class */
     struct process *process; /* while it runs */
 };
 
@@ -61,8 +64,8 @@ struct process {
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
     bool killed, exited;
     struct run *next_reaped; /* exited, and not looked at yet */
-    int64_t linger_until; /* once exited: how long the pipes may still give something */
-    int status;           /* as wait(2) gives it */
+    int64_t linger_until;    /* once exited: how long the pipes may still give something */
+    int status;              /* as wait(2) gives it */
     struct rusage usage;
     struct json_object *error;    /* from descriptor 3 */
     struct json_object *progress; /* from there, not sent yet */
@@ -90,6 +93,17 @@ struct leftover {
     size_t slot;
     int64_t due; /* when KILL is, and once that was sent, when it is forgotten */
     bool killed;
+};
+
+/* What waits in the sockets of the results. */
+struct flow {
+    int64_t room;        /* bytes that may */
+    int64_t unsent_most; /* bytes that may wait for it in the outbox */
+    int64_t bytes;       /* the least that waited since there was no room */
+    int64_t look_at;     /* when to look again; -1: there is room */
+    int64_t cut_at;      /* when it has been as much for too long */
+    int64_t crowded_at;  /* from when on too much unsent is a reason to cut */
+    bool unbounded;      /* there was nobody to cut off */
 };
 
 enum work_state { WORK_STARTING, WORK_READY, WORK_DRAINING, WORK_STOPPED };
@@ -124,7 +138,9 @@ struct work {
     struct process *ended; /* to be freed when no event can refer to them any more */
     int64_t next_check;    /* when a time limit may be due; -1 never */
 
+    struct tsk_circuits *circuits;
     struct feed *feed;
+    struct flow flow;
     struct keeper *keeper;
     enum work_state state;
     int stops;       /* how often it was told to stop */
@@ -180,6 +196,15 @@ void run_free_ended(struct work *work);
 /* The time limit of a step, in ms: its own, its handler's, the configured one. */
 int64_t run_time_limit(const struct work *work, const struct run *run);
 
+/* breaker.c */
+struct tsk_circuits *breaker_new(const struct tsk_conf *conf);
+/* Whether run may be started; if not, it has ended. */
+bool breaker_lets(struct work *work, struct run *run);
+/* A step that was let through has ended with error (NULL: success), or was not started. */
+void breaker_ended(struct work *work, struct run *run, struct json_object *error);
+/* Sets open_circuits of message. */
+void breaker_put_open(const struct work *work, struct json_object *message);
+
 /* pipes.c */
 void pipes_open(struct work *work, struct run *run, const int fds[3]);
 /* Has them polled. Most steps end before that is due, and are read out at their end alone: polling
@@ -215,6 +240,9 @@ void finish_shorten(struct json_object *message, size_t most);
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
                     const char *category, bool retryable);
 
+/* The same with an error object (taken). */
+void finish_refused(struct work *work, struct run *run, struct json_object *error);
+
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);
 void feed_free(struct feed *feed);
@@ -236,6 +264,14 @@ void feed_expire(struct work *work, int64_t now);
 int64_t feed_unconfirmed(const struct work *work);
 bool feed_has_collector(const struct work *work);
 bool feed_has_subscriber(const struct work *work);
+
+/* flow.c */
+void flow_init(struct flow *flow, const struct tsk_conf *conf);
+/* Whether so much waits in the sockets that nothing more should be sent now. */
+bool flow_is_full(struct work *work);
+/* Looks again, when that is due, and acts if it has been so for too long. unsent: the bytes of what
+ * waits for it. Returns whether there is room. */
+bool flow_look(struct work *work, int64_t unsent, int64_t now);
 
 /* keeper.c */
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);

@@ -29,6 +29,7 @@ CREATE TABLE tasks (
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX tasks_by_state ON tasks (state, created_at);
+CREATE INDEX tasks_newest ON tasks (created_at);
 
 -- A step of a task has its id as step_id. One that came in a batch written by hand, which no task
 -- here knows, has no task and the ids that it came with; those are only unique within its batch.
@@ -59,10 +60,12 @@ CREATE TABLE steps (
     CHECK (task IS NULL OR (step_id = id AND task_id = task))
 );
 CREATE UNIQUE INDEX steps_of_task ON steps (task, name) WHERE task IS NOT NULL;
-CREATE INDEX steps_by_state ON steps (state, updated_at);
+CREATE INDEX steps_by_state ON steps (state, created_at);
+CREATE INDEX steps_newest ON steps (created_at);
 CREATE INDEX steps_by_wire_id ON steps (step_id);
 CREATE INDEX steps_slowest ON steps (execution_ms) WHERE execution_ms IS NOT NULL;
-CREATE INDEX steps_in_error ON steps (error_category, handler_class) WHERE error_category IS NOT NULL;
+CREATE INDEX steps_in_error ON steps (error_category, handler_class, updated_at)
+    WHERE error_category IS NOT NULL;
 
 CREATE TABLE step_dependencies (
     from_step BIGINT NOT NULL REFERENCES steps (id) ON DELETE CASCADE,
@@ -135,6 +138,7 @@ CREATE UNIQUE INDEX received_results_once ON received_results (source, stream_of
     WHERE source IS NOT NULL;
 CREATE INDEX received_results_of_batch ON received_results (batch_id, id) WHERE batch_id IS NOT NULL;
 CREATE INDEX received_results_by_time ON received_results (received_at);
+CREATE INDEX received_results_malformed ON received_results (received_at) WHERE reason IS NOT NULL;
 
 -- Batches of which the ledger has news that reconcile has not looked at: one row a batch and
 -- transaction of collect. Whoever settles a batch takes its rows away first, in one transaction.
@@ -157,6 +161,7 @@ CREATE TABLE settled_batches (
     error TEXT
 );
 CREATE INDEX settled_batches_slowest ON settled_batches (execution_ms) WHERE execution_ms IS NOT NULL;
+CREATE INDEX settled_batches_in_error ON settled_batches (batch) WHERE error IS NOT NULL;
 
 CREATE TABLE settled_steps (
     batch BIGINT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,
@@ -208,7 +213,7 @@ CREATE TABLE step_transitions (
     created_at BIGINT NOT NULL,
     PRIMARY KEY (step, sort_key)
 );
-CREATE INDEX step_transitions_of_batch ON step_transitions (batch);
+CREATE INDEX step_transitions_of_batch ON step_transitions (batch, created_at);
 
 CREATE TABLE batch_transitions (
     batch BIGINT NOT NULL REFERENCES batches (id) ON DELETE CASCADE,

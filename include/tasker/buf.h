@@ -9,6 +9,9 @@
 /* Returns size zeroed bytes, to be freed with free(). Never NULL. */
 void *tsk_alloc(size_t size);
 
+/* The same, with anything in it: for what is filled at once. */
+void *tsk_alloc_raw(size_t size);
+
 /* Returns a copy of text (NULL gives NULL), to be freed with free(). */
 char *tsk_strdup(const char *text);
 

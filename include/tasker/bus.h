@@ -5,7 +5,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
+#include "tasker/blob.h"
 #include "tasker/conf.h"
 #include "tasker/err.h"
 
@@ -69,6 +71,20 @@ void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix);
  * -1. On the results channel a message to a slow reader is dropped (PROTOCOL section 3). */
 int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_t len,
                  struct tsk_err *err);
+
+/* The same with a message that is there already, "TOPIC BODY": libzmq holds it too, for as long as
+ * a peer has not taken it, and copies nothing. */
+int tsk_bus_send_blob(struct tsk_bus *bus, struct tsk_blob *blob, struct tsk_err *err);
+
+/* The bytes that libzmq holds of messages sent on the results channel, since some peer has not
+ * taken them; one that several have not taken counts once. libzmq itself bounds only their number,
+ * for each peer (zeromq.send_hwm). */
+int64_t tsk_bus_backlog(const struct tsk_bus *bus);
+
+/* TSK_SENDER: breaks the connections of those peers that would take nothing now (their buffers in
+ * the system are full), so that libzmq forgets what it holds for them, some moments later. They may
+ * connect again. Returns how many. It costs some milliseconds. */
+size_t tsk_bus_cut(struct tsk_bus *bus);
 
 enum tsk_frame_kind {
     TSK_FRAME_MESSAGE,

@@ -48,7 +48,7 @@ enum tsk_conf_type {
     X(ZEROMQ, OUTBOX_LIMIT, "zeromq", "outbox_limit", INT, "100000", 1, 100000000, NULL,           \
       "results a worker keeps until they are confirmed")                                           \
     X(ZEROMQ, OUTBOX_MAX_BYTES, "zeromq", "outbox_max_bytes", SIZE, "256M", 1024, 1099511627776,   \
-      NULL, "bytes of results a worker keeps")                                                     \
+      NULL, "bytes of results a worker keeps, and eight times what may wait in its sockets")       \
     X(ZEROMQ, OUTBOX_MAX_AGE, "zeromq", "outbox_max_age", DURATION, "1h", 1000, 31536000000, NULL, \
       "how long a worker keeps a result")                                                          \
     X(ZEROMQ, HEARTBEAT_INTERVAL, "zeromq", "heartbeat_interval", DURATION, "1s", 50, 3600000,     \
@@ -79,6 +79,10 @@ enum tsk_conf_type {
       "bytes of output kept of one step")                                                          \
     X(WORKER, MAX_INPUT, "worker", "max_input", SIZE, "16M", 1, 1073741824, NULL,                  \
       "bytes of the object that a handler may be given")                                           \
+    X(WORKER, CIRCUIT_FAILURES, "worker", "circuit_failures", INT, "10", 0, 1000000, NULL,         \
+      "failures in a row after which a handler rests; 0: never")                                   \
+    X(WORKER, CIRCUIT_RESET, "worker", "circuit_reset", DURATION, "30s", 1, 86400000, NULL,        \
+      "how long it rests before a step is tried")                                                  \
     X(STORE, URL, "store", "url", STORE, "sqlite", 0, 1000, NULL,                                  \
       "where state is kept: sqlite, sqlite:PATH, postgresql://..., or none")                       \
     X(STORE, TIMEOUT, "store", "timeout", DURATION, "5s", 1, 3600000, NULL,                        \
@@ -90,7 +94,7 @@ enum tsk_conf_type {
     X(STORE, GROUP_DELAY, "store", "group_delay", DURATION, "5ms", 0, 60000, NULL,                 \
       "how long a message waits for others to be written with it")                                 \
     X(STORE, QUEUE_BYTES, "store", "queue_bytes", SIZE, "32M", 1024, 1099511627776, NULL,          \
-      "bytes that wait for the store before collect reads no more")                                \
+      "bytes that wait for the store before collect takes no more")                                \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \
     X(RETRY, JITTER, "retry", "jitter", INT, "10", 0, 100, NULL,                                   \

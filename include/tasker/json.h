@@ -1,5 +1,5 @@
-/* Strict JSON on json-c: one whole value a text, UTF-8 checked, depth limited, and integers that
- * do not fit 64 bits refused (json-c itself would change them in silence). */
+/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and integers
+ * that do not fit 64 bits refused. scan.h says what is JSON. */
 #ifndef TASKER_JSON_H
 #define TASKER_JSON_H
 

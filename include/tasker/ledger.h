@@ -4,7 +4,7 @@
  *
  * A store that is away, locked or full is tried again, with pauses from 10 ms to 1 s, for as long
  * as it takes; what was given waits in memory meanwhile. The caller stops giving more when
- * tsk_ledger_full says so.
+ * tsk_ledger_fill says that it is too much.
  *
  * A message is in the ledger once, however often it is given and by whom: source and offset say
  * which it is. All functions are for one thread. */
@@ -93,11 +93,13 @@ struct tsk_ledger_state {
 };
 void tsk_ledger_state(struct tsk_ledger *ledger, struct tsk_ledger_state *state);
 
-/* Entries that are not durable (or looked for) yet; and all that were not taken: whether they have
- * reached the limit of store.queue_bytes, and since when the oldest is there (its at; -1: there is
- * none). */
+/* Entries that are not durable (or looked for) yet. */
 int64_t tsk_ledger_waiting(struct tsk_ledger *ledger);
-bool tsk_ledger_full(const struct tsk_ledger *ledger);
+
+/* Of all that were not taken: their bytes in percent of store.queue_bytes, which may be over 100,
+ * for the caller decides when it is too much; and since when the oldest is there (its at; -1: there
+ * is none). */
+int tsk_ledger_fill(const struct tsk_ledger *ledger);
 int64_t tsk_ledger_oldest(const struct tsk_ledger *ledger);
 
 /* For a transaction of the caller's (tsk_store_write), without a writer: adds a message, unless its

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tasker/blob.h"
+
 struct tsk_outbox;
 
 /* How long a confirmed result is still held for a collector that comes late (one that learns of
@@ -28,12 +30,16 @@ void tsk_outbox_add(struct tsk_outbox *outbox, const char *topic, const char *bo
 
 struct tsk_outbox_entry {
     const char *topic, *body;
-    size_t len;
+    size_t len;            /* of body */
+    struct tsk_blob *blob; /* "TOPIC BODY"; borrowed, hold it to keep it */
 };
 
 /* Finds what is held under offset. Returns false if it is not there (any more, or yet). */
 bool tsk_outbox_get(const struct tsk_outbox *outbox, int64_t offset,
                     struct tsk_outbox_entry *entry);
+
+/* The bytes of what is held from offset on (bodies, as the limit counts them). */
+int64_t tsk_outbox_bytes(const struct tsk_outbox *outbox, int64_t offset);
 
 /* A collector with an address of its own comes, confirms all up to offset, or goes. A message is
  * forgotten when all that are there have confirmed it (and some time after, see above). One that

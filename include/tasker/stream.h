@@ -38,6 +38,9 @@ enum tsk_stream_verdict {
 enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char *source,
                                            int64_t offset, int64_t now, int64_t *lost);
 
+/* Takes note of a message that the caller cannot take now, whatever its place: it has to come again. */
+void tsk_stream_refuse(struct tsk_stream *stream, const char *source, int64_t offset, int64_t now);
+
 /* Takes note of a worker_status: newest is the last offset used (0: none yet), oldest the first
  * one that the source still holds (newest + 1 if it holds none; below 1: not told), start where one
  * never seen before is to begin, if that is after oldest (0: at oldest). Returns how many messages

@@ -2,9 +2,11 @@
 #ifndef TASKER_TASKER_H
 #define TASKER_TASKER_H
 
+#include "tasker/blob.h"
 #include "tasker/buf.h"
 #include "tasker/bus.h"
 #include "tasker/bus_life.h"
+#include "tasker/circuit.h"
 #include "tasker/clock.h"
 #include "tasker/conf.h"
 #include "tasker/dispatch.h"
@@ -23,6 +25,7 @@
 #include "tasker/probe.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
+#include "tasker/scan.h"
 #include "tasker/store.h"
 #include "tasker/stream.h"
 #include "tasker/topic.h"

@@ -139,10 +139,13 @@ static bool send_part(struct sender *s, int64_t last)
     int64_t now = tsk_now_ms(), offset = tsk_outbox_next(s->outbox), first = offset;
     int64_t ahead = *s->collector ? confirmed(s) + WINDOW : last;
     for (; offset <= last && offset <= ahead && offset < first + AT_ONCE; offset++) {
-        const char *topic = result_line_topic((long)offset);
+        struct tsk_outbox_entry entry;
+        struct tsk_err err;
         size_t len = result_line(line, s->source, (long)offset);
-        tsk_outbox_add(s->outbox, topic, line, len, now);
-        send_text(s, topic, line, len);
+        tsk_outbox_add(s->outbox, result_line_topic((long)offset), line, len, now);
+        if (tsk_outbox_get(s->outbox, offset, &entry) &&
+            tsk_bus_send_blob(s->bus, entry.blob, &err) < 0)
+            bench_die("%s", err.text);
     }
     return offset > first;
 }

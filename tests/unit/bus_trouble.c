@@ -146,6 +146,89 @@ static void test_slow_reader(void)
     tsk_conf_free(conf);
 }
 
+static struct tsk_bus *slow_reader(const struct tsk_conf *conf, struct tsk_bus *sender)
+{
+    struct tsk_bus *reader =
+        open_at(conf, TSK_RESULTS, TSK_RECEIVER, false, tsk_bus_endpoint(sender));
+    tsk_bus_subscribe(reader, "t ");
+    CHECK(await_join(sender, reader, "t "));
+    return reader;
+}
+
+/* What two slow readers have not taken is counted, once, and gone when they are cut off, but for
+ * what is held elsewhere; the one that reads stays and gets all. */
+static void test_cut(const char *endpoint)
+{
+    enum { LEN = 100000, COUNT = 300, WIRE = LEN + 2 };
+    struct tsk_conf *conf = test_conf();
+    assign(conf, "zeromq.recv_hwm=1");
+    struct tsk_bus *sender = open_at(conf, TSK_RESULTS, TSK_SENDER, true, endpoint);
+    struct tsk_bus *slow[] = {slow_reader(conf, sender), slow_reader(conf, sender)};
+    struct tsk_bus *reader = slow_reader(conf, sender);
+    struct tsk_frame frame;
+    struct tsk_err err = TSK_ERR_INIT;
+    CHECK_INT(tsk_bus_backlog(sender), 0);
+    CHECK_INT(tsk_bus_cut(sender), 0);
+    char *body = calloc(1, LEN);
+    struct tsk_blob *blob = tsk_blob_new("t", body, LEN);
+    free(body);
+    for (int i = 0; i < COUNT; i++) {
+        CHECK_INT(tsk_bus_send_blob(sender, blob, &err), 1);
+        CHECK(next(reader, &frame, PATIENCE_MS) && frame.len == LEN);
+    }
+    CHECK(tsk_bus_backlog(sender) > 5 * WIRE && tsk_bus_backlog(sender) <= COUNT * WIRE);
+    CHECK_INT(tsk_bus_cut(sender), 2);
+    CHECK(await_leave(sender, "t ") && await_leave(sender, "t "));
+    int64_t deadline = tsk_now_ms() + PATIENCE_MS;
+    while (tsk_bus_backlog(sender) && tsk_now_ms() < deadline)
+        next(sender, &frame, 1);
+    CHECK_INT(tsk_bus_backlog(sender), 0);
+    CHECK_INT(say(sender, "t", "more"), 1);
+    CHECK(gets(reader, "t", "more"));
+    tsk_blob_release(blob);
+    tsk_bus_close(slow[0]);
+    tsk_bus_close(slow[1]);
+    tsk_bus_close(reader);
+    tsk_bus_close(sender);
+    tsk_conf_free(conf);
+}
+
+/* Where the sender connects, as with result_bind: collector, it comes again by itself. */
+static void test_cut_connected(void)
+{
+    enum { LEN = 100000, COUNT = 300 };
+    struct tsk_conf *conf = test_conf();
+    static char body[LEN];
+    assign(conf, "zeromq.recv_hwm=1");
+    struct tsk_bus *reader = open_at(conf, TSK_RESULTS, TSK_RECEIVER, true, ANY_PORT);
+    struct tsk_bus *sender =
+        open_at(conf, TSK_RESULTS, TSK_SENDER, false, tsk_bus_endpoint(reader));
+    tsk_bus_subscribe(reader, "t ");
+    CHECK(await_join(sender, reader, "t "));
+    CHECK_INT(fill(sender, "t", body, LEN, COUNT), COUNT);
+    CHECK_INT(tsk_bus_cut(sender), 1);
+    CHECK(await_leave(sender, "t "));
+    struct tsk_frame frame;
+    for (int64_t end = tsk_now_ms() + PATIENCE_MS; tsk_now_ms() < end;) {
+        next(reader, &frame, 1); /* what had left before, then the new connection */
+        if (next(sender, &frame, 1) && frame.kind == TSK_FRAME_JOIN)
+            break;
+    }
+    CHECK(frame.kind == TSK_FRAME_JOIN && !tsk_bus_backlog(sender));
+    tsk_bus_close(reader);
+    tsk_bus_close(sender);
+    tsk_conf_free(conf);
+}
+
+static void test_cut_ipc(void)
+{
+    char folder[] = "/tmp/tasker-bus.XXXXXX", ipc[80];
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(ipc, sizeof ipc, "ipc://%s/results", folder);
+    test_cut(ipc);
+    CHECK(rmdir(folder) == 0);
+}
+
 /* Subscriptions come again when the binder restarts on its port, and messages go both ways. */
 static void test_restart(void)
 {
@@ -293,6 +376,9 @@ int main(void)
     test_ipc_in_use();
     test_ipc_spares_files();
     test_slow_reader();
+    test_cut(ANY_PORT);
+    test_cut_ipc();
+    test_cut_connected();
     test_restart();
     test_receiver_first();
     test_close();

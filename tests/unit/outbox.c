@@ -218,9 +218,51 @@ static void test_lost_is_what_nobody_had(void)
     tsk_outbox_free(outbox);
 }
 
+static void test_bytes_from(void)
+{
+    struct tsk_outbox *outbox = tsk_outbox_new(100, 20, 1000);
+    CHECK_INT(tsk_outbox_bytes(outbox, 1), 0);
+    add(outbox, 3, 0); /* of 6 bytes each */
+    CHECK_INT(tsk_outbox_bytes(outbox, 1), 18);
+    CHECK_INT(tsk_outbox_bytes(outbox, 3), 6);
+    CHECK_INT(tsk_outbox_bytes(outbox, 4), 0);
+    add(outbox, 2, 0);
+    CHECK_INT(tsk_outbox_bytes(outbox, 1), 18); /* two are forgotten */
+    CHECK_INT(tsk_outbox_bytes(outbox, 3), 18);
+    CHECK_INT(tsk_outbox_bytes(outbox, 4), 12);
+    tsk_outbox_free(outbox);
+}
+
+/* What somebody else holds outlives the outbox, and is the message as it goes over the wire. */
+static void test_held_elsewhere(void)
+{
+    struct tsk_outbox *outbox = tsk_outbox_new(1, 1000, 1000);
+    struct tsk_outbox_entry entry;
+    size_t len;
+    add(outbox, 1, 0);
+    CHECK(tsk_outbox_get(outbox, 1, &entry));
+    struct tsk_blob *blob = entry.blob;
+    tsk_blob_hold(blob);
+    add(outbox, 1, 0); /* the first is forgotten */
+    tsk_outbox_free(outbox);
+    CHECK_STR(tsk_blob_data(blob, &len), "partial_result body 1");
+    CHECK_INT(len, strlen("partial_result body 1"));
+    CHECK_STR(tsk_blob_body(blob, &len), "body 1");
+    CHECK_INT(len, 6);
+    CHECK(tsk_blob_of(tsk_blob_data(blob, &len)) == blob);
+    tsk_blob_release(blob);
+    blob = tsk_blob_new("", "body", 4);
+    CHECK_STR(tsk_blob_data(blob, &len), "body");
+    CHECK_STR(tsk_blob_body(blob, &len), "body");
+    tsk_blob_release(blob);
+    tsk_blob_release(NULL);
+}
+
 int main(void)
 {
     test_empty();
+    test_bytes_from();
+    test_held_elsewhere();
     test_kept_in_order();
     test_grows_after_it_has_moved();
     test_limits();

@@ -1,0 +1,323 @@
+/* tasker-status errors: what has failed, by category and handler: steps (as they stand now),
+ * batches that failed as a whole, and messages of the ledger that could not be read.
+ *
+ * Groups are known by what is shown of them, so that two names that differ only in characters that
+ * are not shown are one, and no line of the metrics is there twice. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/out.h"
+#include "status/lists.h"
+#include "status/metrics.h"
+#include "status/prom.h"
+#include "tasker/map.h"
+
+struct group {
+    char *category, *handler; /* as they are shown; the handler may be "" */
+    const char *of;           /* "step", "batch", "message" */
+    int64_t count, first_at, last_at;
+    char *raw_category, *raw_handler; /* of the one seen last, to find an example; or NULL */
+    char *example;
+};
+
+struct errors {
+    const struct options *opts;
+    struct tsk_map *groups;
+    struct report report; /* only for its parser */
+    struct query known, unknown, batches, messages;
+    struct group **sorted;
+    size_t shown;
+};
+
+static void free_group(void *value)
+{
+    struct group *group = value;
+    free(group->category);
+    free(group->handler);
+    free(group->raw_category);
+    free(group->raw_handler);
+    free(group->example);
+    free(group);
+}
+
+static char *plain_copy(const char *data, size_t len)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    report_plain(&text, data, len);
+    return text.data;
+}
+
+/* A copy of a value as it is (to be freed), or NULL. */
+static char *copy(const struct tsk_value *value)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (value->type != TSK_NULL && value->type != TSK_INT) {
+        tsk_buf_str(&text, "");
+        tsk_buf_add(&text, value->data, value->len);
+    }
+    return text.data;
+}
+
+/* Finds or makes a group; takes category and handler. */
+static struct group *group_of(struct errors *errors, const char *of, char *category, char *handler)
+{
+    struct tsk_buf key = TSK_BUF_INIT;
+    tsk_buf_printf(&key, "%s\n%s\n%s", of, category, handler);
+    struct group *group = tsk_map_get(errors->groups, key.data);
+    if (group) {
+        free(category);
+        free(handler);
+    } else {
+        group = tsk_alloc(sizeof *group);
+        *group = (struct group){.category = category, .handler = handler, .of = of};
+        tsk_map_put(errors->groups, key.data, group);
+    }
+    tsk_buf_fini(&key);
+    return group;
+}
+
+/* Counts some more into a group. Returns whether they are the newest of it. */
+static bool count_in(struct group *group, int64_t count, int64_t first_at, int64_t last_at)
+{
+    bool newest = !group->count || last_at >= group->last_at;
+    if (!group->count || first_at < group->first_at)
+        group->first_at = first_at;
+    if (newest)
+        group->last_at = last_at;
+    group->count += count;
+    return newest;
+}
+
+/* Row: category or null, handler_class, count, first, last. */
+static int take_steps(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct errors *errors = ctx;
+    char *category = columns && row[0].type != TSK_NULL ? plain_copy(row[0].data, row[0].len)
+                                                        : tsk_strdup("unknown");
+    struct group *group = group_of(errors, "step", category, plain_copy(row[1].data, row[1].len));
+    if (count_in(group, row[2].number, row[3].number, row[4].number)) {
+        free(group->raw_category);
+        free(group->raw_handler);
+        group->raw_category = copy(&row[0]);
+        group->raw_handler = copy(&row[1]);
+    }
+    return 0;
+}
+
+/* Row: the error, its time. Its category is only in the text. */
+static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct errors *errors = ctx;
+    struct json_object *error = report_json(&errors->report.parser, REPORT_JSON, &row[0]);
+    const char *category = tsk_json_str(error, "error_category");
+    const char *wanted = errors->opts->category;
+    if (!category)
+        category = "unknown";
+    if (columns && (!wanted || strcmp(wanted, category) == 0)) {
+        char *shown = plain_copy(category, strlen(category));
+        struct group *group = group_of(errors, "batch", shown, tsk_strdup(""));
+        if (count_in(group, 1, row[1].number, row[1].number)) {
+            free(group->example);
+            group->example = copy(&row[0]);
+        }
+    }
+    json_object_put(error);
+    return 0;
+}
+
+/* Row: reason, time. */
+static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct errors *errors = ctx;
+    struct group *group =
+        group_of(errors, "message", tsk_strdup("malformed"), tsk_strdup(columns ? "" : NULL));
+    if (count_in(group, 1, row[1].number, row[1].number)) {
+        free(group->example);
+        group->example = copy(&row[0]);
+    }
+    return 0;
+}
+
+#define OF_STEPS                                                                                   \
+    "SELECT s.error_category, s.handler_class, count(*), min(s.updated_at), max(s.updated_at) "    \
+    "FROM steps s WHERE "
+
+static int ask_steps(struct errors *errors, struct tsk_store *store, struct tsk_err *err)
+{
+    struct query *queries[] = {&errors->known, &errors->unknown};
+    static const char *const texts[] = {OF_STEPS "s.error_category IS NOT NULL",
+                                        OF_STEPS "s.state = 'error' AND s.error_category IS NULL"};
+    for (size_t i = 0; i < 2; i++) {
+        query_text(queries[i], texts[i]);
+        list_age(queries[i], errors->opts, "s.updated_at");
+        list_handler(queries[i], tsk_store_kind(store), errors->opts, "@");
+        list_category(queries[i], errors->opts, "@");
+        query_text(queries[i], " GROUP BY s.error_category, s.handler_class");
+        if (query_run(queries[i], store, take_steps, errors, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* What has no handler. */
+static int ask_others(struct errors *errors, struct tsk_store *store, struct tsk_err *err)
+{
+    const char *category = errors->opts->category;
+    query_text(&errors->batches,
+               "SELECT v.error, b.updated_at FROM settled_batches v JOIN batches b "
+               "ON b.id = v.batch WHERE v.error IS NOT NULL");
+    list_age(&errors->batches, errors->opts, "b.updated_at");
+    if (query_run(&errors->batches, store, take_batch, errors, err) < 0)
+        return -1;
+    if (category && strcmp(category, "malformed") != 0)
+        return 0;
+    query_text(&errors->messages,
+               "SELECT reason, received_at FROM received_results WHERE reason IS NOT NULL");
+    list_age(&errors->messages, errors->opts, "received_at");
+    return query_run(&errors->messages, store, take_message, errors, err) < 0 ? -1 : 0;
+}
+
+static int take_example(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct group *group = ctx;
+    if (columns && !group->example)
+        group->example = copy(&row[0]);
+    return 1;
+}
+
+/* Looks for the newest error of a group of steps. */
+static int ask_example(struct group *group, struct tsk_store *store, struct tsk_err *err)
+{
+    static const char known[] = "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND "
+                                "s.updated_at = $2 AND s.error_category = $3 LIMIT 1";
+    static const char unknown[] =
+        "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND s.updated_at = $2 AND "
+        "s.error_category IS NULL AND s.state = 'error' LIMIT 1";
+    struct tsk_value values[] = {tsk_value_text(group->raw_handler), tsk_value_int(group->last_at),
+                                 tsk_value_text(group->raw_category)};
+    if (!group->raw_handler)
+        return 0;
+    return tsk_store_run(store, group->raw_category ? known : unknown, values,
+                         group->raw_category ? 3 : 2, take_example, group, err) < 0
+               ? -1
+               : 0;
+}
+
+/* Most first; then the newest. */
+static int compare(const void *left, const void *right)
+{
+    const struct group *a = *(struct group *const *)left, *b = *(struct group *const *)right;
+    if (a->count != b->count)
+        return a->count < b->count ? 1 : -1;
+    return a->last_at < b->last_at   ? 1
+           : a->last_at > b->last_at ? -1
+                                     : strcmp(a->handler, b->handler);
+}
+
+static void sort(struct errors *errors)
+{
+    size_t count = tsk_map_count(errors->groups), n = 0;
+    errors->sorted = tsk_alloc((count + 1) * sizeof *errors->sorted);
+    for (struct tsk_map_entry *e = tsk_map_first(errors->groups); e; e = tsk_map_next(e))
+        errors->sorted[n++] = tsk_map_value(e);
+    qsort(errors->sorted, count, sizeof *errors->sorted, compare);
+    int64_t limit = query_limit(errors->opts, 0);
+    errors->shown = limit && (int64_t)count > limit ? (size_t)limit : count;
+}
+
+static int collect(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct errors *errors = ctx;
+    int rc = ask_steps(errors, store, err);
+    if (rc == 0 && !errors->opts->handler)
+        rc = ask_others(errors, store, err);
+    if (rc == 0)
+        sort(errors);
+    for (size_t i = 0; rc == 0 && i < errors->shown; i++)
+        rc = ask_example(errors->sorted[i], store, err);
+    return rc;
+}
+
+static struct tsk_value text_or_null(const char *text)
+{
+    return tsk_value_text(text && *text ? text : NULL);
+}
+
+static void print(struct errors *errors)
+{
+    static const struct report_column columns[] = {
+        {"of", "OF", REPORT_TEXT},
+        {"category", "CATEGORY", REPORT_TEXT},
+        {"handler", "HANDLER", REPORT_TEXT},
+        {"count", "COUNT", REPORT_INT},
+        {"first_at", NULL, REPORT_TIME},
+        {"last_at", "LAST", REPORT_TIME},
+        {"example", "EXAMPLE", REPORT_ERROR},
+    };
+    errors->report.message_type = "error_group";
+    errors->report.columns = columns;
+    errors->report.count = sizeof columns / sizeof *columns;
+    errors->report.json = errors->opts->format == FORMAT_JSON;
+    for (size_t i = 0; i < errors->shown; i++) {
+        const struct group *group = errors->sorted[i];
+        struct tsk_value row[] = {
+            tsk_value_text(group->of),      text_or_null(group->category),
+            text_or_null(group->handler),   tsk_value_int(group->count),
+            tsk_value_int(group->first_at), tsk_value_int(group->last_at),
+            tsk_value_text(group->example),
+        };
+        report_row(&errors->report, row, sizeof row / sizeof *row);
+    }
+}
+
+static struct errors begin(const struct options *opts)
+{
+    return (struct errors){.opts = opts, .groups = tsk_map_new(free_group)};
+}
+
+static void fini(struct errors *errors)
+{
+    report_end(&errors->report);
+    tsk_map_free(errors->groups);
+    query_fini(&errors->known);
+    query_fini(&errors->unknown);
+    query_fini(&errors->batches);
+    query_fini(&errors->messages);
+    free(errors->sorted);
+}
+
+int errors_metrics(struct tsk_store *store, const struct options *opts, struct tsk_err *err)
+{
+    static const char metric[] = "tasker_errors";
+    struct errors errors = begin(opts);
+    int rc = collect(store, &errors, err);
+    if (rc == 0)
+        prom_family(metric, "gauge",
+                    "Failed steps, failed batches and unreadable messages in the store.");
+    for (size_t i = 0; rc == 0 && i < errors.shown; i++) {
+        const struct group *group = errors.sorted[i];
+        struct prom_label labels[] = {
+            {"of", group->of}, {"category", group->category}, {"handler", group->handler}};
+        prom_sample(metric, labels, 3, group->count);
+    }
+    fini(&errors);
+    return rc;
+}
+
+enum tsk_exit status_errors(const struct options *opts, const struct tsk_conf *conf,
+                            char *const *operands, size_t count)
+{
+    if (opts->format == FORMAT_PROMETHEUS)
+        return metrics_print(METRICS_ERRORS, "errors", opts, conf, operands, count);
+    if (!query_no_operands("errors", operands, count))
+        return TSK_USAGE;
+    struct errors errors = begin(opts);
+    enum tsk_exit status = query_store(conf, collect, &errors);
+    if (status == TSK_OK) {
+        print(&errors);
+        status = errors.shown ? TSK_NO : TSK_OK;
+    }
+    fini(&errors);
+    return status;
+}

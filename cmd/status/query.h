@@ -1,0 +1,52 @@
+/* Questions to the store: a statement put together of static texts and parameters, and asking. */
+#ifndef STATUS_QUERY_H
+#define STATUS_QUERY_H
+
+#include "status/status.h"
+#include "tasker/buf.h"
+#include "tasker/store.h"
+
+enum { QUERY_VALUES = 32 };
+
+/* A statement that is being written. It must live, where it is, as long as the store that runs it,
+ * which knows its statements by their address. */
+struct query {
+    struct tsk_buf sql;
+    struct tsk_value values[QUERY_VALUES];
+    size_t count;
+    struct tsk_buf pattern; /* of the handler, in the words of the back end */
+};
+
+void query_fini(struct query *query);
+
+/* Adds text, in which each ? becomes the next parameter, value. */
+void query_add(struct query *query, const char *text, struct tsk_value value);
+
+/* Adds text as it is. */
+void query_text(struct query *query, const char *text);
+
+/* Adds " AND text", in which @ stands for condition and, in that or in text, ? for the value. */
+void query_and(struct query *query, const char *text, const char *condition,
+               struct tsk_value value);
+
+/* How a column is held against --handler: exactly, or as a glob in which only * and ? are special.
+ * Fills query->pattern, and returns the condition with its ?. */
+const char *query_handler(struct query *query, enum tsk_store_kind kind, const char *handler);
+
+int64_t query_run(struct query *query, struct tsk_store *store, tsk_row_fn *row, void *ctx,
+                  struct tsk_err *err);
+
+/* Opens the store that is configured, which is only looked at, and does fn in one transaction.
+ * Returns the status to end with: TSK_OK, or why not. */
+enum tsk_exit query_store(const struct tsk_conf *conf, tsk_store_fn *fn, void *ctx);
+
+/* Ends a statement: room for one row more than limit, if that is not 0. */
+void query_limited(struct query *query, int64_t limit);
+
+/* Returns whether there are no operands; else tells of the first. */
+bool query_no_operands(const char *subcommand, char *const *operands, size_t count);
+
+/* The limit: the one given, or this one. */
+int64_t query_limit(const struct options *opts, int64_t fallback);
+
+#endif

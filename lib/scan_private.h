@@ -1,0 +1,32 @@
+/* Private to lib/scan*.c. Each function takes the place where something begins and returns the one
+ * behind it; or NULL if it is not there, with what is wrong noted. */
+#ifndef LIB_SCAN_PRIVATE_H
+#define LIB_SCAN_PRIVATE_H
+
+#include "tasker/scan.h"
+
+struct tsk_scan {
+    const char *end;
+    enum tsk_scan_kind kind; /* of the last value, or name */
+    int64_t number;          /* the last TSK_SCAN_INT */
+    bool more;               /* whether another element follows */
+    int depth;               /* of what comes next; 0 is the whole */
+    const char *wrong;       /* what is wrong; NULL: it ends too early */
+    const char *wrong_at;
+};
+
+const char *tsk_scan_space(const struct tsk_scan *s, const char *at); /* perhaps none */
+const char *tsk_scan_value(struct tsk_scan *s, const char *at);       /* and space before it */
+
+/* The bracket that opens (or that one and the one that closes), and what follows an element. */
+const char *tsk_scan_first(struct tsk_scan *s, const char *at, char bracket);
+const char *tsk_scan_after(struct tsk_scan *s, const char *at, char bracket);
+
+/* The name of a member, and the colon after it. */
+const char *tsk_scan_name(struct tsk_scan *s, const char *at);
+const char *tsk_scan_colon(struct tsk_scan *s, const char *at);
+
+/* Whether nothing but white space is left. */
+bool tsk_scan_end(struct tsk_scan *s, const char *at);
+
+#endif

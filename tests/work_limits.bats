@@ -1,0 +1,81 @@
+#!/usr/bin/env bats
+# tasker-work: what it may hold of results that are not taken.
+load helper
+load work
+
+setup() {
+    work_begin
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=30s # else the stopped ones are taken for dead, or not
+    cat >slow.py <<'END'
+import json, sys, zmq
+s = zmq.Context().socket(zmq.SUB)
+s.setsockopt(zmq.RCVHWM, 1)
+s.setsockopt(zmq.RECONNECT_IVL, 10)
+s.connect(sys.argv[1])
+for topic in sys.argv[2:]:
+    s.subscribe(topic)
+while True:
+    print(json.loads(s.recv().split(b" ", 1)[1]).get("batch_id"), flush=True)
+END
+}
+
+# A subscriber that takes nothing once it is stopped: slow NAME [TOPIC ...]
+slow() { spawn "$1" /usr/bin/python3 slow.py "$RESULTS" "${@:2}"; }
+
+subscribed() { # COUNT TOPIC
+    wait_until 10 awk -v count="$1" -v line="a peer subscribed to \"$2\"" '
+        index($0, line) { n++ }
+        END { exit n < count }' work.err
+}
+
+peak_kb() { awk '/^VmHWM/ { print $2 }' "/proc/${PIDS[work]}/status"; }
+
+# Runs so many steps whose results have 100 kB each; the collector c1 takes them all as they come.
+large() { # BATCH COUNT
+    py <<END
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("$1", *["Large"] * $2))
+until(lambda: c.of("batch_completion"), "the completion of $1", 25)
+done = [m["step_id"] for m in c.partials() + c.direct if m["status"] == "completed"]
+assert sorted(set(done)) == list(range(1, $2 + 1)), len(done)
+END
+}
+
+@test "work: subscribers that take nothing do not make it hold more than its outbox may" {
+    local before after
+    printf 'x%.0s' {1..100000} >text
+    handler Large 'exec cat text'
+    # freed memory that a sanitizer keeps is not held by the worker
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=1
+    export TASKER_ZEROMQ_OUTBOX_MAX_BYTES=8M
+    worker -v -j 4
+    wait_line work.err 'is ready'
+    large warm 100
+    before=$(peak_kb)
+    slow plain partial_result own.plain
+    slow other partial_result batch_completion own.other
+    slow collector partial_result 'collector.slow '
+    subscribed 1 own.plain
+    subscribed 1 own.other
+    subscribed 1 'collector.slow '
+    signal plain STOP
+    signal other STOP
+    signal collector STOP
+    large flood 400 # 40 MB
+    after=$(peak_kb)
+    echo "grew by $((after - before)) kB"
+    [ $((after - before)) -lt 16000 ]
+    wait_line work.err 'warning: results: . subscribers? take'
+    # they come again, and hear what is sent from then on
+    signal plain CONT
+    signal other CONT
+    signal collector CONT
+    subscribed 2 own.plain
+    subscribed 2 own.other
+    subscribed 2 'collector.slow '
+    large last 1
+    wait_line plain.out last
+    wait_line other.out last
+    wait_line collector.out last
+}
