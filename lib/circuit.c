@@ -141,6 +141,11 @@ enum tsk_circuit_change tsk_circuit_tell(struct tsk_circuits *circuits, const ch
     return opened ? TSK_CIRCUIT_OPENED : TSK_CIRCUIT_SAME;
 }
 
+bool tsk_circuits_calm(const struct tsk_circuits *circuits)
+{
+    return !tsk_map_count(circuits->map);
+}
+
 size_t tsk_circuits_open(const struct tsk_circuits *circuits, int64_t now,
                          struct tsk_circuit_state *states, size_t most)
 {

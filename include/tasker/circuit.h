@@ -64,6 +64,9 @@ enum tsk_circuit_change tsk_circuit_tell(struct tsk_circuits *circuits, const ch
                                          enum tsk_circuit_end end, bool trial, int64_t now,
                                          struct tsk_circuit_state *state);
 
+/* Whether no class has a failure in its row: then tsk_circuit_ask says RUN to all. */
+bool tsk_circuits_calm(const struct tsk_circuits *circuits);
+
 /* Writes the circuits that are not closed, those first that failed first, at most most of them.
  * Returns how many were written. */
 size_t tsk_circuits_open(const struct tsk_circuits *circuits, int64_t now,
