@@ -2,17 +2,20 @@
  * other, and print a verdict a batch.
  *
  * The thinking is all in the library (tasker/reconcile.h), a function of the lines alone. Here are
- * the options, the exit status and the printing; cmd/reconcile has the loop that reads (loop.c) and
- * the form for people (text.c). */
+ * the options; cmd/reconcile has the loop that reads (loop.c), what is printed (told.c, text.c) and
+ * the store (settling*.c), whose thinking is in tasker/settler.h. */
 #include <stddef.h>
 
 #include "common/diag.h"
 #include "common/opt.h"
 #include "common/out.h"
-#include "reconcile/reconcile.h"
-#include "tasker/buf.h"
+#include "common/signals.h"
+#include "reconcile/settling.h"
+#include "tasker/clock.h"
+#include "tasker/parse.h"
 
 #define SETTLE_MS 2000
+#define SINCE_MOST INT64_C(315360000000) /* ten years, in ms */
 
 static const struct opt table[] = {
     {'F', "follow", NULL, OPT_FLAG, offsetof(struct options, follow),
@@ -27,11 +30,23 @@ static const struct opt table[] = {
      "pass on receipts and results too", 0, 0, NULL},
     {'r', "receipts", "WHICH", OPT_CHOICE, offsetof(struct options, receipts),
      "batches that must have a receipt: auto, all or none [auto]", 0, 0, "auto,all,none"},
+    {'l', "ledger", NULL, OPT_FLAG, offsetof(struct options, ledger),
+     "settle what the store's ledger has news of, in place of lines", 0, 0, NULL},
+    {'S', "since", "WHEN", OPT_STRING, offsetof(struct options, since),
+     "with --ledger: what it has got since then, a time or a duration ago, settled or not", 0, 0,
+     NULL},
+    {'b', "batch", "BATCH", OPT_LIST, offsetof(struct options, batches),
+     "settle this batch from the ledger (may be repeated)", 0, 0, NULL},
+    {'n', "dry-run", NULL, OPT_FLAG, offsetof(struct options, dry_run),
+     "with --ledger or --batch: tell what would change, and change nothing", 0, 0, NULL},
+    {0, "rebuild", NULL, OPT_FLAG, offsetof(struct options, rebuild),
+     "make all that is derived from the ledger anew", 0, 0, NULL},
+    {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where batches and the ledger are", 0, 0, NULL},
 };
 
 static const struct program program = {
     .name = "tasker-reconcile",
-    .synopsis = "[option ...] [FILE ...]",
+    .synopsis = "[option ...] [FILE ...]\n[option ...] --ledger | --batch BATCH ... | --rebuild",
     .description = "Holds receipts, partial results and completions against each other and prints "
                    "a\nverdict for each batch. Other lines are passed on.",
     .opts = table,
@@ -41,44 +56,15 @@ static const struct program program = {
 };
 
 struct state {
-    const struct options *opts;
-    struct tsk_buf buf;
-    struct totals totals;
-    enum tsk_exit status;
+    struct told told;
+    struct settling *settling;
 };
-
-static enum tsk_exit status_of(const struct tsk_verdict *verdict)
-{
-    if (verdict->kind == TSK_INCOMPLETE || verdict->kind == TSK_TIMED_OUT)
-        return TSK_TEMPFAIL;
-    return verdict->kind == TSK_DISCREPANT || verdict->failed ? TSK_NO : TSK_OK;
-}
-
-static void add_totals(struct totals *totals, const struct tsk_verdict *verdict)
-{
-    totals->verdicts[verdict->kind]++;
-    if (totals->steps < INT64_MAX - verdict->total) /* a peer may claim any number of steps */
-        totals->steps += verdict->total;
-    totals->completed += verdict->completed;
-    totals->failed += verdict->failed;
-    totals->in_progress += verdict->in_progress;
-    if (totals->missing < INT64_MAX - verdict->missing)
-        totals->missing += verdict->missing;
-    totals->retry += verdict->retry;
-}
 
 static void tell(void *ctx, const struct tsk_verdict *verdict)
 {
     struct state *state = ctx;
-    state->status = tsk_exit_worse(state->status, status_of(verdict));
-    add_totals(&state->totals, verdict);
-    if (state->opts->text) {
-        text_verdict(verdict);
-        return;
-    }
-    tsk_buf_reset(&state->buf);
-    tsk_verdict_json(verdict, &state->buf);
-    out_line(state->buf.data, state->buf.len);
+    told_verdict(&state->told, verdict);
+    settling_verdict(state->settling, verdict->batch_id);
 }
 
 static struct tsk_reconcile_opts rules(const struct options *opts, const struct tsk_conf *conf)
@@ -94,14 +80,78 @@ static struct tsk_reconcile_opts rules(const struct options *opts, const struct 
     return how;
 }
 
-/* Returns what is wrong with the options together, or NULL. */
-static const char *clash(const struct options *opts)
+/* Whether the store is all that is looked at. */
+static bool by_ledger(const struct options *opts)
 {
-    if (opts->settle >= 0 && !opts->follow)
-        return "--settle is only of use with --follow";
+    return opts->ledger || opts->rebuild || opts->batches.count;
+}
+
+/* Returns what is wrong with the options together, or NULL. */
+static const char *clash(const struct options *opts, int operands)
+{
+    bool lines = !by_ledger(opts);
+    int64_t ms;
+    if (opts->settle >= 0 && (!opts->follow || !lines))
+        return "--settle is only of use with --follow, and lines that are read";
     if (opts->text && opts->pass)
         return "--pass does not go with --format=text";
+    if (lines && opts->dry_run)
+        return "--dry-run is only of use with --ledger or --batch";
+    if (opts->since && !opts->ledger)
+        return "--since is only of use with --ledger";
+    if (!lines && (operands || opts->pass || opts->timeout >= 0 || opts->receipts))
+        return "with --ledger, --batch and --rebuild no lines are read: no FILE, --pass, --timeout "
+               "or --receipts goes with them";
+    if (opts->ledger + opts->rebuild + (opts->batches.count > 0) > 1)
+        return "of --ledger, --batch and --rebuild only one at a time";
+    if (!lines && opts->follow && (!opts->ledger || opts->since || opts->dry_run))
+        return "--follow goes with --ledger alone";
+    if (opts->rebuild && opts->dry_run)
+        return "--dry-run does not go with --rebuild";
+    if (opts->since && tsk_time_parse(opts->since, &ms) < 0 &&
+        tsk_parse_duration(opts->since, 0, SINCE_MOST, &ms, NULL) < 0)
+        return "--since is neither a time (as 2026-01-24T12:00:00Z) nor a duration (as 30m, 2h)";
     return NULL;
+}
+
+/* Lines to verdicts; what the store has to do with them is done before they are seen. */
+static enum tsk_exit run_lines(struct state *state, const struct tsk_reconcile_opts *how,
+                               char *const *operands, size_t count, size_t max)
+{
+    struct tsk_reconcile *reconcile = tsk_reconcile_new(how, tell, state);
+    enum tsk_exit status =
+        read_all(reconcile, state->settling, state->told.opts, operands, count, max);
+    tsk_reconcile_finish(reconcile);
+    tsk_reconcile_free(reconcile);
+    if (!state->settling)
+        return status;
+    if (state->settling->status == TSK_OK)
+        settling_turn(state->settling, 0, true);
+    return tsk_exit_worse(status, state->settling->status);
+}
+
+static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf,
+                         char *const *operands, size_t count)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct state state = {.told = {.opts = opts}};
+    struct tsk_reconcile_opts how = rules(opts, conf);
+    size_t max = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES);
+    enum tsk_exit status;
+    if (opts->follow && signals_open(false, &err) < 0)
+        return diag_err(&err);
+    state.settling = settling_new(conf, &how, opts, &state.told, &status);
+    if (status == TSK_OK)
+        status = by_ledger(opts) ? settling_ledger(state.settling)
+                                 : run_lines(&state, &how, operands, count, max);
+    if (opts->text && !opts->dry_run && !opts->rebuild)
+        text_totals(&state.told.totals);
+    status = tsk_exit_worse(status, state.told.status);
+    settling_free(state.settling);
+    told_fini(&state.told);
+    if (opts->follow)
+        signals_close();
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -109,22 +159,13 @@ int main(int argc, char **argv)
     struct options opts = {.settle = -1, .timeout = -1};
     struct tsk_conf *conf;
     int first = opt_parse(&program, argc, argv, &opts, &conf);
-    const char *wrong = clash(&opts);
+    const char *wrong = clash(&opts, argc - first);
     if (wrong) {
         diag_error("%s", wrong);
         tsk_conf_free(conf);
         return TSK_USAGE;
     }
-    struct state state = {.opts = &opts};
-    struct tsk_reconcile_opts how = rules(&opts, conf);
-    struct tsk_reconcile *reconcile = tsk_reconcile_new(&how, tell, &state);
-    enum tsk_exit read = read_all(reconcile, &opts, argv + first, (size_t)(argc - first),
-                                  (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
-    tsk_reconcile_finish(reconcile);
-    if (opts.text)
-        text_totals(&state.totals);
-    tsk_reconcile_free(reconcile);
-    tsk_buf_fini(&state.buf);
+    enum tsk_exit status = run(&opts, conf, argv + first, (size_t)(argc - first));
     tsk_conf_free(conf);
-    return out_close(tsk_exit_worse(state.status, read));
+    return out_close(status);
 }

@@ -1,8 +1,8 @@
 # bash completion for the programs of tasker. tests/options.bats holds it against the programs.
 
 # Prints the options of a program, one a line: "-LETTER" or "-", "--NAME", what its argument is:
-# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "arg" (anything), or the words
-# to choose from, by commas.
+# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "store" (a url of one), "state"
+# (of what is listed), "arg" (anything), or the words to choose from, by commas.
 _tasker_options()
 {
     case $1 in
@@ -37,9 +37,19 @@ _tasker_options()
 -p --pass
 -r --receipts auto,all,none' ;;
     tasker-status) echo '
--f --format text,json
+-f --format text,json,prometheus
 -t --timeout arg
 -l --listen
+-s --state state
+- --older-than arg
+- --newer-than arg
+-H --handler arg
+- --task arg
+-b --batch arg
+- --category validation,infrastructure,retryable,permanent,business_logic,timeout,unknown
+-n --limit arg
+-r --raw
+- --store store
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
     tasker-work) echo '
@@ -85,10 +95,24 @@ _tasker_operands()
         case $word in
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
-        workers) return ;;
+        show) echo task batch step && return ;;
+        workers | tasks | batches | steps | errors | slow | orphans | metrics) return ;;
         esac
     done
-    echo config endpoints workers
+    echo config endpoints workers tasks batches steps show errors slow orphans metrics
+}
+
+# Prints the states of what the words list.
+_tasker_states()
+{
+    local word
+    for word; do
+        case $word in
+        tasks) echo pending in_progress complete error cancelled resolved_manually && return ;;
+        batches) echo created published executing completed failed timeout cancelled && return ;;
+        esac
+    done
+    echo pending enqueued in_progress complete error cancelled resolved_manually
 }
 
 _tasker()
@@ -105,6 +129,8 @@ _tasker()
         case $kind in
         file) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         tcp) mapfile -t COMPREPLY < <(compgen -W 'tcp ipc' -S :// -- "$word") ;;
+        store) mapfile -t COMPREPLY < <(compgen -W 'sqlite sqlite: postgresql:// none' -- "$word") ;;
+        state) mapfile -t COMPREPLY < <(compgen -W "$(_tasker_states "${COMP_WORDS[@]}")" -- "$word") ;;
         arg) ;;
         key)
             compopt -o nospace 2>/dev/null

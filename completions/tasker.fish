@@ -5,6 +5,15 @@ function __tasker_keys
     tasker-status config 2>/dev/null | string replace -rf '^([a-z]+[.][a-z_]+) .*' '$1'
 end
 
+# The states of what is listed.
+function __tasker_states
+    if __fish_seen_subcommand_from batches
+        printf '%s\n' created published executing completed failed timeout cancelled
+    else
+        printf '%s\n' pending enqueued in_progress complete error cancelled resolved_manually
+    end
+end
+
 for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
@@ -49,11 +58,30 @@ complete -c tasker-reconcile -s r -l receipts -x -a 'auto all none' -d 'Batches 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'
 complete -c tasker-status -f -n __fish_use_subcommand -a workers -d 'Which workers are there'
+complete -c tasker-status -f -n __fish_use_subcommand -a tasks -d 'Tasks in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a batches -d 'Batches in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a steps -d 'Steps in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a show -d 'One of them, with its history'
+complete -c tasker-status -f -n __fish_use_subcommand -a errors -d 'What failed, by category and handler'
+complete -c tasker-status -f -n __fish_use_subcommand -a slow -d 'The slowest steps and batches'
+complete -c tasker-status -f -n __fish_use_subcommand -a orphans -d 'What nothing is heard of'
+complete -c tasker-status -f -n __fish_use_subcommand -a metrics -d 'The store as metrics'
+complete -c tasker-status -f -n '__fish_seen_subcommand_from show' -a 'task batch step'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from config' -a '(__tasker_keys)' -d 'Key'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batch_endpoint result_endpoint'
-complete -c tasker-status -s f -l format -x -a 'text json' -d 'Form of the output: text or json'
+complete -c tasker-status -s f -l format -x -a 'text json prometheus' -d 'Form of the output: text, json or prometheus'
 complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
+complete -c tasker-status -s s -l state -x -a '(__tasker_states)' -d 'Only those in this state, or these, by commas'
+complete -c tasker-status -l older-than -x -d 'Only those made so long ago; errors, orphans: without news for so long'
+complete -c tasker-status -l newer-than -x -d 'Only those made since then; errors: seen since then'
+complete -c tasker-status -s H -l handler -x -d 'Only those of this handler_class, or glob'
+complete -c tasker-status -l task -x -d 'Only those of this task'
+complete -c tasker-status -s b -l batch -x -d 'Only those of this batch'
+complete -c tasker-status -l category -x -a 'validation infrastructure retryable permanent business_logic timeout unknown' -d 'Only those with errors of this category'
+complete -c tasker-status -s n -l limit -x -d 'At most so many, 0: all'
+complete -c tasker-status -s r -l raw -d 'Show: the bytes of messages as they came, too'
+complete -c tasker-status -l store -x -a 'sqlite sqlite: postgresql:// none' -d 'Where state is kept'
 complete -c tasker-status -l batch-endpoint -x -d 'Where batches go out'
 complete -c tasker-status -l result-endpoint -x -d 'Where results come back'
 

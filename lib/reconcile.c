@@ -68,23 +68,6 @@ size_t tsk_reconcile_open(const struct tsk_reconcile *r)
 
 /* --- Rings. */
 
-static void unlink_from(struct tsk_rlink *link)
-{
-    if (!link->next)
-        return;
-    link->prev->next = link->next;
-    link->next->prev = link->prev;
-    link->next = NULL;
-}
-
-static void move_to_end(struct tsk_rlink *ring, struct tsk_rlink *link)
-{
-    unlink_from(link);
-    link->prev = ring->prev;
-    link->next = ring;
-    link->prev->next = ring->prev = link;
-}
-
 /* The first batch of a ring whose links are at offset; NULL if it is empty. */
 static struct tsk_rbatch *first_of(const struct tsk_rlink *ring, size_t offset)
 {
@@ -116,7 +99,7 @@ static bool needs_receipt(const struct tsk_reconcile *r)
 
 static void stop_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
 {
-    unlink_from(&batch->wait_link);
+    tsk_rlink_remove(&batch->wait_link);
     r->waiting_steps -= batch->waiting;
     batch->waiting = 0;
 }
@@ -126,8 +109,8 @@ static void take_out(struct tsk_reconcile *r, struct tsk_rbatch *batch)
     if (!*batch->id)
         return; /* it never was in */
     tsk_map_take(r->open, batch->id);
-    unlink_from(&batch->heard_link);
-    unlink_from(&batch->settle_link);
+    tsk_rlink_remove(&batch->heard_link);
+    tsk_rlink_remove(&batch->settle_link);
     stop_waiting(r, batch);
     if (r->last == batch)
         r->last = NULL;
@@ -159,7 +142,7 @@ static void start_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
 {
     batch->waiting = batch->count + 1;
     r->waiting_steps += batch->waiting;
-    move_to_end(&r->waiting, &batch->wait_link);
+    tsk_rlink_append(&r->waiting, &batch->wait_link);
     while (r->waiting_steps > WAITING_STEPS && first_waiting(r))
         conclude(r, first_waiting(r));
 }
@@ -173,9 +156,9 @@ static void consider(struct tsk_reconcile *r, struct tsk_rbatch *batch, int64_t 
         return;
     }
     batch->heard = now;
-    move_to_end(&r->heard, &batch->heard_link);
+    tsk_rlink_append(&r->heard, &batch->heard_link);
     if (batch->completion || batch->error || batch->late)
-        move_to_end(&r->settling, &batch->settle_link);
+        tsk_rlink_append(&r->settling, &batch->settle_link);
     stop_waiting(r, batch);
     if (agreed)
         start_waiting(r, batch);
@@ -373,6 +356,13 @@ static int feed_published(struct tsk_reconcile *r, struct json_object *message, 
     if (batch)
         consider(r, batch, now);
     return 1;
+}
+
+void tsk_reconcile_publish(struct tsk_reconcile *r, const char *batch_id,
+                           const struct tsk_rentry *entries, size_t count, int64_t published_at)
+{
+    r->receipts_seen = true;
+    tsk_rbatch_publish(get_open(r, batch_id), entries, count, published_at);
 }
 
 int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int64_t now,

@@ -197,6 +197,17 @@ void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message)
     count_all(batch);
 }
 
+void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_rentry *entries, size_t count,
+                        int64_t published_at)
+{
+    for (size_t i = 0; i < count; i++)
+        tsk_rstep_publish(tsk_rbatch_step(batch, entries[i].step_id), &entries[i], &batch->names);
+    batch->told_published = (int64_t)count;
+    batch->published_at = published_at;
+    batch->receipt = true;
+    count_all(batch);
+}
+
 void tsk_rbatch_error(struct tsk_rbatch *batch, struct json_object *message)
 {
     struct json_object *error = tsk_json_get(message, "error");

@@ -92,6 +92,10 @@ struct tsk_rlink {
     struct tsk_rlink *prev, *next; /* a ring, whose head is in struct tsk_reconcile */
 };
 
+/* reconcile_ring.c: takes link out of the ring it may be in; and puts it at the end of one. */
+void tsk_rlink_remove(struct tsk_rlink *link);
+void tsk_rlink_append(struct tsk_rlink *ring, struct tsk_rlink *link);
+
 struct tsk_rbatch {
     struct tsk_rlink heard_link, settle_link, wait_link; /* next is NULL: in no ring */
     size_t waiting; /* steps counted as waiting for a receipt; 0: it does not wait */
@@ -126,6 +130,9 @@ void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_rpartial *par
 void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message, uint64_t digest);
 void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message);
 void tsk_rbatch_error(struct tsk_rbatch *batch, struct json_object *message);
+/* A receipt that is no message. */
+void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_rentry *entries, size_t count,
+                        int64_t published_at);
 
 /* What a completion or a receipt says, whatever the order of its entries. */
 uint64_t tsk_rcompletion_digest(struct json_object *message);
@@ -175,5 +182,10 @@ bool tsk_history_knows_step(const struct tsk_history *history, const char *batch
 struct tsk_discrepancy *tsk_rbatch_verdict(struct tsk_rbatch *batch,
                                            const struct tsk_reconcile_opts *opts,
                                            bool needs_receipt, struct tsk_verdict *verdict);
+
+/* --- reconcile.c: what the store knows of a batch, in place of its receipt and before anything
+ * else of it. entries are of different steps. */
+void tsk_reconcile_publish(struct tsk_reconcile *reconcile, const char *batch_id,
+                           const struct tsk_rentry *entries, size_t count, int64_t published_at);
 
 #endif

@@ -76,6 +76,13 @@ static bool not_run(const struct tsk_rbatch *batch)
     return batch->error && !error_is(batch, "timeout");
 }
 
+/* Whether the steps that did not end have failed with the whole batch. */
+static bool lost(const struct tsk_verdict *verdict)
+{
+    return not_run(verdict->batch) ||
+           (verdict->opts->timeout_fails && error_is(verdict->batch, "timeout"));
+}
+
 /* A failure, of its own or with its whole batch: again or for good? */
 static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcile_opts *opts,
                          bool retryable, int64_t ended, int64_t retry_after)
@@ -87,8 +94,8 @@ static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcil
             ended + tsk_retry_delay(&opts->retry, out->step_id, out->attempt, retry_after);
 }
 
-/* A step that did not end, in a batch that could not be run. */
-static void fill_not_run(struct tsk_verdict_step *out, const struct tsk_verdict *verdict)
+/* A step that did not end, in a batch that could not be run or is out of time. */
+static void fill_lost(struct tsk_verdict_step *out, const struct tsk_verdict *verdict)
 {
     const struct tsk_rbatch *batch = verdict->batch;
     bool retryable = false;
@@ -108,8 +115,8 @@ static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict 
     else if (out->status == TSK_STEP_FAILED && partial_ended(step))
         fill_failure(out, verdict->opts, step->flags & TSK_RSTEP_RETRYABLE, step->ended,
                      step->retry_after == UINT32_MAX ? -1 : (int64_t)step->retry_after);
-    else if (!tsk_status_final(out->status) && not_run(verdict->batch))
-        fill_not_run(out, verdict);
+    else if (!tsk_status_final(out->status) && lost(verdict))
+        fill_lost(out, verdict);
 }
 
 void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_verdict_step *out)

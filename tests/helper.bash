@@ -43,7 +43,6 @@ test_begin() {
     mkdir -p home/.config home/.cache home/.local/share tmp
     export HOME=$PWD/home XDG_CONFIG_HOME=$PWD/home/.config XDG_CACHE_HOME=$PWD/home/.cache
     export XDG_DATA_HOME=$PWD/home/.local/share TMPDIR=$PWD/tmp LC_ALL=C.UTF-8
-    export TASKER_STORE_URL=none
     TASKER_BIN=$(cd "$ROOT" && cd "${TASKER_BIN:-build/bin}" && pwd) || return 1
     export TASKER_BIN PATH=$TASKER_BIN:$PATH
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM

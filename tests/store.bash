@@ -43,7 +43,7 @@ shared_cluster() {
 # A new database in the cluster that is in FOLDER; sets TASKER_STORE_URL.
 new_database() { # FOLDER
     local name=t$$_$RANDOM$RANDOM
-    psql_in "$1" template1 -c "CREATE DATABASE $name" || return
+    psql_in "$1" postgres -c "CREATE DATABASE $name" || return
     STORE_BASES+=("$1 $name")
     export TASKER_STORE_URL="postgresql:///$name?host=$1&user=tasker"
 }
@@ -100,7 +100,7 @@ store_end() {
     done
     for entry in "${STORE_BASES[@]}"; do
         [ -d "${entry% *}/data" ] || continue
-        psql_in "${entry% *}" template1 -c "DROP DATABASE ${entry#* } WITH (FORCE)" || true
+        psql_in "${entry% *}" postgres -c "DROP DATABASE ${entry#* } WITH (FORCE)" || true
     done
     STORE_BASES=() CLUSTERS=()
 }

@@ -229,13 +229,15 @@ void keep_finish(struct collect *c)
     struct tsk_ledger_state state;
     if (!c->ledger)
         return;
-    while (!c->refused && tsk_ledger_waiting(c->ledger) > 0 && tsk_now_ms() < until) {
-        if (!wait_for_writer(c, until))
-            break;
-        if (keep_pump(c)) /* it goes on */
+    for (bool none = false; !c->refused && !none;) { /* what is printed may be followed by more */
+        none = tsk_ledger_waiting(c->ledger) == 0;
+        if (keep_pump(c)) {
             until = tsk_now_ms() + c->patience;
+            none = false;
+        } else if (!none && (tsk_now_ms() >= until || !wait_for_writer(c, until))) {
+            break;
+        }
     }
-    keep_pump(c);
     int64_t left = tsk_ledger_waiting(c->ledger);
     if (c->refused || left == 0)
         return;

@@ -21,6 +21,7 @@
 static struct tsk_buf held;
 static size_t tried; /* bytes of held that out_try has written */
 static bool holding;
+static struct tsk_buf *aside; /* where lines go in place of stdout; or NULL */
 static bool failed;
 
 static void fail(void)
@@ -105,9 +106,19 @@ size_t out_try(void)
     return held.len - tried;
 }
 
+void out_divert(struct tsk_buf *to)
+{
+    aside = to;
+}
+
+static struct tsk_buf *target(void)
+{
+    return aside ? aside : &held;
+}
+
 static void end_line(void)
 {
-    tsk_buf_char(&held, '\n');
+    tsk_buf_char(target(), '\n');
     if (held.len >= HOLD_MOST && !holding)
         out_flush();
 }
@@ -116,7 +127,7 @@ void out_line(const char *data, size_t len)
 {
     if (failed)
         return;
-    tsk_buf_add(&held, data, len);
+    tsk_buf_add(target(), data, len);
     end_line();
 }
 
@@ -133,7 +144,7 @@ void out_printf(const char *fmt, ...)
     if (failed)
         return;
     va_start(args, fmt);
-    tsk_buf_vprintf(&held, fmt, args);
+    tsk_buf_vprintf(target(), fmt, args);
     va_end(args);
     end_line();
 }

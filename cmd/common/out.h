@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tasker/buf.h"
 #include "tasker/err.h"
 #include "tasker/json.h"
 
@@ -17,6 +18,10 @@ void out_json(struct json_object *value);
 
 /* As out_line with printf; the format holds no newline at its end. */
 void out_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* From now on lines go to the end of to (borrowed), for what is to be printed later or not at all;
+ * NULL: to stdout again. */
+void out_divert(struct tsk_buf *to);
 
 /* Writes out what is held. Call it whenever no more input is at hand, and before anything is told
  * to a peer that depends on it. Returns 0, or -1 (told once on stderr) if stdout has failed. */

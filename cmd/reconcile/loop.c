@@ -11,6 +11,7 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "common/signals.h"
+#include "reconcile/settling.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/line.h"
@@ -19,6 +20,7 @@
 
 struct loop {
     struct tsk_reconcile *reconcile;
+    struct settling *settling; /* or NULL */
     const struct options *opts;
     struct tsk_lines *lines;
     struct tsk_json *json;
@@ -55,7 +57,10 @@ static int feed(struct loop *loop, struct json_object *json, const struct tsk_li
 {
     if (tsk_tapped_is(json))
         return feed_tapped(loop, json, line, err);
-    return tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
+    int taken = tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
+    if (taken > 0)
+        settling_line(loop->settling, json, line->data, line->len);
+    return taken;
 }
 
 /* Lines that are not for this program go on as they came; a table is no place for them. */
@@ -80,7 +85,8 @@ static int wait_input(struct loop *loop)
                            {.fd = loop->opts->follow ? STDOUT_FILENO : -1, .events = 0}};
     if (fds[0].fd < 0)
         return 1; /* a file is to be opened */
-    int ready = poll(fds, 3, tsk_left_ms(tsk_reconcile_due(loop->reconcile)));
+    int64_t due = tsk_earlier(tsk_reconcile_due(loop->reconcile), settling_due(loop->settling));
+    int ready = poll(fds, 3, tsk_left_ms(due));
     if (ready <= 0)
         return 0;
     if (fds[1].revents && signals_read(NULL) & SIGNALS_STOP)
@@ -96,7 +102,7 @@ static int wait_input(struct loop *loop)
 /* Between what was read and the next read. Returns whether to go on. */
 static bool refill(struct loop *loop)
 {
-    if (out_flush() < 0)
+    if (!settling_turn(loop->settling, tsk_now_ms(), false) || out_flush() < 0)
         return false;
     int input = wait_input(loop);
     if (input > 0)
@@ -128,19 +134,15 @@ static void run(struct loop *loop)
     }
 }
 
-enum tsk_exit read_all(struct tsk_reconcile *reconcile, const struct options *opts,
-                       char *const *operands, size_t count, size_t max)
+enum tsk_exit read_all(struct tsk_reconcile *reconcile, struct settling *settling,
+                       const struct options *opts, char *const *operands, size_t count, size_t max)
 {
-    struct tsk_err err = TSK_ERR_INIT;
-    struct loop loop = {.reconcile = reconcile, .opts = opts, .signals = -1};
-    if (opts->follow && (loop.signals = signals_open(false, &err)) < 0)
-        return diag_err(&err);
+    struct loop loop = {
+        .reconcile = reconcile, .settling = settling, .opts = opts, .signals = signals_fd()};
     loop.lines = tsk_lines_new(operands, count, max);
     loop.json = tsk_json_new();
     run(&loop);
     tsk_json_free(loop.json);
     tsk_lines_free(loop.lines);
-    if (opts->follow)
-        signals_close();
     return loop.status;
 }

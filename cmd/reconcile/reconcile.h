@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/opt.h"
 #include "tasker/exit.h"
 #include "tasker/reconcile.h"
 
@@ -14,6 +15,9 @@ struct options {
     int64_t settle, timeout; /* ms; -1: not given */
     int text;                /* --format: 0 json, 1 text */
     int receipts;            /* enum tsk_receipts */
+    bool ledger, dry_run, rebuild;
+    const char *since;
+    struct opt_list batches;
 };
 
 /* All batches so far. */
@@ -26,9 +30,12 @@ struct totals {
 void text_verdict(const struct tsk_verdict *verdict);
 void text_totals(const struct totals *totals);
 
+struct settling;
+
 /* Reads the operands to their end (or to a signal, if following), line by line: feeds reconcile and
- * passes on what is not for it. Tells what is wrong. Returns the status so far. */
-enum tsk_exit read_all(struct tsk_reconcile *reconcile, const struct options *opts,
-                       char *const *operands, size_t count, size_t max);
+ * passes on what is not for it; settling (or NULL) is told, and has its turns. Tells what is wrong.
+ * Returns the status so far. */
+enum tsk_exit read_all(struct tsk_reconcile *reconcile, struct settling *settling,
+                       const struct options *opts, char *const *operands, size_t count, size_t max);
 
 #endif

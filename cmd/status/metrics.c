@@ -172,5 +172,9 @@ enum tsk_exit metrics_print(unsigned which, const char *subcommand, const struct
 enum tsk_exit status_metrics(const struct options *opts, const struct tsk_conf *conf,
                              char *const *operands, size_t count)
 {
+    if (opts->format == FORMAT_JSON) {
+        diag_error("metrics: there is only --format prometheus");
+        return TSK_USAGE;
+    }
     return metrics_print(METRICS_ALL, "metrics", opts, conf, operands, count);
 }

@@ -86,11 +86,14 @@ struct tsk_reconcile_opts {
     int64_t settle_ms;   /* -1: only tsk_reconcile_finish settles what is not clear */
     int64_t timeout_ms;  /* -1: none */
     enum tsk_receipts receipts;
+    bool timeout_fails; /* a batch_error of category timeout ends the steps that did not end: they
+                         * have failed. Without it they are unknown: whoever tells of the time that
+                         * is over may just have waited no longer. */
 };
 
 #define TSK_RECONCILE_OPTS_INIT                                                                    \
     {                                                                                              \
-        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO                                 \
+        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO, false                          \
     }
 
 struct tsk_discrepancy {

@@ -776,7 +776,7 @@ static size_t make_lines(char *lines[40])
 /* The steps of the first verdict on all lines, as JSON (to be freed). */
 static char *steps_of(char **lines, size_t count)
 {
-    const struct tsk_reconcile_opts opts = {TSK_RETRY_INIT, 3, -1, -1, TSK_RECEIPTS_ALL};
+    const struct tsk_reconcile_opts opts = {TSK_RETRY_INIT, 3, -1, -1, TSK_RECEIPTS_ALL, false};
     struct test t;
     begin_with(&t, &opts);
     for (size_t i = 0; i < count && !t.told.count; i++)

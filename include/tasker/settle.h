@@ -1,0 +1,149 @@
+/* Settling: what the store's ledger means for a batch and its steps. A settlement is a pure
+ * function of what was sent (outbound) and what came back (the ledger, in the order of its ids):
+ * rows in, rows out, no store and no clock. So it can be done again at any time, by anybody, with
+ * the same end. settle_store.h reads and writes those rows.
+ *
+ * The messages go through a reconciliation (reconcile.h) with the store's rows as the receipt, and:
+ * - a batch_error ends its batch at once: what comes after it is late, and changes no state;
+ * - a batch_error of category timeout fails the steps that did not end, to be retried while
+ *   attempts are left;
+ * - but that a collector waits no longer (such an error of the source "lost:…") is no end: it is
+ *   the time limit of the batch that counts;
+ * - what nobody has heard of has no derived row at all.
+ *
+ * States follow the tables of state.h. What an operator did (a transition of that origin) counts
+ * from its time on: where the ledger then wants a transition that the table does not have, it is
+ * refused, and that is a discrepancy, "refused_transition".
+ *
+ * A batch is executing from the first news on, and ended when it has a completion and each of its
+ * steps has ended (completed, or failed if some step was not done), or by a batch_error (failed, or
+ * timeout if that is its category; completed, if all steps were done by then). */
+#ifndef TASKER_SETTLE_H
+#define TASKER_SETTLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/reconcile.h"
+#include "tasker/state.h"
+
+/* A state that somebody else than the ledger brought about. Times are wall ms. */
+struct tsk_settle_state {
+    enum tsk_state state; /* TSK_STATE_NONE: nothing of that kind */
+    int64_t at;
+};
+
+/* What is known of a batch besides its ledger. */
+struct tsk_settle_batch {
+    const char *batch_id;         /* copied */
+    struct tsk_settle_state base; /* created or published */
+    struct tsk_settle_state hand; /* an operator's */
+    int64_t published_at;         /* -1: not told */
+};
+
+/* The same of a step. */
+struct tsk_settle_step {
+    int64_t row; /* the caller's name for it */
+    int64_t step_id, task_id, attempt, retry_limit;
+    const char *name;             /* copied */
+    int64_t since;                /* when it was enqueued with this attempt */
+    struct tsk_settle_state hand; /* an operator's, after this attempt began */
+    unsigned owns;                /* the caller's */
+};
+
+/* A row of the ledger. */
+struct tsk_settle_message {
+    int64_t id, received_at;
+    const char *topic, *source; /* source: NULL if it has none */
+    const char *data;           /* the JSON, len bytes */
+    size_t len;
+};
+
+struct tsk_transition {
+    int place; /* what its sort_key has beyond the attempt; of a batch the whole sort_key */
+    enum tsk_state from, to;
+    const char *event; /* static */
+    int64_t at;
+};
+
+/* A text of a message: what the step put out, or its error. If it was too much to keep, data is
+ * NULL and id the row of the ledger that has it; id is 0 where there is none. */
+struct tsk_settle_text {
+    const char *data;
+    size_t len;
+    int64_t id;
+};
+
+enum { TSK_STEP_MOVES = 3, TSK_BATCH_MOVES = 3 };
+
+/* What follows for a step. -1 stands for a time or duration that is not there, NULL for a text. */
+struct tsk_settled_step {
+    int64_t row, step_id;
+    unsigned owns;
+    bool known;      /* the batch was sent with it; else only results name it */
+    bool news;       /* the ledger has something about it: the columns from here to error are new */
+    int64_t attempt; /* that the batch was sent with */
+    int64_t told_attempt; /* that of the results */
+    enum tsk_step_status status;
+    enum tsk_outcome outcome;
+    int64_t retry_at, execution_ms;
+    const char *worker_id, *category, *reason;
+    bool retryable;
+    int64_t started_at, ended_at;
+    struct tsk_settle_text results, error;
+    struct tsk_settle_state state;
+    struct tsk_transition moves[TSK_STEP_MOVES];
+    size_t move_count;
+};
+
+/* What follows for the batch. */
+struct tsk_settled_batch {
+    bool news; /* the ledger has something about it; else only state means anything */
+    bool ended;
+    enum tsk_verdict_kind verdict;
+    int64_t revision, steps, completed, failed;
+    int64_t first_at, ended_at, completed_at, execution_ms;
+    const char *error; /* JSON of a batch_error's error */
+    struct tsk_settle_state state;
+    struct tsk_transition moves[TSK_BATCH_MOVES];
+    size_t move_count;
+};
+
+struct tsk_settled_discrepancy {
+    const char *type, *detail;
+    int64_t step_id; /* 0: the batch as a whole */
+};
+
+struct tsk_settle;
+
+/* Returns a settlement that is used for one batch after the other. Of rules only retry and
+ * retry_limit matter. tell (may be NULL) is called for each verdict. */
+struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules);
+void tsk_settle_free(struct tsk_settle *settle);
+
+/* In this order, for each batch: begin, its steps in ascending order of step_id (each once), its
+ * messages in the order of the ledger, end. tell (may be NULL) is called for each verdict, by
+ * message and end. A message that cannot be read is skipped, and so is one of another batch. */
+void tsk_settle_begin(struct tsk_settle *settle, const struct tsk_settle_batch *batch,
+                      tsk_verdict_fn *tell, void *ctx);
+void tsk_settle_step(struct tsk_settle *settle, const struct tsk_settle_step *step);
+void tsk_settle_message(struct tsk_settle *settle, const struct tsk_settle_message *message);
+void tsk_settle_end(struct tsk_settle *settle);
+
+/* After the end: the batch; its steps, of which those that it was sent with come first; the
+ * discrepancies. Texts are borrowed until the next begin. Of a batch that has not ended there are
+ * no discrepancies that more news may take away again. */
+void tsk_settled_batch(const struct tsk_settle *settle, struct tsk_settled_batch *out);
+size_t tsk_settled_steps(const struct tsk_settle *settle);
+void tsk_settled_step(const struct tsk_settle *settle, size_t i, struct tsk_settled_step *out);
+size_t tsk_settled_discrepancies(const struct tsk_settle *settle);
+void tsk_settled_discrepancy(const struct tsk_settle *settle, size_t i,
+                             struct tsk_settled_discrepancy *out);
+
+/* Adds the output (or, if error, the error) of step_id in the message to buf; for a text that was
+ * too much to keep. Nothing, if it is not there. */
+void tsk_settle_text(struct tsk_settle *settle, const struct tsk_settle_message *message,
+                     int64_t step_id, bool error, struct tsk_buf *buf);
+
+#endif

@@ -1,0 +1,53 @@
+/* The states of tasks, steps and batches, and one table of the transitions that are allowed
+ * (DESIGN, State machines). What the table does not have is refused; who is refused records it. */
+#ifndef TASKER_STATE_H
+#define TASKER_STATE_H
+
+#include <stdbool.h>
+
+/* What has a state. */
+enum tsk_subject { TSK_SUBJECT_TASK, TSK_SUBJECT_STEP, TSK_SUBJECT_BATCH };
+
+/* All states; which of them a subject can have is in the table. */
+enum tsk_state {
+    TSK_STATE_NONE, /* it is not there yet */
+    TSK_STATE_PENDING,
+    TSK_STATE_ENQUEUED,
+    TSK_STATE_IN_PROGRESS,
+    TSK_STATE_COMPLETE,
+    TSK_STATE_ERROR,
+    TSK_STATE_CANCELLED,
+    TSK_STATE_RESOLVED, /* by hand */
+    TSK_STATE_CREATED,
+    TSK_STATE_PUBLISHED,
+    TSK_STATE_EXECUTING,
+    TSK_STATE_COMPLETED,
+    TSK_STATE_FAILED,
+    TSK_STATE_TIMEOUT,
+    TSK_STATES
+};
+
+/* The name as it is stored ("resolved_manually"), static; NULL for TSK_STATE_NONE. */
+const char *tsk_state_name(enum tsk_state state);
+
+/* The state of that name that subject can have; TSK_STATE_NONE if there is none, or name is NULL.
+ */
+enum tsk_state tsk_state_find(enum tsk_subject subject, const char *name);
+
+/* The event that takes subject from one state to the other ("step.completed"), static; NULL if no
+ * event does: such a transition is refused. */
+const char *tsk_state_event(enum tsk_subject subject, enum tsk_state from, enum tsk_state to);
+
+static inline bool tsk_state_allowed(enum tsk_subject subject, enum tsk_state from,
+                                     enum tsk_state to)
+{
+    return tsk_state_event(subject, from, to) != 0;
+}
+
+/* Whether subject has ended in it: nothing but a hand takes it out of there. */
+bool tsk_state_ended(enum tsk_subject subject, enum tsk_state state);
+
+/* Whether a step in it lets the steps that depend on it run. */
+bool tsk_state_satisfies(enum tsk_state state);
+
+#endif

@@ -1,0 +1,208 @@
+/* Settling in groups. A transaction costs a wait for the disk, which a small batch is not worth;
+ * and it locks out other writers, or keeps what it locked, so it must not take long.
+ *
+ * PostgreSQL lets several settle at the same time. The batch's row is locked, then those of its
+ * steps that other batches may have too, in the order of their ids. A group never waits for a lock:
+ * what another one has it puts off. Only a transaction that holds no more than one batch waits. So
+ * nobody waits for somebody who waits for him. */
+#include <stdlib.h>
+
+#include "settler_private.h"
+#include "tasker/buf.h"
+
+enum { GROUP_BATCHES = 200, GROUP_STEPS = 2000 };
+
+struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
+                                    const struct tsk_settle_watch *watch)
+{
+    struct tsk_settler *s = tsk_alloc(sizeof *s);
+    s->store = store;
+    s->settle = tsk_settle_new(rules);
+    s->watch = *watch;
+    s->assumed = -1;
+    return s;
+}
+
+void tsk_settler_free(struct tsk_settler *s)
+{
+    if (!s)
+        return;
+    tsk_settle_free(s->settle);
+    free(s->states);
+    free(s);
+}
+
+void tsk_settler_assume(struct tsk_settler *s, int64_t now)
+{
+    s->assumed = now;
+}
+
+/* --- Locks, which only PostgreSQL needs. */
+
+#define LOCK_BATCH                                                                                 \
+    "SELECT (SELECT count(*) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = "    \
+    "b.id"                                                                                         \
+    " AND s.task IS NOT NULL) FROM batches b WHERE b.id = $1 FOR NO KEY UPDATE OF b"
+#define LOCK_STEPS                                                                                 \
+    "SELECT s.id FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"              \
+    " AND s.task IS NOT NULL ORDER BY s.id FOR NO KEY UPDATE OF s"
+static const char lock_batch[] = LOCK_BATCH, try_batch[] = LOCK_BATCH " SKIP LOCKED";
+static const char lock_steps[] = LOCK_STEPS, try_steps[] = LOCK_STEPS " SKIP LOCKED";
+
+static int ignore_row(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    (void)ctx;
+    (void)row;
+    (void)columns;
+    return 0;
+}
+
+/* Returns 1, 0 if another process has some of it (never if wait), or -1. */
+static int lock(struct tsk_store *store, int64_t batch, bool wait, struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(batch);
+    int64_t shared = 0;
+    if (tsk_store_kind(store) == TSK_STORE_SQLITE)
+        return 1;
+    int there = tsk_store_get_int(store, wait ? lock_batch : try_batch, &key, 1, &shared, err);
+    if (there < 0)
+        return -1;
+    if (!there)
+        return wait; /* it is gone, or locked */
+    if (!shared)
+        return 1;
+    int64_t got =
+        tsk_store_run(store, wait ? lock_steps : try_steps, &key, 1, ignore_row, NULL, err);
+    return got < 0 ? -1 : wait || got == shared;
+}
+
+/* --- One batch. */
+
+static void tell_settled(struct tsk_settler *s)
+{
+    struct tsk_settled_batch batch;
+    struct tsk_settled_step step;
+    tsk_settled_batch(s->settle, &batch);
+    struct tsk_settle_change change = {
+        .batch_id = s->batch_id,
+        .from = s->state,
+        .to = batch.state.state,
+        .news = batch.news,
+        .ended = batch.ended,
+        .ended_before = tsk_state_ended(TSK_SUBJECT_BATCH, s->state),
+        .revision = batch.revision,
+        .revision_before = s->revision,
+    };
+    for (size_t i = 0; i < s->count; i++) {
+        tsk_settled_step(s->settle, i, &step);
+        change.steps += step.owns & TSK_OWNS_STATE && step.state.state != s->states[i];
+    }
+    s->watch.settled(s->watch.ctx, &change);
+}
+
+/* Takes the marks of news away. Returns 1, 0 if there is none, or -1. */
+static int take_marks(struct tsk_settler *s, int64_t batch, struct tsk_err *err)
+{
+    static const char sql[] = "DELETE FROM unsettled WHERE batch_id ="
+                              " (SELECT batch_id FROM batches WHERE id = $1)";
+    struct tsk_value key = tsk_value_int(batch);
+    int64_t taken = tsk_store_run(s->store, sql, &key, 1, NULL, NULL, err);
+    return taken < 0 ? -1 : taken > 0;
+}
+
+/* Settles a batch within a transaction. Returns 1, 0 if it is to be put off, or -1. */
+static int settle_one(struct tsk_settler *s, int64_t batch, unsigned how, bool wait,
+                      struct tsk_err *err)
+{
+    bool dry = how & TSK_SETTLE_DRY, force = how & TSK_SETTLE_FORCE;
+    int ours = dry ? 1 : lock(s->store, batch, wait, err);
+    if (ours <= 0)
+        return ours;
+    int marked = dry ? 1 : take_marks(s, batch, err);
+    if (marked < 0)
+        return -1;
+    if (!marked && !force)
+        return 1;
+    int there = tsk_settler_read(s, batch, err);
+    if (there > 0 && !dry && tsk_settler_write(s, !force && !s->revision, err) < 0)
+        return -1;
+    if (there > 0 && s->watch.settled)
+        tell_settled(s);
+    return there < 0 ? -1 : 1;
+}
+
+/* --- A group. */
+
+struct group {
+    struct tsk_settler *settler;
+    const struct tsk_settle_item *items;
+    size_t count;
+    unsigned how;
+    bool wait;
+    struct tsk_settle_list *put_off;
+    size_t put_off_before; /* how many there were */
+};
+
+static void put_off(struct tsk_settle_list *list, const struct tsk_settle_item *item)
+{
+    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = *item;
+}
+
+static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct group *group = ctx;
+    struct tsk_settler *s = group->settler;
+    (void)store;
+    group->put_off->count = group->put_off_before;
+    if (s->watch.restart)
+        s->watch.restart(s->watch.ctx);
+    for (size_t i = 0; i < group->count; i++) {
+        int rc = settle_one(s, group->items[i].batch, group->how, group->wait, err);
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            put_off(group->put_off, &group->items[i]);
+    }
+    return 0;
+}
+
+/* How many of the first of count items go together. */
+static size_t group_size(const struct tsk_settle_item *items, size_t count)
+{
+    int64_t steps = items[0].steps;
+    size_t n = 1;
+    while (n < count && n < GROUP_BATCHES && (steps += items[n].steps) <= GROUP_STEPS)
+        n++;
+    return n;
+}
+
+static int run(struct tsk_settler *s, struct group *group, int64_t patience, struct tsk_err *err)
+{
+    int rc = group->how & TSK_SETTLE_DRY
+                 ? tsk_store_read(s->store, settle_group, group, patience, err)
+                 : tsk_store_write(s->store, settle_group, group, patience, err);
+    if (rc == 0 && s->watch.commit)
+        s->watch.commit(s->watch.ctx);
+    return rc;
+}
+
+int tsk_settler_run(struct tsk_settler *s, const struct tsk_settle_list *list, unsigned how,
+                    int64_t patience, struct tsk_err *err)
+{
+    struct tsk_settle_list later = TSK_SETTLE_LIST_INIT;
+    int rc = 0;
+    for (size_t i = 0, n; i < list->count && rc == 0; i += n) {
+        n = group_size(list->items + i, list->count - i);
+        struct group group = {s, list->items + i, n, how, false, &later, later.count};
+        rc = run(s, &group, patience, err);
+    }
+    struct tsk_settle_list none = TSK_SETTLE_LIST_INIT;
+    for (size_t i = 0; i < later.count && rc == 0; i++) {
+        struct group group = {s, &later.items[i], 1, how, true, &none, 0};
+        rc = run(s, &group, patience, err);
+    }
+    tsk_settle_list_fini(&later);
+    tsk_settle_list_fini(&none);
+    return rc;
+}

@@ -1,0 +1,73 @@
+/* Which batches are to be settled. */
+#include <stdlib.h>
+
+#include "settler_private.h"
+#include "tasker/buf.h"
+
+void tsk_settle_list_fini(struct tsk_settle_list *list)
+{
+    free(list->items);
+    *list = (struct tsk_settle_list)TSK_SETTLE_LIST_INIT;
+}
+
+static int take_item(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_settle_list *list = ctx;
+    (void)columns;
+    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = (struct tsk_settle_item){row[0].number, row[1].number};
+    return 0;
+}
+
+static int find(struct tsk_store *store, const char *sql, const struct tsk_value *value,
+                struct tsk_settle_list *list, struct tsk_err *err)
+{
+    return tsk_store_run(store, sql, value, value ? 1 : 0, take_item, list, err) < 0 ? -1 : 0;
+}
+
+int tsk_settle_find_news(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT b.id, b.total_steps FROM (SELECT DISTINCT batch_id FROM unsettled) u"
+        " JOIN batches b ON b.batch_id = u.batch_id ORDER BY b.id";
+    return find(store, sql, NULL, list, err);
+}
+
+int tsk_settle_find_since(struct tsk_store *store, int64_t since, struct tsk_settle_list *list,
+                          struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT b.id, b.total_steps FROM (SELECT DISTINCT batch_id FROM received_results"
+        " WHERE received_at >= $1) r JOIN batches b ON b.batch_id = r.batch_id ORDER BY b.id";
+    struct tsk_value value = tsk_value_int(since);
+    return find(store, sql, &value, list, err);
+}
+
+int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_settle_list *list,
+                            struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT b.id, b.total_steps FROM batches b LEFT JOIN settled_batches s ON s.batch = b.id"
+        " WHERE b.state IN ('published', 'executing')"
+        " AND coalesce(b.published_at, s.first_at) + b.timeout_ms <= $1"
+        " AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id) ORDER BY b.id";
+    struct tsk_value value = tsk_value_int(now);
+    return find(store, sql, &value, list, err);
+}
+
+int tsk_settle_find_all(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err)
+{
+    static const char sql[] = "SELECT id, total_steps FROM batches ORDER BY id";
+    return find(store, sql, NULL, list, err);
+}
+
+int tsk_settle_find_id(struct tsk_store *store, const char *batch_id, struct tsk_settle_list *list,
+                       struct tsk_err *err)
+{
+    static const char sql[] = "SELECT id, total_steps FROM batches WHERE batch_id = $1";
+    struct tsk_value value = tsk_value_text(batch_id);
+    size_t before = list->count;
+    if (find(store, sql, &value, list, err) < 0)
+        return -1;
+    return list->count > before;
+}

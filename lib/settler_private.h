@@ -1,0 +1,41 @@
+/* What the files settler*.c share. */
+#ifndef LIB_SETTLER_PRIVATE_H
+#define LIB_SETTLER_PRIVATE_H
+
+#include "tasker/message.h"
+#include "tasker/settler.h"
+
+/* What this batch may say of a step's row in the table steps. */
+enum {
+    TSK_OWNS_STATE = 1,   /* no later attempt was sent */
+    TSK_OWNS_COLUMNS = 2, /* the ledger has nothing of a later attempt */
+    TSK_OWNS_FIRST = 4,   /* no earlier attempt was sent */
+};
+
+struct tsk_settler {
+    struct tsk_store *store;
+    struct tsk_settle *settle;
+    struct tsk_settle_watch watch;
+    int64_t assumed; /* see tsk_settler_assume; -1 */
+    /* Of the batch at hand, as it was read: */
+    int64_t batch;
+    char batch_id[TSK_ID_SIZE];
+    struct tsk_settle_batch outbound;
+    enum tsk_state state;
+    int64_t revision; /* 0: nothing is derived yet */
+    int64_t limit_at; /* when it is out of time; -1: never */
+    uint8_t *states;  /* of its steps, enum tsk_state */
+    size_t count, cap;
+};
+
+/* settler_read.c: reads the batch and its ledger, and settles. Returns 1, 0 if there is no such
+ * batch (any more), or -1. */
+int tsk_settler_read(struct tsk_settler *settler, int64_t batch, struct tsk_err *err);
+
+/* settler_write.c: replaces what is derived of it. fresh: nothing is there to be taken away. */
+int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *err);
+
+/* settler_timeout.c: the message that ends a batch out of time (the caller's). */
+char *tsk_settle_timeout_text(const char *batch_id, int64_t limit_at);
+
+#endif

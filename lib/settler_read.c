@@ -1,0 +1,228 @@
+/* Reading what a settlement is made of: the batch, its steps, its ledger. All of it streams: of a
+ * ledger no more than a message is in memory. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "settler_private.h"
+#include "tasker/buf.h"
+
+static enum tsk_state state_at(enum tsk_subject subject, const struct tsk_value *value)
+{
+    return value->type == TSK_TEXT ? tsk_state_find(subject, value->data) : TSK_STATE_NONE;
+}
+
+static int64_t number_at(const struct tsk_value *value, int64_t untold)
+{
+    return value->type == TSK_INT ? value->number : untold;
+}
+
+/* --- The batch. */
+
+static const char get_batch[] =
+    "SELECT b.batch_id, b.created_at, b.published_at, b.state, h.to_state, h.created_at,"
+    " s.revision, coalesce(b.published_at, s.first_at) + b.timeout_ms FROM batches b"
+    " LEFT JOIN settled_batches s ON s.batch = b.id"
+    " LEFT JOIN batch_transitions h ON h.batch = b.id AND h.sort_key = (SELECT max(x.sort_key)"
+    " FROM batch_transitions x WHERE x.batch = b.id AND x.origin = 'operator') WHERE b.id = $1";
+
+static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_settler *s = ctx;
+    (void)columns;
+    strncpy(s->batch_id, row[0].data, sizeof s->batch_id - 1);
+    int64_t published_at = number_at(&row[2], -1);
+    bool published = published_at >= 0;
+    s->outbound = (struct tsk_settle_batch){
+        .batch_id = s->batch_id,
+        .base = {published ? TSK_STATE_PUBLISHED : TSK_STATE_CREATED,
+                 published ? published_at : row[1].number},
+        .hand = {state_at(TSK_SUBJECT_BATCH, &row[4]), number_at(&row[5], -1)},
+        .published_at = published_at,
+    };
+    s->state = state_at(TSK_SUBJECT_BATCH, &row[3]);
+    s->revision = number_at(&row[6], 0);
+    s->limit_at = number_at(&row[7], -1);
+    return 0;
+}
+
+/* --- Its steps. */
+
+/* Batches with a later or an earlier attempt at the step. A step that no task knows is in no other
+ * batch. */
+#define OTHERS(which) "EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = p.step AND " which ")"
+#define LATER "(o.attempt > p.attempt OR (o.attempt = p.attempt AND o.batch > p.batch))"
+
+static const char get_steps[] =
+    "SELECT p.step, p.step_id, s.task_id, p.attempt, s.retry_limit, s.name,"
+    " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
+    " CASE WHEN s.task IS NULL THEN 7 ELSE"
+    " CASE WHEN " OTHERS(LATER) " THEN 0 ELSE 1 END +"
+                                " CASE WHEN " OTHERS(
+                                    LATER " AND EXISTS (SELECT 1 FROM settled_steps d"
+                                          " WHERE d.batch = o.batch AND d.step_id = "
+                                          "o.step_id)") " THEN 0 ELSE 2 END +"
+                                                        " CASE WHEN " OTHERS(
+                                                            "o.attempt < p.attempt") " THEN 0 "
+                                                                                     "ELSE 4 "
+                                                                                     "END END"
+                                                                                     " FROM "
+                                                                                     "batch_"
+                                                                                     "steps p "
+                                                                                     "JOIN "
+                                                                                     "steps s "
+                                                                                     "ON s.id "
+                                                                                     "= p.step"
+                                                                                     " LEFT "
+                                                                                     "JOIN "
+                                                                                     "step_"
+                                                                                     "transiti"
+                                                                                     "ons t "
+                                                                                     "ON "
+                                                                                     "t.step "
+                                                                                     "= "
+                                                                                     "p.step "
+                                                                                     "AND "
+                                                                                     "t.sort_"
+                                                                                     "key = "
+                                                                                     "p."
+                                                                                     "attempt "
+                                                                                     "* 1000 "
+                                                                                     "+ 1"
+                                                                                     " LEFT "
+                                                                                     "JOIN "
+                                                                                     "step_"
+                                                                                     "transiti"
+                                                                                     "ons h "
+                                                                                     "ON "
+                                                                                     "h.step "
+                                                                                     "= "
+                                                                                     "p.step "
+                                                                                     "AND "
+                                                                                     "h.sort_"
+                                                                                     "key = "
+                                                                                     "(SELECT "
+                                                                                     "max(x."
+                                                                                     "sort_"
+                                                                                     "key)"
+                                                                                     " FROM "
+                                                                                     "step_"
+                                                                                     "transiti"
+                                                                                     "ons x "
+                                                                                     "WHERE "
+                                                                                     "x.step "
+                                                                                     "= "
+                                                                                     "p.step "
+                                                                                     "AND "
+                                                                                     "x."
+                                                                                     "origin "
+                                                                                     "= "
+                                                                                     "'operato"
+                                                                                     "r' AND "
+                                                                                     "x.sort_"
+                                                                                     "key"
+                                                                                     " BETWEEN"
+                                                                                     " p."
+                                                                                     "attempt "
+                                                                                     "* 1000 "
+                                                                                     "+ 100 "
+                                                                                     "AND "
+                                                                                     "p."
+                                                                                     "attempt "
+                                                                                     "* 1000 "
+                                                                                     "+ 999)"
+                                                                                     " WHERE "
+                                                                                     "p.batch "
+                                                                                     "= $1 "
+                                                                                     "ORDER "
+                                                                                     "BY "
+                                                                                     "p.step_"
+                                                                                     "id";
+
+static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_settler *s = ctx;
+    (void)columns;
+    struct tsk_settle_step step = {
+        .row = row[0].number,
+        .step_id = row[1].number,
+        .task_id = row[2].number,
+        .attempt = row[3].number,
+        .retry_limit = row[4].number,
+        .name = row[5].data,
+        .since = row[6].number,
+        .hand = {state_at(TSK_SUBJECT_STEP, &row[7]), number_at(&row[8], -1)},
+        .owns = (unsigned)row[10].number,
+    };
+    s->states = tsk_grow(s->states, &s->cap, s->count + 1, sizeof *s->states);
+    s->states[s->count++] = (uint8_t)state_at(TSK_SUBJECT_STEP, &row[9]);
+    tsk_settle_step(s->settle, &step);
+    return 0;
+}
+
+/* --- Its ledger. */
+
+static const char get_messages[] =
+    "SELECT id, received_at, topic, raw_message, source FROM received_results"
+    " WHERE batch_id = $1 AND reason IS NULL ORDER BY id";
+
+static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_settler *s = ctx;
+    (void)columns;
+    struct tsk_settle_message message = {.id = row[0].number,
+                                         .received_at = row[1].number,
+                                         .topic = row[2].data,
+                                         .data = row[3].data,
+                                         .len = row[3].len,
+                                         .source = row[4].data};
+    tsk_settle_message(s->settle, &message);
+    return 0;
+}
+
+/* Takes the end of its time limit as told. */
+static void time_out(struct tsk_settler *s)
+{
+    char *text = tsk_settle_timeout_text(s->batch_id, s->limit_at);
+    struct tsk_settle_message message = {.id = INT64_MAX,
+                                         .received_at = s->assumed,
+                                         .topic = tsk_type_name(TSK_TYPE_ERROR),
+                                         .data = text,
+                                         .len = strlen(text)};
+    tsk_settle_message(s->settle, &message);
+    free(text);
+}
+
+static int read_all(struct tsk_settler *s, bool out_of_time, struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(s->batch), id = tsk_value_text(s->batch_id);
+    s->count = 0;
+    if (s->watch.begin)
+        s->watch.begin(s->watch.ctx, s->batch_id, s->state, s->revision);
+    tsk_settle_begin(s->settle, &s->outbound, s->watch.tell, s->watch.ctx);
+    if (tsk_store_run(s->store, get_steps, &key, 1, take_step, s, err) < 0 ||
+        tsk_store_run(s->store, get_messages, &id, 1, take_message, s, err) < 0)
+        return -1;
+    if (out_of_time)
+        time_out(s);
+    tsk_settle_end(s->settle);
+    return 1;
+}
+
+/* Whether a batch that was settled has no end, and is assumed to be out of time. */
+static bool ends_so(const struct tsk_settler *s)
+{
+    struct tsk_settled_batch batch;
+    tsk_settled_batch(s->settle, &batch);
+    return !batch.ended && s->assumed >= 0 && s->limit_at >= 0 && s->limit_at <= s->assumed;
+}
+
+int tsk_settler_read(struct tsk_settler *s, int64_t batch, struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(batch);
+    s->batch = batch;
+    int64_t rows = tsk_store_run(s->store, get_batch, &key, 1, take_batch, s, err);
+    if (rows <= 0)
+        return (int)rows;
+    int rc = read_all(s, false, err);
+    return rc > 0 && ends_so(s) ? read_all(s, true, err) : rc;
+}

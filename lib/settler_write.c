@@ -1,0 +1,274 @@
+/* Writing what a settlement gave, in place of what was derived before. None of the statements is
+ * waited for, but to fetch a text that was too long to be kept. */
+#include <string.h>
+
+#include "settler_private.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static struct tsk_value told(int64_t number)
+{
+    return tsk_value_told(number, -1);
+}
+
+static struct tsk_value named(enum tsk_state state)
+{
+    return tsk_value_text(tsk_state_name(state));
+}
+
+/* --- What was there before. */
+
+static const char delete_step_transitions[] =
+    "DELETE FROM step_transitions WHERE batch = $1 AND origin = 'ledger'";
+static const char delete_batch_transitions[] =
+    "DELETE FROM batch_transitions WHERE batch = $1 AND origin = 'ledger'";
+static const char delete_discrepancies[] = "DELETE FROM discrepancies WHERE batch = $1";
+static const char delete_steps[] = "DELETE FROM settled_steps WHERE batch = $1";
+static const char delete_batch[] = "DELETE FROM settled_batches WHERE batch = $1";
+
+static int take_away(struct tsk_settler *s, struct tsk_err *err)
+{
+    static const char *const all[] = {delete_step_transitions, delete_batch_transitions,
+                                      delete_discrepancies, delete_steps, delete_batch};
+    struct tsk_value key = tsk_value_int(s->batch);
+    for (size_t i = 0; i < COUNT(all); i++) {
+        if (tsk_store_send(s->store, all[i], &key, 1, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- The batch. */
+
+static const char set_batch[] = "UPDATE batches SET state = $2, updated_at = $3 WHERE id = $1"
+                                " AND (state <> $2 OR updated_at <> $3)";
+static const char add_batch[] =
+    "INSERT INTO settled_batches (batch, verdict, revision, completed_steps, failed_steps,"
+    " first_at, ended_at, completed_at, execution_ms, error)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+static const char add_batch_transition[] =
+    "INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin,"
+    " created_at) VALUES ($1, $2, $3, $4, $5, 'ledger', $6)";
+
+static int write_batch(struct tsk_settler *s, const struct tsk_settled_batch *batch,
+                       struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(s->batch);
+    struct tsk_value state[] = {key, named(batch->state.state), tsk_value_int(batch->state.at)};
+    struct tsk_value row[] = {key,
+                              tsk_value_text(tsk_verdict_name(batch->verdict)),
+                              tsk_value_int(batch->revision),
+                              tsk_value_int(batch->completed),
+                              tsk_value_int(batch->failed),
+                              told(batch->first_at),
+                              told(batch->ended_at),
+                              told(batch->completed_at),
+                              told(batch->execution_ms),
+                              tsk_value_text(batch->error)};
+    if (tsk_store_send(s->store, set_batch, state, COUNT(state), err) < 0)
+        return -1;
+    if (batch->news && tsk_store_send(s->store, add_batch, row, COUNT(row), err) < 0)
+        return -1;
+    for (size_t i = 0; i < batch->move_count; i++) {
+        const struct tsk_transition *move = &batch->moves[i];
+        struct tsk_value values[] = {key,
+                                     tsk_value_int(move->place),
+                                     named(move->from),
+                                     named(move->to),
+                                     tsk_value_text(move->event),
+                                     tsk_value_int(move->at)};
+        if (tsk_store_send(s->store, add_batch_transition, values, COUNT(values), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static const char add_discrepancy[] =
+    "INSERT INTO discrepancies (batch, place, type, step_id, detail) VALUES ($1, $2, $3, $4, $5)";
+
+static int write_discrepancies(struct tsk_settler *s, struct tsk_err *err)
+{
+    struct tsk_settled_discrepancy one;
+    for (size_t i = 0; i < tsk_settled_discrepancies(s->settle); i++) {
+        tsk_settled_discrepancy(s->settle, i, &one);
+        struct tsk_value values[] = {tsk_value_int(s->batch), tsk_value_int((int64_t)i + 1),
+                                     tsk_value_text(one.type), tsk_value_told(one.step_id, 0),
+                                     tsk_value_text(one.detail)};
+        if (tsk_store_send(s->store, add_discrepancy, values, COUNT(values), err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- Steps. */
+
+static const char add_step[] =
+    "INSERT INTO settled_steps (batch, step_id, attempt, status, outcome, retry_at, execution_ms,"
+    " worker_id, error_category, error_message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+static const char add_step_transition[] =
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
+    " metadata, created_at) VALUES ($1, $2, $3, $4, $5, 'ledger', $6, $7, $8)"
+    " ON CONFLICT DO NOTHING";
+
+static int write_settled(struct tsk_settler *s, const struct tsk_settled_step *step,
+                         struct tsk_err *err)
+{
+    struct tsk_value values[] = {tsk_value_int(s->batch),
+                                 tsk_value_int(step->step_id),
+                                 tsk_value_int(step->told_attempt),
+                                 tsk_value_text(tsk_step_status_name(step->status)),
+                                 tsk_value_text(tsk_outcome_name(step->outcome)),
+                                 told(step->retry_at),
+                                 told(step->execution_ms),
+                                 tsk_value_text(step->worker_id),
+                                 tsk_value_text(step->category),
+                                 tsk_value_text(step->reason)};
+    return tsk_store_send(s->store, add_step, values, COUNT(values), err);
+}
+
+/* What is worth telling of a move: why it failed, when it is tried again. */
+static const char *metadata_of(const struct tsk_settled_step *step, enum tsk_state to,
+                               struct tsk_buf *buf)
+{
+    struct json_object *about = json_object_new_object();
+    size_t len;
+    if (to == TSK_STATE_ERROR && step->category)
+        tsk_json_put_str(about, "error_category", step->category);
+    if (to == TSK_STATE_PENDING && step->retry_at >= 0)
+        tsk_json_put_time(about, "next_retry_at", step->retry_at);
+    const char *text = tsk_json_text(about, &len);
+    tsk_buf_reset(buf);
+    tsk_buf_add(buf, text, len);
+    json_object_put(about);
+    return buf->data;
+}
+
+static int write_moves(struct tsk_settler *s, const struct tsk_settled_step *step,
+                       struct tsk_err *err)
+{
+    struct tsk_buf about = TSK_BUF_INIT;
+    int rc = 0;
+    for (size_t i = 0; i < step->move_count && rc == 0; i++) {
+        const struct tsk_transition *move = &step->moves[i];
+        bool plain = move->to == TSK_STATE_IN_PROGRESS || move->to == TSK_STATE_COMPLETE;
+        struct tsk_value values[] = {
+            tsk_value_int(step->row),
+            tsk_value_int(step->attempt * 1000 + move->place),
+            named(move->from),
+            named(move->to),
+            tsk_value_text(move->event),
+            tsk_value_int(s->batch),
+            tsk_value_text(plain ? "{}" : metadata_of(step, move->to, &about)),
+            tsk_value_int(move->at)};
+        rc = tsk_store_send(s->store, add_step_transition, values, COUNT(values), err);
+    }
+    tsk_buf_fini(&about);
+    return rc;
+}
+
+/* A text that was too much to keep is read from the ledger again. */
+struct fetch {
+    struct tsk_settler *s;
+    const struct tsk_settled_step *step;
+    bool error;
+    struct tsk_buf *buf;
+};
+
+static int take_text(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct fetch *fetch = ctx;
+    (void)columns;
+    struct tsk_settle_message message = {
+        .topic = row[0].data, .data = row[1].data, .len = row[1].len};
+    tsk_settle_text(fetch->s->settle, &message, fetch->step->step_id, fetch->error, fetch->buf);
+    return 1;
+}
+
+static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, bool error,
+                    struct tsk_buf *buf, struct tsk_value *out, struct tsk_err *err)
+{
+    static const char sql[] = "SELECT topic, raw_message FROM received_results WHERE id = $1";
+    const struct tsk_settle_text *text = error ? &step->error : &step->results;
+    struct fetch fetch = {s, step, error, buf};
+    struct tsk_value key = tsk_value_int(text->id);
+    *out = tsk_value_chars(text->data, text->len);
+    if (text->data || !text->id)
+        return 0;
+    if (tsk_store_run(s->store, sql, &key, 1, take_text, &fetch, err) < 0)
+        return -1;
+    *out = tsk_value_chars(buf->data, buf->len);
+    return 0;
+}
+
+#define COLUMNS                                                                                    \
+    "attempts = $2, last_attempted_at = $3, processed_at = $4, retryable = $5, results = $6,"      \
+    " error = $7, error_category = $8, execution_ms = $9, worker_id = $10"
+static const char set_step[] = "UPDATE steps SET " COLUMNS
+                               ", state = $11, updated_at = $12, next_retry_at = $13 WHERE id = $1";
+static const char set_columns[] = "UPDATE steps SET " COLUMNS " WHERE id = $1";
+static const char set_state[] =
+    "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = $4 WHERE id = $1";
+
+/* The row of the step: its state is that of the latest attempt that was sent, the rest that of the
+ * latest one that was heard of. */
+static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
+                     struct tsk_err *err)
+{
+    bool state = step->owns & TSK_OWNS_STATE, columns = step->owns & TSK_OWNS_COLUMNS;
+    struct tsk_buf results = TSK_BUF_INIT, error = TSK_BUF_INIT;
+    struct tsk_value values[13] = {
+        [0] = tsk_value_int(step->row),
+        [1] = tsk_value_int(step->news ? step->attempt : 0),
+        [2] = told(step->started_at),
+        [3] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
+        [4] = tsk_value_int(step->retryable),
+        [7] = tsk_value_text(step->category),
+        [8] = told(step->execution_ms),
+        [9] = tsk_value_text(step->worker_id),
+        [10] = named(step->state.state),
+        [11] = tsk_value_int(step->state.at),
+        [12] = told(step->state.state == TSK_STATE_PENDING ? step->retry_at : -1)};
+    columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
+    if (!columns) {
+        struct tsk_value some[] = {values[0], values[10], values[11], values[12]};
+        return state ? tsk_store_send(s->store, set_state, some, COUNT(some), err) : 0;
+    }
+    int rc = get_text(s, step, false, &results, &values[5], err);
+    if (rc == 0)
+        rc = get_text(s, step, true, &error, &values[6], err);
+    if (rc == 0)
+        rc = tsk_store_send(s->store, state ? set_step : set_columns, values, state ? 13 : 10, err);
+    tsk_buf_fini(&results);
+    tsk_buf_fini(&error);
+    return rc;
+}
+
+static int write_step(struct tsk_settler *s, const struct tsk_settled_step *step,
+                      struct tsk_err *err)
+{
+    if (step->news && write_settled(s, step, err) < 0)
+        return -1;
+    if (!step->known)
+        return 0;
+    return write_moves(s, step, err) < 0 ? -1 : write_row(s, step, err);
+}
+
+/* The states of tasks are not derived yet; what makes tasks is to do it here, after the steps, for
+ * the tasks of the steps whose state was written. */
+int tsk_settler_write(struct tsk_settler *s, bool fresh, struct tsk_err *err)
+{
+    struct tsk_settled_batch batch;
+    struct tsk_settled_step step;
+    tsk_settled_batch(s->settle, &batch);
+    if ((!fresh && take_away(s, err) < 0) || write_batch(s, &batch, err) < 0 ||
+        write_discrepancies(s, err) < 0)
+        return -1;
+    for (size_t i = 0; i < tsk_settled_steps(s->settle); i++) {
+        tsk_settled_step(s->settle, i, &step);
+        if (write_step(s, &step, err) < 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,364 @@
+#!/usr/bin/env bats
+# tasker-reconcile and the store: states from the ledger, whoever settles, in whatever order, and
+# however often.
+load helper
+load store
+load reconcile_store
+
+setup() {
+    test_begin
+    endpoints
+}
+
+states() { state "$1" | xargs; }
+
+# ---- from the ledger
+
+from_the_ledger() {
+    make_store
+    batch b 2
+    results b 2
+    [ "$(states b)" = "published enqueued enqueued" ]
+    tasker-reconcile --ledger >out
+    [ "$(jq -r '[.message_type, .batch_id, .verdict, .counts.completed] | join(" ")' out)" = "batch_reconciled b consistent 2" ]
+    [ "$(states b)" = "completed complete complete" ]
+    [ "$(store_sql "SELECT results, execution_ms, worker_id, attempts, last_attempted_at, processed_at FROM steps WHERE step_id = 1")" = \
+        '{"n":1}|5|w|1|3000|3000' ]
+    [ "$(store_sql "SELECT t.sort_key, t.from_state, t.to_state, t.event, t.origin FROM step_transitions t
+        JOIN steps s ON s.id = t.step WHERE s.step_id = 1 ORDER BY t.sort_key")" = "1000||pending|step_created|program
+1001|pending|enqueued|step_enqueued|program
+1002|enqueued|in_progress|step.started|ledger
+1003|in_progress|complete|step.completed|ledger" ]
+    [ "$(store_sql "SELECT sort_key, to_state FROM batch_transitions ORDER BY sort_key" | xargs)" = \
+        "1|created 2|published 3|executing 4|completed" ]
+    [ "$(store_sql 'SELECT count(*) FROM unsettled')" = 0 ]
+    rebuilt
+    tasker-reconcile --ledger >again
+    [ ! -s again ]
+}
+
+@test "reconcile --ledger: what it has news of is settled, once" { for_each_store from_the_ledger; }
+
+failures() {
+    make_store
+    batch b 3
+    ledger b 3000 "$(partial b 1 failed ',"error":{"message":"bad","error_category":"validation","retryable":false}')" \
+        "$(partial b 2 failed ',"timestamp":"1970-01-01T00:00:03Z","error":{"message":"net","error_category":"infrastructure","retryable":true,"retry_after_ms":2000}')" \
+        "$(partial b 3 completed)" \
+        '{"message_type":"batch_completion","batch_id":"b","step_summaries":[{"step_id":1,"final_status":"failed"},{"step_id":2,"final_status":"failed"},{"step_id":3,"final_status":"completed"}]}'
+    run -1 tasker-reconcile --ledger
+    [ "$(states b)" = "failed error pending complete" ]
+    [ "$(store_sql "SELECT step_id, error_category, next_retry_at, retryable FROM steps ORDER BY step_id")" = "1|validation||0
+2|infrastructure|5000|1
+3|||1" ]
+    [ "$(store_sql "SELECT error FROM steps WHERE step_id = 1" | jq -r .message)" = bad ]
+    [ "$(store_sql "SELECT metadata FROM step_transitions WHERE sort_key = 1004")" = '{"next_retry_at":"1970-01-01T00:00:05.000Z"}' ]
+    rebuilt
+}
+
+@test "reconcile --ledger: a failure for good, and one to be retried" { for_each_store failures; }
+
+# ---- time
+
+out_of_time() {
+    make_store
+    batch b 3
+    batch quiet 1
+    ledger b 3000 "$(partial b 1 completed)" "$(partial b 2 in_progress)"
+    run -75 tasker-reconcile --ledger
+    [ "$(states b)" = "timeout complete pending pending" ]
+    [ "$(states quiet)" = "timeout pending" ]
+    [ "$(store_sql "SELECT source, stream_offset, collector_id, topic FROM received_results WHERE batch_id = 'quiet'")" = \
+        "reconcile:quiet|1|reconcile|batch_error" ]
+    [ "$(store_sql "SELECT count(*) FROM steps WHERE error_category = 'timeout' AND next_retry_at > 61000")" = 3 ]
+    [ "$(store_sql "SELECT to_state FROM batch_transitions t JOIN batches b ON b.id = t.batch WHERE b.batch_id = 'quiet' ORDER BY sort_key" | xargs)" = \
+        "created published timeout" ]
+    rebuilt
+    # What comes late changes no state.
+    ledger b 99000 "$(partial b 2 completed)" "$(partial b 3 failed)" "$(ended b 3)"
+    run -75 tasker-reconcile --ledger
+    [ "$(states b)" = "timeout complete pending pending" ]
+    [ "$(store_sql "SELECT revision FROM settled_batches s JOIN batches b ON b.id = s.batch WHERE b.batch_id = 'b'")" = 2 ]
+    [ "$(store_sql "SELECT count(*) FROM discrepancies WHERE type = 'late_result'")" = 3 ]
+    rebuilt
+}
+
+@test "reconcile --ledger: a batch out of time, and what comes late" { for_each_store out_of_time; }
+
+in_time() {
+    make_store
+    batch b 1 "$(date +%s)000"
+    tasker-reconcile --ledger
+    [ "$(states b)" = "published enqueued" ]
+    ledger b "$(date +%s)000" "$(partial b 1 in_progress)"
+    run -75 tasker-reconcile --ledger
+    [ "$(states b)" = "executing in_progress" ]
+    # A collector that waits no longer is none of the batch's business.
+    ledger b "$(date +%s)100" '{"message_type":"batch_error","batch_id":"b","error":{"error_category":"timeout","message":"x"}}'
+    store_sql "UPDATE received_results SET source = 'lost:b' WHERE topic = 'batch_error'"
+    run -75 tasker-reconcile --ledger
+    [ "$(states b)" = "executing in_progress" ]
+    [ "$(store_sql 'SELECT count(*) FROM discrepancies')" = 0 ]
+    rebuilt
+}
+
+@test "reconcile --ledger: a batch that goes on, in time" { for_each_store in_time; }
+
+# ---- attempts of a step of a task
+
+attempts() {
+    make_store
+    store_sql "INSERT INTO tasks (task_id, name, created_at, updated_at) VALUES (7, 't', 1000, 1000)"
+    store_sql "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, created_at, state, updated_at)
+        VALUES (500, 7, 500, 7, 'a', 'H', 1000, 'enqueued', 1000)"
+    local id
+    for id in first second; do
+        store_sql "INSERT INTO batches (batch_id, total_steps, timeout_ms, body, created_at, published_at, state, updated_at)
+            VALUES ('$id', 1, 60000, '', 1000, 2000, 'published', 2000)"
+        store_sql "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)
+            SELECT id, 1, 500, 500, $([ $id = first ] && echo 1 || echo 2) FROM batches WHERE batch_id = '$id'"
+        enqueue $id
+    done
+    ledger first 3000 "$(partial first 500 failed ',"error":{"message":"net","retryable":true}')"
+    ATTEMPT=2 ledger second 4000 "$(ATTEMPT=2 partial second 500 completed ',"output":2')" \
+        '{"message_type":"batch_completion","batch_id":"second","step_summaries":[{"step_id":500,"final_status":"completed","attempt":2}]}'
+    run tasker-reconcile --batch second
+    [ "$status" -eq 0 ]
+    [ "$(store_sql 'SELECT state, results, attempts FROM steps WHERE id = 500')" = "complete|2|2" ]
+    # The older attempt is put down, and changes nothing.
+    run tasker-reconcile --ledger
+    [ "$(store_sql 'SELECT state, results, attempts FROM steps WHERE id = 500')" = "complete|2|2" ]
+    [ "$(store_sql "SELECT sort_key, to_state FROM step_transitions WHERE step = 500 AND origin = 'ledger' ORDER BY sort_key" | xargs)" = \
+        "1002|in_progress 1003|error 1004|pending 2002|in_progress 2003|complete" ]
+    rebuilt
+    # The other way round it comes to the same.
+    dump | sed '/^== received/,$d' >one
+    store_sql 'UPDATE steps SET state = '"'enqueued'"', results = NULL, attempts = 0'
+    tasker-reconcile --rebuild
+    dump | sed '/^== received/,$d' | diff one -
+}
+
+@test "reconcile: the state of a step is that of its latest attempt" { for_each_store attempts; }
+
+# ---- what does not fit
+
+misfits() {
+    make_store
+    batch b 2
+    ledger b 3000 "$(partial b 1 completed)" "$(partial b 1 failed)" "$(partial b 9 completed)" "$(partial b 2 completed)" \
+        '{"message_type":"batch_completion","batch_id":"b","total_steps":3,"step_summaries":[{"step_id":1,"final_status":"completed"},{"step_id":2,"final_status":"failed"}]}'
+    store_sql "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message, reason)
+        VALUES (3001, 'c', 'partial_result', 'b', 's', 9001, $(bytes '{"batch_id":"b"}'), 'step_id is missing'),
+               (3002, 'c', 'partial_result', 'b', 's', 9002, $(bytes '{"batch'), NULL),
+               (3003, 'c', 'partial_result', 'b', 's', 9003, $(bytes $'\xff\x01'), NULL)"
+    run -1 tasker-reconcile --ledger
+    [ "$(states b)" = "failed complete error" ]
+    [ "$(store_sql "SELECT type, step_id FROM discrepancies ORDER BY place" | xargs)" = \
+        "count_mismatch| conflicting_result|1 status_mismatch|2 unknown_step|9 missing_summary|9" ]
+    rebuilt
+    # Results of a batch that nobody put down wait for it.
+    ledger foreign 3000 "$(partial foreign 1 completed)" "$(ended foreign 1)"
+    tasker-reconcile --ledger >out
+    [ ! -s out ]
+    [ "$(store_sql 'SELECT batch_id FROM unsettled')" = foreign ]
+    batch foreign 1
+    tasker-reconcile --ledger >out
+    [ "$(states foreign)" = "completed complete" ]
+    rebuilt
+}
+
+@test "reconcile --ledger: conflicts, unknown steps and batches, unreadable rows" { for_each_store misfits; }
+
+refused() {
+    make_store
+    batch b 1
+    store_sql "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, created_at)
+        SELECT id, 1100, 'enqueued', 'cancelled', 'step.cancelled', 'operator', 2500 FROM steps"
+    results b 1
+    run -0 tasker-reconcile --ledger
+    [ "$(states b)" = "completed cancelled" ]
+    [ "$(store_sql "SELECT type, step_id, detail FROM discrepancies")" = \
+        "refused_transition|1|the ledger wants it in_progress, and it was cancelled" ]
+    rebuilt
+}
+
+@test "reconcile: a transition that is not allowed is refused and put down" { for_each_store refused; }
+
+# ---- dry run, rebuild, since
+
+dry() {
+    make_store
+    batch b 2 "$(date +%s)000"
+    batch old 1
+    results b 2
+    dump >one
+    tasker-reconcile --ledger --dry-run >out
+    dump | diff one -
+    [ "$(jq -r '[.message_type, .batch_id, .from, .to, .steps] | join(" ")' out | sort)" = "batch_change b published completed 2
+batch_change old published timeout 1" ]
+    [ "$(store_sql 'SELECT count(*) FROM unsettled')" = 1 ]
+    [ "$(tasker-reconcile --batch b --dry-run --format text)" = "batch b: published to completed, 2 steps" ]
+    run -75 tasker-reconcile --ledger
+    [ -z "$(tasker-reconcile --ledger --dry-run)" ]
+    [ -z "$(tasker-reconcile --batch b --batch old --dry-run)" ]
+}
+
+@test "reconcile --dry-run: tells what would change and changes nothing" { for_each_store dry; }
+
+made_anew() {
+    make_store
+    local i
+    for i in 1 2 3; do batch b$i $i && results b$i $i; done
+    ledger b2 3500 "$(partial b2 1 failed)"
+    tasker-reconcile --ledger >out || true
+    dump >one
+    # Whatever became of what is derived, it can be made again.
+    store_sql "DELETE FROM settled_steps"
+    store_sql "DELETE FROM step_transitions WHERE origin = 'ledger' AND sort_key = 1002"
+    store_sql "UPDATE steps SET state = 'error', results = 'x', error = 'y', next_retry_at = 5, attempts = 9, retryable = 0"
+    store_sql "UPDATE batches SET state = 'timeout', updated_at = 5"
+    store_sql "INSERT INTO discrepancies (batch, place, type, detail) SELECT id, 77, 'x', 'y' FROM batches"
+    tasker-reconcile --rebuild >out
+    [ ! -s out ]
+    dump | diff one -
+}
+
+@test "reconcile --rebuild: makes all that is derived anew" { for_each_store made_anew; }
+
+since() {
+    make_store
+    batch b1 1
+    batch b2 1
+    results b1 1 3000
+    results b2 1 "$(date +%s)000"
+    tasker-reconcile --ledger >out
+    [ "$(wc -l <out)" = 2 ]
+    [ "$(tasker-reconcile --ledger --since 1h | jq -r .batch_id)" = b2 ]
+    [ "$(tasker-reconcile --ledger --since 1970-01-01T00:00:03Z | jq -r .batch_id | xargs)" = "b1 b2" ]
+    [ "$(tasker-reconcile --batch b1 | jq -r .batch_id | xargs)" = b1 ]
+    run -65 --separate-stderr tasker-reconcile --batch b1 --batch nil
+    has "batch nil is not in the store" "$stderr"
+    [ "$(jq -r .batch_id <<<"$output")" = b1 ]
+    tasker-reconcile --batch b1 --batch b2 --format text >out
+    has "in all: 2 verdicts, 2 consistent; 2 steps, 2 completed" out
+}
+
+@test "reconcile --since, --batch: settle again what was settled" { for_each_store since; }
+
+# ---- lines
+
+from_lines() {
+    make_store
+    batch b 2
+    { partial b 1 in_progress ',"source":"w","offset":1' && echo && partial b 1 completed && echo &&
+        partial b 2 completed ',"source":"w","offset":2' && echo && ended b 2 &&
+        echo '{"message_type":"batch_error","batch_id":"b","error":{"message":"x","error_category":"timeout"}}'; } >lines
+    run -1 tasker-reconcile lines
+    [ "$(states b)" = "completed complete complete" ]
+    # Lines without a place of their own are put down once, too, and those of a collector are.
+    [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]
+    run -1 tasker-reconcile lines
+    [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]
+    [ "$(store_sql "SELECT DISTINCT collector_id FROM received_results")" = reconcile ]
+    [ "$(store_sql 'SELECT count(*) FROM unsettled')" = 0 ]
+    rebuilt
+    # What a collector keeps is left to it.
+    batch c 1
+    ledger c 3000 "$(partial c 1 completed)"
+    { partial c 1 completed && echo && ended c 1; } | tasker-reconcile >out
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'c'")" = 1 ]
+    [ "$(states c)" = "executing complete" ]
+    # A record of what passed is looked at and not kept.
+    printf '{"message_type":"tapped","topic":"partial_result","message":%s}\n' "$(partial d 1 completed)" | tasker-reconcile >out || true
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'd'")" = 0 ]
+}
+
+@test "reconcile: lines that the ledger does not have are put there, once" { for_each_store from_lines; }
+
+pipeline() {
+    cat >handlers.yaml <<'END'
+handlers:
+  Test::Echo: {command: [cat]}
+  Test::Fail: {command: [/bin/sh, -c, 'exit 65']}
+  Test::Later: {command: [/bin/sh, -c, 'exit 75']}
+END
+    local i h
+    for ((i = 1; i <= 30; i++)); do
+        h=Echo && [ $((i % 10)) != 3 ] || h=Fail
+        [ $((i % 10)) != 7 ] || h=Later
+        printf '{"message_type":"step","step_id":%d,"task_id":1,"step_name":"s","handler_class":"Test::%s"}\n' $i $h
+    done >in
+    TASKER_WORKER_HANDLERS=handlers.yaml spawn work tasker-work
+    tasker-publish --batch-size 5 --batch-delay 20s in | tasker-collect --timeout 60s | tasker-reconcile >out || true
+    [ "$(jq -r .verdict out | sort | uniq -c | xargs)" = "6 consistent" ]
+    [ "$(store_sql 'SELECT state, count(*) FROM steps GROUP BY state ORDER BY state' | xargs)" = "complete|24 error|3 pending|3" ]
+    [ "$(store_sql "SELECT DISTINCT state FROM batches" | sort | xargs)" = "failed" ]
+    [ "$(store_sql 'SELECT count(*) FROM unsettled')" = 0 ]
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE collector_id = 'reconcile'")" = 0 ]
+    signal work TERM
+    finish_with 0 work
+    rebuilt
+}
+
+@test "reconcile: the whole pipeline with a store" { for_each_store pipeline; }
+
+# ---- service
+
+settled() { [ "$(states "$1")" = "$2" ]; }
+
+service() {
+    make_store
+    batch b1 1
+    batch b2 1 "$(($(date +%s) - 58))000"
+    results b1 1
+    spawn rec tasker-reconcile --ledger --follow
+    wait_until 20 settled b1 "completed complete"
+    wait_until 20 settled b2 "timeout pending"
+    wait_line rec.out '"batch_id":"b1"'
+    wait_line rec.out '"batch_id":"b2"'
+    ledger b1 9000 "$(partial b1 1 failed)"
+    wait_line rec.out '"revision":2'
+    signal rec TERM
+    finish_with 75 rec
+    [ "$(jq -r '[.batch_id, .verdict, .revision] | join(" ")' rec.out | sort)" = "b1 consistent 1
+b1 discrepant 2
+b2 timed_out 1" ]
+    # With lines that are read, the batches of others are seen to, too.
+    batch b3 1 "$(date +%s)000"
+    batch b4 1 "$(date +%s)000"
+    mkfifo lines
+    spawn rec sh -c 'exec tasker-reconcile --follow <lines'
+    exec {LINES}>lines
+    results b3 1
+    results b4 1
+    { partial b4 1 completed && echo && ended b4 1; } >&"$LINES"
+    wait_until 20 settled b3 "completed complete"
+    wait_until 20 settled b4 "completed complete"
+    wait_line rec.out '"batch_id":"b3"'
+    exec {LINES}>&-
+    finish_with 0 rec
+    [ "$(jq -r .batch_id rec.out | sort | xargs)" = "b3 b4" ]
+    rebuilt
+}
+
+@test "reconcile --follow: looks at the ledger from time to time" { for_each_store service; }
+
+# ---- many at once, and killed
+
+several() {
+    make_store
+    local i
+    for i in 1 2 3 4 5 6 7 8; do batch b$i 5 && results b$i 5; done
+    store_sql "UPDATE received_results SET received_at = received_at + id"
+    for i in 1 2 3 4; do spawn r$i tasker-reconcile --ledger; done
+    for i in 1 2 3 4; do finish_with 0 r$i; done
+    # No batch was settled twice.
+    [ "$(cat r?.out | jq -r .batch_id | sort | xargs)" = "b1 b2 b3 b4 b5 b6 b7 b8" ]
+    [ "$(store_sql "SELECT state, count(*) FROM steps GROUP BY state")" = "complete|40" ]
+    for i in 1 2 3; do spawn r$i tasker-reconcile --rebuild; done
+    spawn r4 tasker-reconcile --ledger --since 1970-01-01T00:00:00Z
+    for i in 1 2 3 4; do finish_with 0 r$i; done
+    rebuilt
+}
+
+@test "reconcile: four at once come to the same end" { for_each_store several; }
