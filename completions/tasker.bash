@@ -139,10 +139,10 @@ _tasker_operands()
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
         show) echo task batch step && return ;;
-        workers | tasks | batches | steps | errors | slow | orphans | metrics) return ;;
+        workers | tasks | batches | steps | errors | slow | orphans | metrics | store) return ;;
         esac
     done
-    echo config endpoints workers tasks batches steps show errors slow orphans metrics
+    echo config endpoints workers tasks batches steps show errors slow orphans metrics store
 }
 
 # Prints the states of what the words list.

@@ -1,9 +1,9 @@
-/* Retention. Three stages one after the other, each going through its table by id, some rows a
- * transaction: as many as take about 50 ms, since SQLite has but one writer at a time. */
+/* Retention. Three stages one after the other, each going through all of its table by id, some rows
+ * a transaction: as many as take about 50 ms, since SQLite has but one writer at a time. All that
+ * is done for a row is looked up by an index, so that the time is that of the rows and no more. */
 #include "tasker/prune.h"
 
-#include <inttypes.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "tasker/buf.h"
 #include "tasker/clock.h"
@@ -11,10 +11,9 @@
 #define FINISHED_TASK "('complete', 'cancelled', 'resolved_manually')"
 #define FINISHED_BATCH "('completed', 'failed', 'timeout', 'cancelled')"
 
-/* Batches b that may go by themselves; $1 is the time. (No index by state is wanted: what is looked
- * for is nearly all, and in the order of ids; so the state is an expression.) */
+/* Batches b that may go by themselves; $1 is the time. */
 #define OLD_BATCH                                                                                  \
-    "b.state || '' IN " FINISHED_BATCH " AND b.updated_at < $1"                                    \
+    "b.state IN " FINISHED_BATCH " AND b.updated_at < $1"                                          \
     " AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id)"                    \
     " AND NOT EXISTS (SELECT 1 FROM received_results r"                                            \
     " WHERE r.batch_id = b.batch_id AND r.received_at >= $1)"                                      \
@@ -22,7 +21,7 @@
     " JOIN tasks t ON t.task_id = s.task WHERE bs.batch = b.id"                                    \
     " AND (t.state NOT IN " FINISHED_TASK " OR t.updated_at >= $1))"
 
-#define OLD_TASK "t.state || '' IN " FINISHED_TASK " AND t.updated_at < $1"
+#define OLD_TASK "t.state IN " FINISHED_TASK " AND t.updated_at < $1"
 
 /* Messages r of no batch, all of them old. */
 #define OLD_STRAY                                                                                  \
@@ -31,106 +30,104 @@
     " AND NOT EXISTS (SELECT 1 FROM received_results l"                                            \
     " WHERE l.batch_id = r.batch_id AND l.received_at >= $1)))"
 
-/* The ids of a JSON array, $1. */
-#define IDS_SQLITE "(SELECT value FROM json_each($1))"
-#define IDS_POSTGRESQL "(SELECT value::bigint FROM json_array_elements_text($1::json))"
-#define BY_IDS(store, TEXT) TSK_SQL(store, TEXT(IDS_SQLITE), TEXT(IDS_POSTGRESQL))
-
 enum { BATCHES, TASKS, STRAYS, DONE };
 enum { GROUP_FIRST = 16, GROUP_MOST = 2000, LONG_MS = 100, SHORT_MS = 25 };
 
-static const char find_batches[] =
-    "SELECT b.id FROM batches b WHERE b.id > $2 AND " OLD_BATCH
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps bs JOIN batch_steps o ON o.step = bs.step"
-    " AND o.attempt < bs.attempt WHERE bs.batch = b.id) ORDER BY b.id LIMIT $3";
-static const char find_tasks[] =
-    "SELECT t.task_id FROM tasks t WHERE t.task_id > $2 AND " OLD_TASK
-    " AND NOT EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs ON bs.step = s.id"
-    " WHERE s.task = t.task_id) ORDER BY t.task_id LIMIT $3";
-static const char find_strays[] =
-    "SELECT r.id FROM received_results r WHERE r.id > $2 AND " OLD_STRAY " ORDER BY r.id LIMIT $3";
+/* The next rows of a table: id, whether it goes, and then with how many steps and messages. */
+#define NEXT(columns, table, key, name)                                                            \
+    "(SELECT " columns " FROM " table " WHERE " key " > $2 ORDER BY " key " LIMIT $3) AS " name
+#define GOES(condition) "CASE WHEN " condition " THEN 1 ELSE 0 END"
+
+static const char next_batches[] = "SELECT b.id, " GOES(
+    OLD_BATCH " AND NOT EXISTS (SELECT 1 FROM batch_steps bs JOIN batch_steps o"
+              " ON o.step = bs.step AND o.attempt < bs.attempt WHERE bs.batch = "
+              "b.id)") ", (SELECT count(*) FROM batch_steps bs JOIN steps s ON s.id "
+                       "= bs.step WHERE bs.batch = b.id"
+                       " AND s.task IS NULL AND NOT EXISTS (SELECT 1 FROM "
+                       "batch_steps o WHERE o.step = bs.step"
+                       " AND o.batch <> b.id)),"
+                       " (SELECT count(*) FROM received_results r WHERE r.batch_id "
+                       "= b.batch_id) FROM " NEXT("id, batch_id, state, updated_at", "batches",
+                                                  "id", "b") " ORDER BY b.id";
+static const char next_tasks[] = "SELECT t.task_id, " GOES(
+    OLD_TASK
+    " AND NOT EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs"
+    " ON bs.step = s.id WHERE s.task = t.task_id)") ", (SELECT count(*) FROM steps s WHERE s.task "
+                                                    "= t.task_id), 0 FROM " NEXT("task_id, state, "
+                                                                                 "updated_at",
+                                                                                 "tasks", "task_id",
+                                                                                 "t") " ORDER BY "
+                                                                                      "t.task_id";
+static const char next_strays[] = "SELECT r.id, " GOES(OLD_STRAY) ", 0, 1 FROM " NEXT(
+    "id, received_at, batch_id", "received_results", "id", "r") " ORDER BY r.id";
+
+/* What takes one away, $1. Steps that no task has go before the batch that tells which they are;
+ * what says that there is news of a batch goes with the last message of it. */
+static const char delete_ledger[] = "DELETE FROM received_results WHERE batch_id ="
+                                    " (SELECT batch_id FROM batches WHERE id = $1)";
+static const char delete_steps[] =
+    "DELETE FROM steps WHERE task IS NULL AND id IN (SELECT bs.step FROM batch_steps bs"
+    " WHERE bs.batch = $1 AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = bs.step"
+    " AND o.batch <> bs.batch))";
+static const char delete_batch[] = "DELETE FROM batches WHERE id = $1";
+static const char delete_task[] = "DELETE FROM tasks WHERE task_id = $1";
+static const char delete_news[] =
+    "DELETE FROM unsettled WHERE batch_id = (SELECT batch_id FROM received_results WHERE id = $1)"
+    " AND NOT EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = unsettled.batch_id"
+    " AND r.id <> $1)";
+static const char delete_stray[] = "DELETE FROM received_results WHERE id = $1";
+
+static const struct {
+    const char *next;
+    const char *take[3];
+} stages[] = {
+    [BATCHES] = {next_batches, {delete_ledger, delete_steps, delete_batch}},
+    [TASKS] = {next_tasks, {delete_task, NULL, NULL}},
+    [STRAYS] = {next_strays, {delete_news, delete_stray, NULL}},
+};
 
 /* The work of one transaction. */
 struct part {
     struct tsk_prune *prune;
-    struct tsk_buf ids;
-    int64_t last, found;
-    int64_t tasks, batches, steps, messages;
+    int64_t *ids; /* of those that go */
+    size_t cap, found;
+    int64_t seen, last, steps, messages;
 };
 
-static int take_id(void *ctx, const struct tsk_value *row, size_t columns)
+static int take_row(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct part *part = ctx;
-    (void)columns;
-    tsk_buf_printf(&part->ids, "%c%" PRId64, part->found++ ? ',' : '[', row[0].number);
+    part->seen++;
     part->last = row[0].number;
+    if (columns != 4 || !row[1].number)
+        return 0;
+    part->ids = tsk_grow(part->ids, &part->cap, part->found + 1, sizeof *part->ids);
+    part->ids[part->found++] = row[0].number;
+    part->steps += row[2].number;
+    part->messages += row[3].number;
     return 0;
 }
 
-/* Runs a statement with the ids and adds what it changed to *count (which may be NULL). */
-static int with_ids(struct tsk_store *store, struct part *part, const char *sql, int64_t *count,
-                    struct tsk_err *err)
+/* PostgreSQL would go through whole tables where it knows nothing yet of what is in them. */
+static int set_plans(struct tsk_store *store, struct tsk_err *err)
 {
-    struct tsk_value ids = tsk_value_chars(part->ids.data, part->ids.len);
-    int64_t changed = tsk_store_run(store, sql, &ids, 1, NULL, NULL, err);
-    if (changed > 0 && count)
-        *count += changed;
-    return changed < 0 ? -1 : 0;
+    static const char sql[] = "SET LOCAL enable_seqscan = off";
+    return tsk_store_kind(store) == TSK_STORE_POSTGRESQL ? tsk_store_send(store, sql, NULL, 0, err)
+                                                         : 0;
 }
 
-#define LEDGER_OF(IDS)                                                                             \
-    "DELETE FROM received_results WHERE batch_id IN (SELECT batch_id FROM batches WHERE id "       \
-    "IN " IDS ")"
-#define STEPS_OF(IDS)                                                                              \
-    "DELETE FROM steps WHERE task IS NULL"                                                         \
-    " AND id IN (SELECT step FROM batch_steps WHERE batch IN " IDS ")"                             \
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = steps.id"                         \
-    " AND o.batch NOT IN " IDS ")"
-#define BATCHES_OF(IDS) "DELETE FROM batches WHERE id IN " IDS
-
-static int take_batches(struct tsk_store *store, struct part *part, struct tsk_err *err)
+static int take_away(struct tsk_store *store, const struct part *part, struct tsk_err *err)
 {
-    return with_ids(store, part, BY_IDS(store, LEDGER_OF), &part->messages, err) < 0 ||
-                   with_ids(store, part, BY_IDS(store, STEPS_OF), &part->steps, err) < 0 ||
-                   with_ids(store, part, BY_IDS(store, BATCHES_OF), &part->batches, err) < 0
-               ? -1
-               : 0;
+    const char *const *sql = stages[part->prune->stage].take;
+    for (size_t i = 0; i < part->found; i++) {
+        struct tsk_value id = tsk_value_int(part->ids[i]);
+        for (size_t n = 0; n < 3 && sql[n]; n++) {
+            if (tsk_store_send(store, sql[n], &id, 1, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
 }
-
-#define STEPS_OF_TASKS(IDS) "DELETE FROM steps WHERE task IN " IDS
-#define TASKS_OF(IDS) "DELETE FROM tasks WHERE task_id IN " IDS
-
-static int take_tasks(struct tsk_store *store, struct part *part, struct tsk_err *err)
-{
-    return with_ids(store, part, BY_IDS(store, STEPS_OF_TASKS), &part->steps, err) < 0 ||
-                   with_ids(store, part, BY_IDS(store, TASKS_OF), &part->tasks, err) < 0
-               ? -1
-               : 0;
-}
-
-/* What says that there is news of a batch goes with the last message of it. */
-#define NEWS_OF(IDS)                                                                               \
-    "DELETE FROM unsettled WHERE batch_id IN (SELECT batch_id FROM received_results"               \
-    " WHERE id IN " IDS ") AND NOT EXISTS (SELECT 1 FROM received_results r"                       \
-    " WHERE r.batch_id = unsettled.batch_id AND r.id NOT IN " IDS ")"
-#define STRAYS_OF(IDS) "DELETE FROM received_results WHERE id IN " IDS
-
-static int take_strays(struct tsk_store *store, struct part *part, struct tsk_err *err)
-{
-    return with_ids(store, part, BY_IDS(store, NEWS_OF), NULL, err) < 0 ||
-                   with_ids(store, part, BY_IDS(store, STRAYS_OF), &part->messages, err) < 0
-               ? -1
-               : 0;
-}
-
-static const struct {
-    const char *find;
-    int (*take)(struct tsk_store *store, struct part *part, struct tsk_err *err);
-} stages[] = {
-    [BATCHES] = {find_batches, take_batches},
-    [TASKS] = {find_tasks, take_tasks},
-    [STRAYS] = {find_strays, take_strays},
-};
 
 static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
@@ -138,22 +135,28 @@ static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
     const struct tsk_prune *prune = part->prune;
     struct tsk_value values[] = {tsk_value_int(prune->before), tsk_value_int(prune->after),
                                  tsk_value_int(prune->group)};
-    tsk_buf_reset(&part->ids);
-    *part = (struct part){.prune = part->prune, .ids = part->ids};
-    if (tsk_store_run(store, stages[prune->stage].find, values, 3, take_id, part, err) < 0)
+    *part = (struct part){.prune = part->prune, .ids = part->ids, .cap = part->cap};
+    if (set_plans(store, err) < 0 ||
+        tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0)
         return -1;
-    if (!part->found)
-        return 0;
-    tsk_buf_char(&part->ids, ']');
-    return stages[prune->stage].take(store, part, err);
+    return take_away(store, part, err);
+}
+
+static void add_up(struct tsk_prune *prune, const struct part *part)
+{
+    int64_t found = (int64_t)part->found;
+    prune->batches += prune->stage == BATCHES ? found : 0;
+    prune->tasks += prune->stage == TASKS ? found : 0;
+    prune->steps += part->steps;
+    prune->messages += part->messages;
+    prune->found += found;
 }
 
 /* Where to go on. Batches are gone through again while any go, since then later attempts may. */
 static void go_on(struct tsk_prune *prune, const struct part *part)
 {
-    prune->found += part->found;
     prune->after = part->last;
-    if (part->found == prune->group)
+    if (part->seen == prune->group)
         return;
     bool again = prune->stage == BATCHES && prune->found;
     prune->stage += !again;
@@ -171,43 +174,48 @@ static void fit_group(struct tsk_prune *prune, int64_t took)
 int tsk_prune_next(struct tsk_store *store, struct tsk_prune *prune, int64_t patience,
                    struct tsk_err *err)
 {
-    struct part part = {.prune = prune, .ids = TSK_BUF_INIT};
+    struct part part = {.prune = prune};
     if (!prune->group)
         prune->group = GROUP_FIRST;
     int64_t start = tsk_now_ms();
     int rc = tsk_store_write(store, do_part, &part, patience, err);
-    tsk_buf_fini(&part.ids);
+    free(part.ids);
     if (rc < 0)
         return -1;
-    prune->tasks += part.tasks;
-    prune->batches += part.batches;
-    prune->steps += part.steps;
-    prune->messages += part.messages;
+    add_up(prune, &part);
     go_on(prune, &part);
     fit_group(prune, tsk_now_ms() - start);
     return prune->stage < DONE;
 }
 
 /* A batch stays if it is not old, or if an earlier attempt of one of its steps is in one that
- * stays. */
-static const char count_all[] =
-    "WITH RECURSIVE stays (id) AS (SELECT id FROM batches WHERE id NOT IN"
-    " (SELECT b.id FROM batches b WHERE " OLD_BATCH ")"
-    " UNION SELECT bs.batch FROM stays JOIN batch_steps o ON o.batch = stays.id"
-    " JOIN batch_steps bs ON bs.step = o.step AND bs.attempt > o.attempt),"
-    " goes (id, batch_id) AS (SELECT id, batch_id FROM batches WHERE id NOT IN"
-    " (SELECT id FROM stays)),"
-    " ended (task) AS (SELECT t.task_id FROM tasks t WHERE " OLD_TASK
-    " AND NOT EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs ON bs.step = s.id"
-    " WHERE s.task = t.task_id AND bs.batch IN (SELECT id FROM stays)))"
-    " SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM goes),"
-    " (SELECT count(*) FROM steps WHERE task IN (SELECT task FROM ended))"
-    " + (SELECT count(*) FROM steps s WHERE s.task IS NULL"
-    " AND EXISTS (SELECT 1 FROM batch_steps bs WHERE bs.step = s.id)"
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps bs WHERE bs.step = s.id"
-    " AND bs.batch IN (SELECT id FROM stays))),"
-    " (SELECT count(*) FROM received_results WHERE batch_id IN (SELECT batch_id FROM goes))"
-    " + (SELECT count(*) FROM received_results r WHERE " OLD_STRAY ")";
+ * stays. Each database has a way of its own to hold rows against a set, and is slow in the other.
+ */
+#define KEPT                                                                                       \
+    "WITH RECURSIVE stays (id) AS (SELECT b.id FROM batches b WHERE NOT (" OLD_BATCH ")"           \
+    " UNION SELECT bs.batch FROM stays JOIN batch_steps o ON o.batch = stays.id"                   \
+    " JOIN batch_steps bs ON bs.step = o.step AND bs.attempt > o.attempt),"                        \
+    " kept (id) AS (SELECT DISTINCT id FROM stays),"                                               \
+    " held (id) AS (SELECT DISTINCT bs.step FROM kept JOIN batch_steps bs ON bs.batch = kept.id)," \
+    " busy (id) AS (SELECT DISTINCT s.task FROM held JOIN steps s ON s.id = held.id"               \
+    " WHERE s.task IS NOT NULL),"
+#define GOING(out_of_kept, out_of_busy)                                                            \
+    " goes (batch_id) AS (SELECT b.batch_id FROM batches b WHERE " out_of_kept "),"                \
+    " ended (task) AS (SELECT t.task_id FROM tasks t WHERE " OLD_TASK " AND " out_of_busy ")"
+#define COUNTS(out_of_held)                                                                        \
+    " SELECT (SELECT count(*) FROM ended), (SELECT count(*) FROM goes),"                           \
+    " (SELECT count(*) FROM ended JOIN steps s ON s.task = ended.task)"                            \
+    " + (SELECT count(*) FROM steps s WHERE s.task IS NULL AND " out_of_held                       \
+    " AND EXISTS (SELECT 1 FROM batch_steps bs WHERE bs.step = s.id)),"                            \
+    " (SELECT count(*) FROM goes JOIN received_results r ON r.batch_id = goes.batch_id)"           \
+    " + (SELECT count(*) FROM received_results r WHERE " OLD_STRAY ")"
+static const char count_sqlite[] =
+    KEPT GOING("b.id NOT IN (SELECT id FROM kept)", "t.task_id NOT IN (SELECT id FROM busy)")
+        COUNTS("s.id NOT IN (SELECT id FROM held)");
+static const char count_postgresql[] =
+    KEPT GOING("NOT EXISTS (SELECT 1 FROM kept WHERE kept.id = b.id)",
+               "NOT EXISTS (SELECT 1 FROM busy WHERE busy.id = t.task_id)")
+        COUNTS("NOT EXISTS (SELECT 1 FROM held WHERE held.id = s.id)");
 
 static int take_counts(void *ctx, const struct tsk_value *row, size_t columns)
 {
@@ -223,6 +231,7 @@ static int take_counts(void *ctx, const struct tsk_value *row, size_t columns)
 
 int tsk_prune_count(struct tsk_store *store, struct tsk_prune *prune, struct tsk_err *err)
 {
+    const char *sql = TSK_SQL(store, count_sqlite, count_postgresql);
     struct tsk_value before = tsk_value_int(prune->before);
-    return tsk_store_run(store, count_all, &before, 1, take_counts, prune, err) < 0 ? -1 : 0;
+    return tsk_store_run(store, sql, &before, 1, take_counts, prune, err) < 0 ? -1 : 0;
 }

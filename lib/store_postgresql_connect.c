@@ -91,7 +91,7 @@ static int set_up(struct tsk_store_db *db, struct tsk_err *err)
 {
     static const char sql[] =
         "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false), "
-        "set_config('tcp_keepalives_idle', '15', false), "
+        "set_config('jit', 'off', false), set_config('tcp_keepalives_idle', '15', false), "
         "set_config('tcp_keepalives_interval', '5', false), "
         "set_config('tcp_keepalives_count', '3', false)";
     int64_t most = 1 + db->opts->timeout_ms * 9 / 10, lock = db->opts->lock_ms;
