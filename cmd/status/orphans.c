@@ -26,46 +26,62 @@ static const struct report_column columns[] = {
     {"messages", "MESSAGES", REPORT_INT},
 };
 
+#define SILENT_BATCH                                                                               \
+    "SELECT 'silent_batch', o.batch_id, NULL, NULL, o.state, $1 - o.last_at, o.last_at, "          \
+    "o.accepted_by, (SELECT count(*) FROM batch_steps p JOIN steps s ON s.id = p.step "            \
+    "WHERE p.batch = o.id AND s.state IN ('pending', 'enqueued', 'in_progress')), "                \
+    "(SELECT count(*) FROM received_results r WHERE r.batch_id = o.batch_id) FROM "                \
+    "(SELECT b.id, b.batch_id, b.state, b.accepted_by, coalesce((SELECT r.received_at "            \
+    "FROM received_results r WHERE r.batch_id = b.batch_id ORDER BY r.id DESC LIMIT 1), "          \
+    "b.published_at, b.created_at) AS last_at FROM batches b "                                     \
+    "WHERE b.state IN ('published', 'executing') AND b.created_at <= $2) AS o "                    \
+    "WHERE o.last_at <= $2 ORDER BY o.last_at"
+
+#define SILENT_STEP                                                                                \
+    "SELECT 'silent_step', (SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = "        \
+    "p.batch "                                                                                     \
+    "WHERE p.step = o.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), o.step_id, o.task_id, "   \
+    "o.state, $1 - o.updated_at, o.updated_at, o.worker_id, NULL, NULL FROM "                      \
+    "(SELECT s.id, s.step_id, s.task_id, s.state, s.updated_at, s.worker_id FROM steps s "         \
+    "WHERE s.state = 'in_progress' AND s.updated_at + coalesce(s.timeout_ms, 0) <= $2 "            \
+    "UNION ALL SELECT s.id, s.step_id, s.task_id, s.state, s.updated_at, s.worker_id FROM steps "  \
+    "s "                                                                                           \
+    "WHERE s.state = 'enqueued' AND s.updated_at <= $2 AND NOT EXISTS (SELECT 1 FROM "             \
+    "batch_steps p JOIN batches b ON b.id = p.batch WHERE p.step = s.id AND b.state IN "           \
+    "('created', 'published', 'executing'))) AS o ORDER BY o.updated_at"
+
+/* One look into the index for each batch_id that there is, not one for each message. */
+#define UNKNOWN_BATCH                                                                              \
+    "WITH RECURSIVE d(batch_id) AS (SELECT min(r.batch_id) FROM received_results r "               \
+    "WHERE r.batch_id IS NOT NULL UNION ALL SELECT (SELECT min(r.batch_id) FROM "                  \
+    "received_results r WHERE r.batch_id > d.batch_id) FROM d WHERE d.batch_id IS NOT NULL) "      \
+    "SELECT 'unknown_batch', o.batch_id, NULL, NULL, NULL, $1 - o.last_at, o.last_at, NULL, "      \
+    "NULL, "                                                                                       \
+    "(SELECT count(*) FROM received_results r WHERE r.batch_id = o.batch_id) FROM "                \
+    "(SELECT d.batch_id, (SELECT r.received_at FROM received_results r "                           \
+    "WHERE r.batch_id = d.batch_id ORDER BY r.id DESC LIMIT 1) AS last_at FROM d "                 \
+    "WHERE d.batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM batches b "                        \
+    "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"
+
+#define UNSENT_BATCH                                                                               \
+    "SELECT 'unsent_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "    \
+    "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \
+    "ORDER BY b.created_at"
+
 struct kind {
-    const char *name, *sql;
+    const char *name, *sql, *count;
 };
 
+#define KIND(name, sql)                                                                            \
+    {                                                                                              \
+        name, sql, "SELECT count(*) FROM (" sql ") AS counted"                                     \
+    }
+
 static const struct kind kinds[] = {
-    {"silent_batch",
-     "SELECT 'silent_batch', o.batch_id, NULL, NULL, o.state, $1 - o.last_at, o.last_at, "
-     "o.accepted_by, (SELECT count(*) FROM batch_steps p JOIN steps s ON s.id = p.step "
-     "WHERE p.batch = o.id AND s.state IN ('pending', 'enqueued', 'in_progress')), "
-     "(SELECT count(*) FROM received_results r WHERE r.batch_id = o.batch_id) FROM "
-     "(SELECT b.id, b.batch_id, b.state, b.accepted_by, coalesce((SELECT r.received_at "
-     "FROM received_results r WHERE r.batch_id = b.batch_id ORDER BY r.id DESC LIMIT 1), "
-     "b.published_at, b.created_at) AS last_at FROM batches b "
-     "WHERE b.state IN ('published', 'executing') AND b.created_at <= $2) AS o "
-     "WHERE o.last_at <= $2 ORDER BY o.last_at"},
-    {"silent_step",
-     "SELECT 'silent_step', (SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch "
-     "WHERE p.step = o.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), o.step_id, o.task_id, "
-     "o.state, $1 - o.updated_at, o.updated_at, o.worker_id, NULL, NULL FROM "
-     "(SELECT s.id, s.step_id, s.task_id, s.state, s.updated_at, s.worker_id FROM steps s "
-     "WHERE s.state = 'in_progress' AND s.updated_at + coalesce(s.timeout_ms, 0) <= $2 "
-     "UNION ALL SELECT s.id, s.step_id, s.task_id, s.state, s.updated_at, s.worker_id FROM steps s "
-     "WHERE s.state = 'enqueued' AND s.updated_at <= $2 AND NOT EXISTS (SELECT 1 FROM "
-     "batch_steps p JOIN batches b ON b.id = p.batch WHERE p.step = s.id AND b.state IN "
-     "('created', 'published', 'executing'))) AS o ORDER BY o.updated_at"},
-    /* One look into the index for each batch_id that there is, not one for each message. */
-    {"unknown_batch",
-     "WITH RECURSIVE d(batch_id) AS (SELECT min(r.batch_id) FROM received_results r "
-     "WHERE r.batch_id IS NOT NULL UNION ALL SELECT (SELECT min(r.batch_id) FROM "
-     "received_results r WHERE r.batch_id > d.batch_id) FROM d WHERE d.batch_id IS NOT NULL) "
-     "SELECT 'unknown_batch', o.batch_id, NULL, NULL, NULL, $1 - o.last_at, o.last_at, NULL, NULL, "
-     "(SELECT count(*) FROM received_results r WHERE r.batch_id = o.batch_id) FROM "
-     "(SELECT d.batch_id, (SELECT r.received_at FROM received_results r "
-     "WHERE r.batch_id = d.batch_id ORDER BY r.id DESC LIMIT 1) AS last_at FROM d "
-     "WHERE d.batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM batches b "
-     "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"},
-    {"unsent_batch",
-     "SELECT 'unsent_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "
-     "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "
-     "ORDER BY b.created_at"},
+    KIND("silent_batch", SILENT_BATCH),
+    KIND("silent_step", SILENT_STEP),
+    KIND("unknown_batch", UNKNOWN_BATCH),
+    KIND("unsent_batch", UNSENT_BATCH),
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -115,13 +131,6 @@ static int ask(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return 0;
 }
 
-static int count_row(void *ctx, const struct tsk_value *row, size_t count)
-{
-    (void)row;
-    *(int64_t *)ctx += count > 0;
-    return 0;
-}
-
 int orphans_metrics(struct tsk_store *store, const struct options *opts, struct tsk_err *err)
 {
     int64_t now = tsk_wall_ms(), age = opts->older_than < 0 ? AGE_MS : opts->older_than;
@@ -131,7 +140,7 @@ int orphans_metrics(struct tsk_store *store, const struct options *opts, struct 
     for (size_t i = 0; i < KINDS; i++) {
         struct prom_label label = {"kind", kinds[i].name};
         int64_t found = 0;
-        if (tsk_store_run(store, kinds[i].sql, values, 2, count_row, &found, err) < 0)
+        if (tsk_store_get_int(store, kinds[i].count, values, 2, &found, err) < 0)
             return -1;
         prom_sample("tasker_orphans", &label, 1, found);
     }
