@@ -279,7 +279,7 @@ static void one_round(struct test *t)
 {
     struct tsk_err err;
     send_all(t);
-    for (int i = 0; i < MESSAGES; i++) {
+    for (int i = 5 + draw(t, MESSAGES); i > 0; i--) {
         come(t);
         if (draw(t, 3) == 0)
             settle(t, draw(t, 2), false, 0);
