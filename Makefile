@@ -14,7 +14,7 @@ DESTDIR ?=
 BUILD ?= build$(if $(filter 1,$(SAN)),/san)$(if $(filter posix,$(OS)),/posix)
 OS := $(or $(filter-out Windows_NT,$(OS)),$(if $(filter Linux,$(shell uname -s)),linux,posix))
 VERSION := 0.1.0
-PKGS := libzmq json-c yaml-0.1 sqlite3 libpq
+PKGS := libzmq json-c yaml-0.1 libpcre2-8 sqlite3 libpq
 
 CFLAGS ?= -O2 -g
 override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Wstrict-prototypes \
@@ -24,7 +24,7 @@ override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Ws
 override CPPFLAGS += -Iinclude -Icmd -DTASKER_VERSION='"$(VERSION)"' \
   $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 override LDFLAGS += -Wl,--as-needed $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined)
-override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 LIB_C := $(filter-out lib/os_linux% lib/os_posix%,$(wildcard lib/*.c)) \
   $(wildcard lib/os_$(OS).c lib/os_$(OS)_*.c)
@@ -184,7 +184,7 @@ Name: tasker
 Description: Workflow steps in batches over ZeroMQ
 Version: $(VERSION)
 Requires: $(PKGS)
-Libs: -L$${libdir} -ltasker
+Libs: -L$${libdir} -ltasker -lm
 Cflags: -I$${includedir} -D_POSIX_C_SOURCE=200809L
 endef
 export PC

@@ -7,7 +7,8 @@
  * ones, and the verdict), look.c (one of them), peer.c (what the peer tells), show.c (how it is
  * printed); workers.c (which there are), gather.c (asking them all at once). Of the store: lists.c
  * (tasks, batches, steps), subject.c (show), history.c, errors.c, slow.c, orphans.c, metrics.c; on
- * query.c (statements), report.c (rows) and prom.c. */
+ * query.c (statements), counts.c (of states), report.c (rows) and prom.c. And the store as such:
+ * store.c, prune.c, which alone change something, and only where --init or --prune is given. */
 #include <stddef.h>
 #include <string.h>
 
@@ -31,7 +32,8 @@ static const struct opt table[] = {
     {'s', "state", "STATE", OPT_STRING, offsetof(struct options, state),
      "only those in this state, or one of these, by commas", 0, 0, NULL},
     {0, "older-than", "DURATION", OPT_DURATION, offsetof(struct options, older_than),
-     "only those made so long ago; errors, orphans: without news for so long", 0, AGE_MOST, NULL},
+     "only those made so long ago; errors, orphans: without news for so long; store: ended then", 0,
+     AGE_MOST, NULL},
     {0, "newer-than", "DURATION", OPT_DURATION, offsetof(struct options, newer_than),
      "only those made since then; errors: seen since then", 0, AGE_MOST, NULL},
     {'H', "handler", "CLASS", OPT_STRING, offsetof(struct options, handler),
@@ -46,6 +48,12 @@ static const struct opt table[] = {
      "at most so many, 0: all [50; slow: 10; show: 1000; errors: 0]", 0, INT64_MAX - 1, NULL},
     {'r', "raw", NULL, OPT_FLAG, offsetof(struct options, raw),
      "show: the bytes of messages as they came, too", 0, 0, NULL},
+    {0, "init", NULL, OPT_FLAG, offsetof(struct options, init),
+     "store: make it, if it is not there, and do nothing else", 0, 0, NULL},
+    {0, "prune", NULL, OPT_FLAG, offsetof(struct options, prune),
+     "store: take away what ended --older-than so long ago", 0, 0, NULL},
+    {0, "dry-run", NULL, OPT_FLAG, offsetof(struct options, dry_run),
+     "store --prune: only tell how much it would be", 0, 0, NULL},
     {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where state is kept", 0, 0, NULL},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
      0, NULL},
@@ -59,13 +67,16 @@ static const struct program program = {
                 "endpoints [option ...] [ENDPOINT | batch_endpoint | result_endpoint ...]\n"
                 "workers [option ...] [ENDPOINT ...]\n"
                 "tasks | batches | steps | errors | slow | orphans | metrics [option ...]\n"
-                "show [option ...] [task | batch | step] ID",
+                "show [option ...] [task | batch | step] ID\n"
+                "store [option ...]\n"
+                "store --init | --prune --older-than DURATION [--dry-run]",
     .description =
         "Shows the configuration with the origin of each value; or looks at endpoints:\n"
         "who listens, whether a ZMTP handshake can be made, who is subscribed; or lists\n"
         "the workers that are there, by their own messages; or shows what is in the\n"
         "store: tasks, batches and steps, the history of one, what failed, what was slow,\n"
-        "what is silent, and all of it as metrics.",
+        "what is silent, and all of it as metrics; or the store as such: its health, how\n"
+        "much is in it, and what ended long ago is taken away.",
     .opts = table,
     .count = sizeof table / sizeof *table,
     .least = 0,
@@ -86,6 +97,9 @@ enum {
     LIMIT = 1 << 9,
     RAW = 1 << 10,
     PROMETHEUS = 1 << 11,
+    INIT = 1 << 12,
+    PRUNE = 1 << 13,
+    DRY_RUN = 1 << 14,
     AGE = OLDER | NEWER,
     FILTERS = STATE | AGE | HANDLER | TASK | BATCH | CATEGORY | LIMIT | PROMETHEUS,
 };
@@ -98,6 +112,7 @@ static const struct {
     {OLDER, "--older-than"}, {NEWER, "--newer-than"}, {HANDLER, "--handler"},
     {TASK, "--task"},        {BATCH, "--batch"},      {CATEGORY, "--category"},
     {LIMIT, "--limit"},      {RAW, "--raw"},          {PROMETHEUS, "--format prometheus"},
+    {INIT, "--init"},        {PRUNE, "--prune"},      {DRY_RUN, "--dry-run"},
 };
 
 static unsigned given(const struct options *opts)
@@ -115,6 +130,9 @@ static unsigned given(const struct options *opts)
     bits |= opts->limit >= 0 ? LIMIT : 0;
     bits |= opts->raw ? RAW : 0;
     bits |= opts->format == FORMAT_PROMETHEUS ? PROMETHEUS : 0;
+    bits |= opts->init ? INIT : 0;
+    bits |= opts->prune ? PRUNE : 0;
+    bits |= opts->dry_run ? DRY_RUN : 0;
     return bits;
 }
 
@@ -136,6 +154,7 @@ static const struct subcommand subcommands[] = {
     {"slow", status_slow, AGE | HANDLER | TASK | BATCH | LIMIT | PROMETHEUS},
     {"orphans", status_orphans, OLDER | LIMIT | PROMETHEUS},
     {"metrics", status_metrics, OLDER | PROMETHEUS},
+    {"store", status_store, OLDER | INIT | PRUNE | DRY_RUN},
 };
 
 #define SUBCOMMANDS (sizeof subcommands / sizeof *subcommands)

@@ -139,6 +139,8 @@ static int set_up(struct work *work, struct tsk_err *err)
         return -1;
     tsk_os_signals_changed(&work->changed);
     tsk_os_adopt_orphans();
+    if (!(work->launch = launch_start(work, err)))
+        return -1;
     work->poller = tsk_poller_new();
     return work->poller ? 0 : tsk_err_sys(err, TSK_UNAVAILABLE, "cannot wait for descriptors");
 }
@@ -188,11 +190,10 @@ static int open_sockets(struct work *work, struct tsk_err *err)
 
 static void tear_down(struct work *work)
 {
-    while (work->live.first)
-        run_release(work, work->live.first);
-    run_free_ended(work);
+    run_release_all(work);
     life_close(work->steps, DIAG_INFO);
     life_close(work->results, DIAG_WARNING);
+    launch_free(work->launch);
     keeper_stop(work->keeper);
     tsk_poller_free(work->poller);
     tsk_map_free(work->batches);

@@ -1,8 +1,8 @@
 # bash completion for the programs of tasker. tests/options.bats holds it against the programs.
 
 # Prints the options of a program, one a line: "-LETTER" or "-", "--NAME", what its argument is:
-# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "arg" (anything), or the words
-# to choose from, by commas.
+# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "store" (a url of one), "state"
+# (of what is listed), "arg" (anything), or the words to choose from, by commas.
 _tasker_options()
 {
     case $1 in
@@ -32,6 +32,16 @@ _tasker_options()
 - --pace at-once,recorded
 - --batch-endpoint tcp
 - --store arg' ;;
+    tasker-ready) echo '
+-F --follow
+-b --batch-size arg
+-g --group handler,task,mixed
+-l --limit arg
+- --task arg
+- --namespace arg
+-n --dry-run
+-x --explain
+- --store arg' ;;
     tasker-reconcile) echo '
 -F --follow
 -s --settle arg
@@ -46,11 +56,43 @@ _tasker_options()
 - --rebuild
 - --store arg' ;;
     tasker-status) echo '
--f --format text,json
+-f --format text,json,prometheus
 -t --timeout arg
 -l --listen
+-s --state state
+- --older-than arg
+- --newer-than arg
+-H --handler arg
+- --task arg
+-b --batch arg
+- --category validation,infrastructure,retryable,permanent,business_logic,timeout,unknown
+-n --limit arg
+-r --raw
+- --init
+- --prune
+- --dry-run
+- --store store
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
+    tasker-submit) echo '
+-T --template arg
+-x --context file
+-C --check
+-n --dry-run
+- --dot
+- --mermaid
+- --task arg
+- --namespace arg
+- --template-version arg
+- --initiator arg
+- --source-system arg
+- --reason arg
+- --tag arg
+-p --priority arg
+- --correlation-id arg
+- --bypass arg
+-k --idempotency-key arg
+- --store arg' ;;
     tasker-work) echo '
 -H --handlers file
 -j --max-workers arg
@@ -96,10 +138,24 @@ _tasker_operands()
         case $word in
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
-        workers) return ;;
+        show) echo task batch step && return ;;
+        workers | tasks | batches | steps | errors | slow | orphans | metrics) return ;;
         esac
     done
-    echo config endpoints workers
+    echo config endpoints workers tasks batches steps show errors slow orphans metrics
+}
+
+# Prints the states of what the words list.
+_tasker_states()
+{
+    local word
+    for word; do
+        case $word in
+        tasks) echo pending in_progress complete error cancelled resolved_manually && return ;;
+        batches) echo created published executing completed failed timeout cancelled && return ;;
+        esac
+    done
+    echo pending enqueued in_progress complete error cancelled resolved_manually
 }
 
 _tasker()
@@ -116,6 +172,8 @@ _tasker()
         case $kind in
         file) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         tcp) mapfile -t COMPREPLY < <(compgen -W 'tcp ipc' -S :// -- "$word") ;;
+        store) mapfile -t COMPREPLY < <(compgen -W 'sqlite sqlite: postgresql:// none' -- "$word") ;;
+        state) mapfile -t COMPREPLY < <(compgen -W "$(_tasker_states "${COMP_WORDS[@]}")" -- "$word") ;;
         arg) ;;
         key)
             compopt -o nospace 2>/dev/null
@@ -139,4 +197,4 @@ _tasker()
     fi
 }
 
-complete -F _tasker tasker-status tasker-publish tasker-work tasker-collect tasker-reconcile
+complete -F _tasker tasker-ready tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile

@@ -5,7 +5,16 @@ function __tasker_keys
     tasker-status config 2>/dev/null | string replace -rf '^([a-z]+[.][a-z_]+) .*' '$1'
 end
 
-for program in tasker-collect tasker-publish tasker-reconcile tasker-status tasker-work
+# The states of what is listed.
+function __tasker_states
+    if __fish_seen_subcommand_from batches
+        printf '%s\n' created published executing completed failed timeout cancelled
+    else
+        printf '%s\n' pending enqueued in_progress complete error cancelled resolved_manually
+    end
+end
+
+for program in tasker-collect tasker-publish tasker-ready tasker-reconcile tasker-status tasker-submit tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
     complete -c $program -l set -x -a '(__tasker_keys)=' -d 'Set any configuration key'
@@ -42,6 +51,16 @@ complete -c tasker-publish -l pace -x -a 'at-once recorded' -d 'With --raw: at o
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
 complete -c tasker-publish -l store -x -d 'Where batches are put down: sqlite:PATH, none ...'
 
+complete -c tasker-ready -s F -l follow -d 'Run as a service'
+complete -c tasker-ready -s b -l batch-size -x -d 'Put at most so many steps into a batch'
+complete -c tasker-ready -s g -l group -x -a 'handler task mixed' -d 'What the steps of a batch have in common'
+complete -c tasker-ready -s l -l limit -x -d 'Claim at most so many steps, then end'
+complete -c tasker-ready -l task -x -d 'Only steps of this task'
+complete -c tasker-ready -l namespace -x -d 'Only steps of tasks of this namespace'
+complete -c tasker-ready -s n -l dry-run -d 'Print the batches that would be made'
+complete -c tasker-ready -s x -l explain -d 'Say why a step, or each step of a task, does not run'
+complete -c tasker-ready -l store -x -d 'Where tasks are kept'
+
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
 complete -c tasker-reconcile -s s -l settle -x -d 'With --follow: wait so long for stragglers of a batch'
 complete -c tasker-reconcile -s t -l timeout -x -d 'A batch of which nothing is heard for so long has timed out'
@@ -58,13 +77,54 @@ complete -c tasker-reconcile -l store -x -d 'Where batches and the ledger are'
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'
 complete -c tasker-status -f -n __fish_use_subcommand -a workers -d 'Which workers are there'
+complete -c tasker-status -f -n __fish_use_subcommand -a tasks -d 'Tasks in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a batches -d 'Batches in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a steps -d 'Steps in the store'
+complete -c tasker-status -f -n __fish_use_subcommand -a show -d 'One of them, with its history'
+complete -c tasker-status -f -n __fish_use_subcommand -a errors -d 'What failed, by category and handler'
+complete -c tasker-status -f -n __fish_use_subcommand -a slow -d 'The slowest steps and batches'
+complete -c tasker-status -f -n __fish_use_subcommand -a orphans -d 'What nothing is heard of'
+complete -c tasker-status -f -n __fish_use_subcommand -a metrics -d 'The store as metrics'
+complete -c tasker-status -f -n '__fish_seen_subcommand_from show' -a 'task batch step'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from config' -a '(__tasker_keys)' -d 'Key'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batch_endpoint result_endpoint'
-complete -c tasker-status -s f -l format -x -a 'text json' -d 'Form of the output: text or json'
+complete -c tasker-status -s f -l format -x -a 'text json prometheus' -d 'Form of the output: text, json or prometheus'
 complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
 complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
+complete -c tasker-status -s s -l state -x -a '(__tasker_states)' -d 'Only those in this state, or these, by commas'
+complete -c tasker-status -l older-than -x -d 'Only those made so long ago; errors, orphans: without news for so long'
+complete -c tasker-status -l newer-than -x -d 'Only those made since then; errors: seen since then'
+complete -c tasker-status -s H -l handler -x -d 'Only those of this handler_class, or glob'
+complete -c tasker-status -l task -x -d 'Only those of this task'
+complete -c tasker-status -s b -l batch -x -d 'Only those of this batch'
+complete -c tasker-status -l category -x -a 'validation infrastructure retryable permanent business_logic timeout unknown' -d 'Only those with errors of this category'
+complete -c tasker-status -l init -d 'Store: make it, if it is not there'
+complete -c tasker-status -l prune -d 'Store: take away what ended so long ago'
+complete -c tasker-status -l dry-run -d 'Store --prune: only tell how much it would be'
+complete -c tasker-status -s n -l limit -x -d 'At most so many, 0: all'
+complete -c tasker-status -s r -l raw -d 'Show: the bytes of messages as they came, too'
+complete -c tasker-status -l store -x -a 'sqlite sqlite: postgresql:// none' -d 'Where state is kept'
 complete -c tasker-status -l batch-endpoint -x -d 'Where batches go out'
 complete -c tasker-status -l result-endpoint -x -d 'Where results come back'
+
+complete -c tasker-submit -s T -l template -x -d 'The template of all requests'
+complete -c tasker-submit -s x -l context -r -F -d 'Submit one task with this context'
+complete -c tasker-submit -s C -l check -d 'Check templates and exit'
+complete -c tasker-submit -s n -l dry-run -d 'Check requests and print what would be made'
+complete -c tasker-submit -l dot -d 'Draw --template, or --task, for Graphviz'
+complete -c tasker-submit -l mermaid -d 'Draw --template, or --task, for Mermaid'
+complete -c tasker-submit -l task -x -d 'A task of the store, with its states'
+complete -c tasker-submit -l namespace -x -d 'Namespace of requests that name none'
+complete -c tasker-submit -l template-version -x -d 'Version of requests that name none'
+complete -c tasker-submit -l initiator -x -d 'Initiator of requests that name none'
+complete -c tasker-submit -l source-system -x -d 'Source system of requests that name none'
+complete -c tasker-submit -l reason -x -d 'Reason of requests that name none'
+complete -c tasker-submit -l tag -x -d 'A tag of requests that name none'
+complete -c tasker-submit -s p -l priority -x -d 'Priority of requests that name none'
+complete -c tasker-submit -l correlation-id -x -d 'Correlation id of requests that name none'
+complete -c tasker-submit -l bypass -x -d 'A skippable step not to be run'
+complete -c tasker-submit -s k -l idempotency-key -x -d 'A second submission with it is the first task'
+complete -c tasker-submit -l store -x -d 'Where tasks are kept'
 
 complete -c tasker-work -s H -l handlers -r -F -d 'The handler registry'
 complete -c tasker-work -s j -l max-workers -x -d 'Steps run at the same time'

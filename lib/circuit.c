@@ -22,7 +22,7 @@ struct tsk_circuits {
 
 enum tsk_circuit_end tsk_circuit_end_of(const char *error_category)
 {
-    static const char *const failures[] = {"infrastructure", "timeout", "retryable"};
+    static const char *const failures[] = {"infrastructure", "timeout"};
     if (!error_category)
         return TSK_CIRCUIT_SUCCESS;
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
@@ -139,6 +139,11 @@ enum tsk_circuit_change tsk_circuit_tell(struct tsk_circuits *circuits, const ch
     if (circuit->pause)
         describe(circuit, handler_class, now, state);
     return opened ? TSK_CIRCUIT_OPENED : TSK_CIRCUIT_SAME;
+}
+
+bool tsk_circuits_calm(const struct tsk_circuits *circuits)
+{
+    return !tsk_map_count(circuits->map);
 }
 
 size_t tsk_circuits_open(const struct tsk_circuits *circuits, int64_t now,

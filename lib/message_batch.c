@@ -98,6 +98,9 @@ static int read_metadata(struct tsk_step *step, struct json_object *metadata,
         read_meta(metadata, "retry_limit", MAX_ATTEMPTS, &step->retry_limit, err) ||
         read_meta(metadata, "timeout_ms", MAX_TIMEOUT_MS, &step->timeout_ms, err))
         return -1;
+    bool retryable;
+    if (metadata && tsk_json_bool(metadata, "retryable", &retryable) == 1)
+        step->retryable = retryable;
     if (step->attempt == 0)
         step->attempt = 1; /* some publishers count the attempts that were made before */
     return step->timeout_ms ? 0 : read_timeout_seconds(config, &step->timeout_ms, err);
@@ -111,6 +114,7 @@ int tsk_step_read(struct tsk_step *step, struct json_object *json, int64_t place
                               .total_steps = total,
                               .attempt = 1,
                               .retry_limit = TSK_RETRY_LIMIT,
+                              .retryable = -1,
                               .json = json};
     if (!json_object_is_type(json, json_type_object))
         return tsk_err_set(err, TSK_DATA, "the step is not an object");

@@ -3,10 +3,16 @@
  * however much memory the worker has, and since the parent's thread stands still until the exec,
  * the child can leave its errno in the parent's memory and is in its own process group before
  * tsk_os_spawn returns. All signals are blocked meanwhile: a handler that ran in the child would do
- * so in the parent's memory. */
+ * so in the parent's memory.
+ *
+ * vfork copies the table of descriptors, and exec closes each of the copies: with a thousand
+ * handlers running that is most of the cost of a start. Then the child shares the table at first
+ * and takes a copy of its lowest part alone, where those stand that it gets. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,6 +22,8 @@
 
 #include "os_private.h"
 
+enum { CHILD_STACK = 64 * 1024 };
+
 /* Leaves the closing to exec, which does it when the parent no longer stands still. */
 static void close_from(int low)
 {
@@ -23,28 +31,63 @@ static void close_from(int low)
         tsk_os_close_from(low); /* before Linux 5.11 */
 }
 
-/* The child. It must leave by exec or _exit: the stack is the parent's. */
-static _Noreturn void run_child(const struct tsk_spawn *spawn, const char *path, pid_t parent,
-                                volatile int *failed)
+/* What the child knows. */
+struct birth {
+    const struct tsk_spawn *spawn;
+    const char *path;
+    pid_t parent;
+    volatile int failed; /* out: an errno */
+};
+
+/* The child. It must leave by exec or _exit: the memory is the parent's. */
+static _Noreturn void run_child(struct birth *birth)
 {
     /* The signal comes when the thread that called vfork ends; it may have been killed already. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent)
-        tsk_os_become(spawn, path, NULL, close_from);
-    *failed = errno ? errno : ESRCH;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == birth->parent)
+        tsk_os_become(birth->spawn, birth->path, NULL, close_from);
+    birth->failed = errno ? errno : ESRCH;
     _exit(127);
+}
+
+/* The child that still has the parent's table: takes of it what is below the first descriptor that
+ * it does not get. */
+static int run_crowded(void *ctx)
+{
+    struct birth *birth = ctx;
+    int low = 3;
+    for (int i = 0; i < 4; i++)
+        low = birth->spawn->fds[i] > low ? birth->spawn->fds[i] : low;
+    if (syscall(SYS_close_range, (unsigned)low + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 ||
+        unshare(CLONE_FILES) == 0) /* before Linux 5.9 */
+        run_child(birth);
+    birth->failed = errno;
+    _exit(127);
+}
+
+/* vfork, but that the table is shared. The child's stack is a part of this one. */
+static pid_t fork_crowded(struct birth *birth)
+{
+    _Alignas(64) char stack[CHILD_STACK];
+    return clone(run_crowded, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD,
+                 birth);
+}
+
+static pid_t fork_plain(struct birth *birth)
+{
+    pid_t pid = vfork();
+    if (pid == 0)
+        run_child(birth);
+    return pid;
 }
 
 /* Starts the program at path. */
 static pid_t start(const struct tsk_spawn *spawn, const char *path)
 {
-    volatile int failed = 0;
-    pid_t parent = getpid();
+    struct birth birth = {spawn, path, getpid(), 0};
     sigset_t old;
     tsk_os_signals_block(&old);
-    pid_t pid = vfork();
-    if (pid == 0)
-        run_child(spawn, path, parent, &failed);
-    int code = pid < 0 ? errno : failed;
+    pid_t pid = spawn->crowded ? fork_crowded(&birth) : fork_plain(&birth);
+    int code = pid < 0 ? errno : birth.failed;
     tsk_os_signals_restore(&old);
     if (pid > 0 && code) {
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -58,7 +101,14 @@ static pid_t start(const struct tsk_spawn *spawn, const char *path)
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
 {
     char path[PATH_MAX];
+    if (spawn->path)
+        return start(spawn, spawn->path);
     return tsk_os_find(spawn, path, sizeof path) == 0 ? start(spawn, path) : -1;
+}
+
+int tsk_os_pipe(int ends[2])
+{
+    return pipe2(ends, O_CLOEXEC);
 }
 
 int tsk_os_memory_file(const void *data, size_t len)

@@ -79,8 +79,7 @@ size_t tsk_poller_wait(struct tsk_poller *poller, int timeout, struct tsk_event 
     return count;
 }
 
-/* Makes a pipe that exec closes. */
-static int open_pipe(int ends[2])
+int tsk_os_pipe(int ends[2])
 {
     if (pipe(ends) != 0)
         return -1;
@@ -114,9 +113,12 @@ static int await_exec(pid_t pid, int report)
 
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn)
 {
-    char path[PATH_MAX];
+    char found[PATH_MAX];
+    const char *path = spawn->path ? spawn->path : found;
     int ends[2];
-    if (tsk_os_find(spawn, path, sizeof path) != 0 || open_pipe(ends) != 0)
+    if (!spawn->path && tsk_os_find(spawn, found, sizeof found) != 0)
+        return -1;
+    if (tsk_os_pipe(ends) != 0)
         return -1;
     sigset_t old;
     tsk_os_signals_block(&old);
@@ -220,4 +222,18 @@ bool tsk_os_port_holder(int port, char *out, size_t size)
     (void)out;
     (void)size;
     return false;
+}
+
+int tsk_os_watch(const char *folder)
+{
+    (void)folder;
+    errno = ENOSYS;
+    return -1;
+}
+
+bool tsk_os_watch_read(int fd, const char *prefix)
+{
+    (void)fd;
+    (void)prefix;
+    return true;
 }

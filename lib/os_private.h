@@ -1,4 +1,4 @@
-/* Private to lib: what the ways to start a program have in common, and whether one can be. */
+/* Private to lib: what the ways to start a program have in common. */
 #ifndef LIB_OS_PRIVATE_H
 #define LIB_OS_PRIVATE_H
 
@@ -6,10 +6,6 @@
 #include <stddef.h>
 
 #include "tasker/os.h"
-
-/* Writes into path what execve is to be given for spawn->argv[0] (looked up in PATH if it has no
- * slash), as seen from spawn->dir. Returns 0, or -1 with ENOENT, EACCES or ENAMETOOLONG. */
-int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size);
 
 /* Blocks all signals of this thread, so that no handler can run in a child before it has reset
  * them. old is what to set again in the parent. */

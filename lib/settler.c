@@ -9,6 +9,7 @@
 
 #include "settler_private.h"
 #include "tasker/buf.h"
+#include "tasker/flow_store.h"
 
 enum { GROUP_BATCHES = 200, GROUP_STEPS = 2000 };
 
@@ -29,6 +30,7 @@ void tsk_settler_free(struct tsk_settler *s)
         return;
     tsk_settle_free(s->settle);
     free(s->states);
+    free(s->tasks);
     free(s);
 }
 
@@ -171,11 +173,32 @@ static void put_off(struct tsk_settle_list *list, const struct tsk_settle_item *
     list->items[list->count++] = *item;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *m = a, *n = b;
+    return *m < *n ? -1 : *m > *n;
+}
+
+/* What follows for the tasks of the steps, each once, in the order in which all lock them. */
+static int settle_tasks(struct tsk_settler *s, struct tsk_err *err)
+{
+    if (!s->task_count)
+        return 0;
+    qsort(s->tasks, s->task_count, sizeof *s->tasks, by_number);
+    for (size_t i = 0; i < s->task_count; i++) {
+        if ((!i || s->tasks[i] != s->tasks[i - 1]) &&
+            tsk_flow_settle(s->store, s->tasks[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct group *group = ctx;
     struct tsk_settler *s = group->settler;
     group->put_off->count = group->put_off_before;
+    s->task_count = 0;
     if (plan_by_index(store, err) < 0)
         return -1;
     if (s->watch.restart)
@@ -187,7 +210,7 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
         if (rc == 0)
             put_off(group->put_off, &group->items[i]);
     }
-    return 0;
+    return group->how & TSK_SETTLE_DRY ? 0 : settle_tasks(s, err);
 }
 
 /* How many of the first of count items go together. */

@@ -26,6 +26,8 @@ struct tsk_settler {
     int64_t limit_at; /* when it is out of time; -1: never */
     uint8_t *states;  /* of its steps, enum tsk_state */
     size_t count, cap;
+    int64_t *tasks; /* of the steps of the group at hand */
+    size_t task_count, task_cap;
 };
 
 /* settler_read.c: reads the batch and its ledger, and settles. Returns 1, 0 if there is no such

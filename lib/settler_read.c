@@ -52,91 +52,37 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 #define OTHERS(which) "EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = p.step AND " which ")"
 #define LATER "(o.attempt > p.attempt OR (o.attempt = p.attempt AND o.batch > p.batch))"
 
+/* Whether this batch is of the latest attempt; of the latest one that was heard of; of the first.
+ */
+#define IS_LATEST "CASE WHEN " OTHERS(LATER) " THEN 0 ELSE 1 END"
+#define HEARD                                                                                      \
+    " AND EXISTS (SELECT 1 FROM settled_steps d WHERE d.batch = o.batch AND d.step_id = "          \
+    "o.step_id)"
+#define IS_LATEST_HEARD "CASE WHEN " OTHERS(LATER HEARD) " THEN 0 ELSE 2 END"
+#define IS_FIRST "CASE WHEN " OTHERS("o.attempt < p.attempt") " THEN 0 ELSE 4 END"
+#define HAND                                                                                       \
+    "(SELECT max(x.sort_key) FROM step_transitions x WHERE x.step = p.step AND x.origin ="         \
+    " 'operator' AND x.sort_key BETWEEN p.attempt * 1000 + 100 AND p.attempt * 1000 + 999)"
+
 static const char get_steps[] =
     "SELECT p.step, p.step_id, s.task_id, p.attempt, s.retry_limit, s.name,"
     " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
-    " CASE WHEN s.task IS NULL THEN 7 ELSE"
-    " CASE WHEN " OTHERS(LATER) " THEN 0 ELSE 1 END +"
-                                " CASE WHEN " OTHERS(
-                                    LATER " AND EXISTS (SELECT 1 FROM settled_steps d"
-                                          " WHERE d.batch = o.batch AND d.step_id = "
-                                          "o.step_id)") " THEN 0 ELSE 2 END +"
-                                                        " CASE WHEN " OTHERS(
-                                                            "o.attempt < p.attempt") " THEN 0 "
-                                                                                     "ELSE 4 "
-                                                                                     "END END"
-                                                                                     " FROM "
-                                                                                     "batch_"
-                                                                                     "steps p "
-                                                                                     "JOIN "
-                                                                                     "steps s "
-                                                                                     "ON s.id "
-                                                                                     "= p.step"
-                                                                                     " LEFT "
-                                                                                     "JOIN "
-                                                                                     "step_"
-                                                                                     "transiti"
-                                                                                     "ons t "
-                                                                                     "ON "
-                                                                                     "t.step "
-                                                                                     "= "
-                                                                                     "p.step "
-                                                                                     "AND "
-                                                                                     "t.sort_"
-                                                                                     "key = "
-                                                                                     "p."
-                                                                                     "attempt "
-                                                                                     "* 1000 "
-                                                                                     "+ 1"
-                                                                                     " LEFT "
-                                                                                     "JOIN "
-                                                                                     "step_"
-                                                                                     "transiti"
-                                                                                     "ons h "
-                                                                                     "ON "
-                                                                                     "h.step "
-                                                                                     "= "
-                                                                                     "p.step "
-                                                                                     "AND "
-                                                                                     "h.sort_"
-                                                                                     "key = "
-                                                                                     "(SELECT "
-                                                                                     "max(x."
-                                                                                     "sort_"
-                                                                                     "key)"
-                                                                                     " FROM "
-                                                                                     "step_"
-                                                                                     "transiti"
-                                                                                     "ons x "
-                                                                                     "WHERE "
-                                                                                     "x.step "
-                                                                                     "= "
-                                                                                     "p.step "
-                                                                                     "AND "
-                                                                                     "x."
-                                                                                     "origin "
-                                                                                     "= "
-                                                                                     "'operato"
-                                                                                     "r' AND "
-                                                                                     "x.sort_"
-                                                                                     "key"
-                                                                                     " BETWEEN"
-                                                                                     " p."
-                                                                                     "attempt "
-                                                                                     "* 1000 "
-                                                                                     "+ 100 "
-                                                                                     "AND "
-                                                                                     "p."
-                                                                                     "attempt "
-                                                                                     "* 1000 "
-                                                                                     "+ 999)"
-                                                                                     " WHERE "
-                                                                                     "p.batch "
-                                                                                     "= $1 "
-                                                                                     "ORDER "
-                                                                                     "BY "
-                                                                                     "p.step_"
-                                                                                     "id";
+    " CASE WHEN s.task IS NULL THEN 7 ELSE " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST " END,"
+    " s.task"
+    " FROM batch_steps p JOIN steps s ON s.id = p.step"
+    " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = p.attempt * 1000 + 1"
+    " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " HAND
+    " WHERE p.batch = $1 ORDER BY p.step_id";
+
+/* Notes a task whose flow is to be looked at when the group is settled. Steps of one task often
+ * come in a row. */
+static void note_task(struct tsk_settler *s, const struct tsk_value *task)
+{
+    if (task->type != TSK_INT || (s->task_count && s->tasks[s->task_count - 1] == task->number))
+        return;
+    s->tasks = tsk_grow(s->tasks, &s->task_cap, s->task_count + 1, sizeof *s->tasks);
+    s->tasks[s->task_count++] = task->number;
+}
 
 static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
@@ -156,6 +102,7 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     s->states = tsk_grow(s->states, &s->cap, s->count + 1, sizeof *s->states);
     s->states[s->count++] = (uint8_t)state_at(TSK_SUBJECT_STEP, &row[9]);
     tsk_settle_step(s->settle, &step);
+    note_task(s, &row[11]);
     return 0;
 }
 

@@ -255,8 +255,6 @@ static int write_step(struct tsk_settler *s, const struct tsk_settled_step *step
     return write_moves(s, step, err) < 0 ? -1 : write_row(s, step, err);
 }
 
-/* The states of tasks are not derived yet; what makes tasks is to do it here, after the steps, for
- * the tasks of the steps whose state was written. */
 int tsk_settler_write(struct tsk_settler *s, bool fresh, struct tsk_err *err)
 {
     struct tsk_settled_batch batch;

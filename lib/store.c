@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "store_ops.h"
 #include "tasker/buf.h"
@@ -39,6 +40,7 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
     struct tsk_store *store = tsk_alloc(sizeof *store);
     tsk_store_url_shown(url, shown, sizeof shown);
     store->ops = ops;
+    store->watch = -1;
     store->name = tsk_strdup(path ? path : shown);
     store->url = path ? path : tsk_strdup(url);
     store->opts = (struct tsk_store_opts){.url = store->url,
@@ -46,6 +48,7 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
                                           .timeout_ms = tsk_conf_int(conf, TSK_STORE_TIMEOUT),
                                           .stop_fd = stop_fd};
     store->opts.lock_ms = store->opts.timeout_ms;
+    store->version_seen = -1;
     return store;
 }
 
@@ -61,6 +64,8 @@ void tsk_store_free(struct tsk_store *store)
     if (!store)
         return;
     disconnect(store);
+    if (store->watch >= 0)
+        close(store->watch);
     free(store->url);
     free(store->name);
     free(store);
@@ -91,6 +96,7 @@ int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
     if (store->db && (store->within || !store->ops->broken(store->db)))
         return 0;
     disconnect(store);
+    store->version_seen = -1;
     store->db = store->ops->open(&store->opts, err);
     if (!store->db)
         return -1;
@@ -108,6 +114,16 @@ static int check_texts(const struct tsk_value *values, size_t count, struct tsk_
             return tsk_err_set(err, TSK_DATA, "a text for the store is not UTF-8, or has a NUL");
     }
     return 0;
+}
+
+int64_t tsk_store_version_seen(const struct tsk_store *store)
+{
+    return store->version_seen;
+}
+
+int tsk_store_steps_made(const struct tsk_store *store)
+{
+    return store->steps_made;
 }
 
 int64_t tsk_store_run(struct tsk_store *store, const char *sql, const struct tsk_value *values,

@@ -37,6 +37,9 @@ struct tsk_store_ops {
     /* Whether the store has a table of that name: 1, 0 or -1. */
     int (*has_table)(struct tsk_store_db *db, const char *name, struct tsk_err *err);
     int (*size)(struct tsk_store_db *db, int64_t *bytes, struct tsk_err *err);
+    /* As tsk_store_watch and _read; NULL where commits are seen by the file. */
+    int (*watch)(struct tsk_store_db *db, struct tsk_err *err);
+    bool (*watch_read)(struct tsk_store_db *db);
 };
 
 extern const struct tsk_store_ops tsk_store_sqlite, tsk_store_postgresql;
@@ -47,6 +50,9 @@ struct tsk_store {
     char *url, *name;
     struct tsk_store_db *db; /* NULL: not connected */
     bool within;             /* a transaction */
+    int watch;               /* a descriptor, or -1 */
+    int64_t version_seen;    /* of the schema, as it was met; -1: not met */
+    int steps_made;
 };
 
 /* The path that a sqlite url names, made absolute where it is the default one (the caller's). NULL

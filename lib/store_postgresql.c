@@ -386,4 +386,6 @@ const struct tsk_store_ops tsk_store_postgresql = {
     .lock_schema = lock_schema,
     .has_table = has_table,
     .size = db_size,
+    .watch = tsk_pg_watch,
+    .watch_read = tsk_pg_watch_read,
 };

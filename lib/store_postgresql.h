@@ -30,6 +30,7 @@ struct tsk_store_db {
     bool ready;            /* the session is set up */
     bool unsynced;         /* commands went out after the last synchronisation */
     bool within;           /* a transaction */
+    bool listens;          /* for notifications */
     bool broken;           /* nothing more can be done with it */
     struct tsk_err failed; /* the first error since the last synchronisation; TSK_OK: none */
 };
@@ -54,6 +55,10 @@ int tsk_pg_fail(struct tsk_store_db *db, const char *what, const PGresult *resul
 int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *err);
 
 /* store_postgresql_value.c */
+
+/* store_postgresql_watch.c: as tsk_store_watch and tsk_store_watch_read. */
+int tsk_pg_watch(struct tsk_store_db *db, struct tsk_err *err);
+bool tsk_pg_watch_read(struct tsk_store_db *db);
 
 enum { PG_VALUES_MOST = 64 };
 

@@ -90,17 +90,19 @@ static int shake_hands(struct tsk_store_db *db, struct tsk_err *err)
 static int set_up(struct tsk_store_db *db, struct tsk_err *err)
 {
     static const char sql[] =
-        "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false), "
+        "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false), "
         "set_config('tcp_keepalives_idle', '15', false), "
         "set_config('tcp_keepalives_interval', '5', false), "
         "set_config('tcp_keepalives_count', '3', false)";
-    char limit[24];
-    snprintf(limit, sizeof limit, "%" PRId64, 1 + db->opts->timeout_ms * 9 / 10);
-    struct tsk_value value = tsk_value_text(limit);
+    int64_t most = 1 + db->opts->timeout_ms * 9 / 10, lock = db->opts->lock_ms;
+    char limit[24], lock_limit[24];
+    snprintf(limit, sizeof limit, "%" PRId64, most);
+    snprintf(lock_limit, sizeof lock_limit, "%" PRId64, lock < 1 ? 1 : lock < most ? lock : most);
+    struct tsk_value values[] = {tsk_value_text(limit), tsk_value_text(lock_limit)};
     PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
     if (PQsetnonblocking(db->conn, 1) < 0 || !PQenterPipelineMode(db->conn))
         return tsk_pg_fail_conn(db, "connect", err);
-    return tsk_store_postgresql.run(db, sql, &value, 1, NULL, NULL, err) < 0 ? -1 : 0;
+    return tsk_store_postgresql.run(db, sql, values, 2, NULL, NULL, err) < 0 ? -1 : 0;
 }
 
 struct tsk_store_db *tsk_pg_open(const struct tsk_store_opts *opts, struct tsk_err *err)

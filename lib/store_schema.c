@@ -79,7 +79,7 @@ static int apply(struct tsk_store *store, const struct tsk_migration *step, stru
 
 /* Applies the next step that is missing, in the transaction that is open; a step that another
  * process has just made is seen here. *version becomes what the store then has. */
-static int next_step(struct tsk_store *store, int64_t *version, struct tsk_err *err)
+static int next_step(struct tsk_store *store, int64_t *version, bool *made, struct tsk_err *err)
 {
     if (store->ops->lock_schema(store->db, err) < 0 ||
         store->ops->run(store->db, make_table, NULL, 0, NULL, NULL, err) < 0 ||
@@ -89,6 +89,7 @@ static int next_step(struct tsk_store *store, int64_t *version, struct tsk_err *
         if (tsk_migrations[i].version <= *version)
             continue;
         *version = tsk_migrations[i].version;
+        *made = true;
         return apply(store, &tsk_migrations[i], err);
     }
     return 0;
@@ -98,9 +99,11 @@ static int step_up(struct tsk_store *store, int64_t *version, struct tsk_err *er
 {
     if (store->ops->begin(store->db, true, err) < 0)
         return -1;
-    int rc = next_step(store, version, err);
+    bool made = false;
+    int rc = next_step(store, version, &made, err);
     if (rc == 0)
         rc = store->ops->commit(store->db, err);
+    store->steps_made += rc == 0 && made;
     if (rc < 0)
         store->ops->rollback(store->db);
     return rc;
@@ -111,6 +114,7 @@ int tsk_store_migrate(struct tsk_store *store, bool make, struct tsk_err *err)
     int64_t version, known = tsk_store_version_known();
     if (read_version(store, &version, err) < 0)
         return -1;
+    store->version_seen = version;
     if (version < known && !make)
         return tsk_err_set(err, TSK_UNAVAILABLE,
                            version ? "the store %s has schema %d, this program needs %d: "

@@ -3,18 +3,18 @@
  * foreign keys. A writer takes its lock at the begin of a transaction and not in its midst, where
  * waiting for it would be a deadlock. */
 #include <errno.h>
-#include <limits.h>
+#include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "store_ops.h"
 #include "tasker/buf.h"
+#include "tasker/clock.h"
 
-enum { STATEMENTS = 64, COLUMNS_MOST = 64 };
+enum { COLUMNS_MOST = 64, PAUSE_MOST_MS = 25, STOP_MS = 1000 };
 
 struct statement {
     const char *sql; /* its address is the key */
@@ -27,6 +27,8 @@ struct tsk_store_db {
     struct statement *statements;
     size_t count, cap;
     char *path;
+    const struct tsk_store_opts *opts;
+    int64_t locked_since;
     bool moved; /* its file is not at path any more */
 };
 
@@ -59,11 +61,15 @@ static enum tsk_exit kind_of(int code)
 
 static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
-    int code = sqlite3_extended_errcode(db->db);
+    int code = sqlite3_extended_errcode(db->db), system = sqlite3_system_errno(db->db);
     const char *text = sqlite3_errmsg(db->db);
+    bool of_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
     if ((code & 0xff) == SQLITE_BUSY)
         text = "another process holds its lock";
-    tsk_err_set(err, kind_of(code), "%s: cannot %s: %s", db->path, what, text);
+    if ((code & 0xff) == SQLITE_READONLY)
+        text = "this user may only read it, or its folder";
+    tsk_err_set(err, kind_of(code), "%s: cannot %s: %s%s%s", db->path, what, text,
+                of_system && system ? ": " : "", of_system && system ? strerror(system) : "");
     if (err)
         err->code = code;
     return -1;
@@ -100,10 +106,29 @@ static int script(struct tsk_store_db *db, const char *text, struct tsk_err *err
     return sqlite3_exec(db->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, "be used", err);
 }
 
+/* Waits a little for another's lock, if there is time. A program that is to stop has a second. */
+static int wait_for_lock(void *ctx, int tries)
+{
+    struct tsk_store_db *db = ctx;
+    struct pollfd stop = {.fd = db->opts->stop_fd, .events = POLLIN};
+    int64_t now = tsk_now_ms(), limit = db->opts->lock_ms;
+    if (tries == 0)
+        db->locked_since = now;
+    if (limit > STOP_MS && stop.fd >= 0 && poll(&stop, 1, 0) > 0)
+        limit = STOP_MS;
+    int64_t left = db->locked_since + limit - now, pause = tries + 1;
+    if (left <= 0)
+        return 0;
+    if (pause > PAUSE_MOST_MS)
+        pause = PAUSE_MOST_MS;
+    poll(NULL, 0, (int)(pause < left ? pause : left));
+    return 1;
+}
+
 /* Sets what a connection has to have. The log is asked for only where the file may be changed. */
 static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    sqlite3_busy_timeout(db->db, (int)(opts->lock_ms < INT_MAX ? opts->lock_ms : INT_MAX));
+    sqlite3_busy_handler(db->db, wait_for_lock, db);
     sqlite3_extended_result_codes(db->db, 1);
     if (script(db,
                "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY",
@@ -113,25 +138,51 @@ static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, st
                       : script(db, "SELECT count(*) FROM sqlite_master", err);
 }
 
+/* Whether what is at path, if anything, can be a store at all; SQLite says little of what is not.
+ */
+static int check_path(const char *path, bool make, struct tsk_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return S_ISREG(st.st_mode)
+                   ? 0
+                   : tsk_err_set(err, TSK_UNAVAILABLE, "%s: the store cannot be here: %s", path,
+                                 S_ISDIR(st.st_mode) ? "it is a folder" : "it is not a file");
+    if (errno != ENOENT)
+        return tsk_err_sys(err, TSK_UNAVAILABLE, "%s: the store cannot be opened", path);
+    return make
+               ? 0
+               : tsk_err_set(err, TSK_UNAVAILABLE,
+                             "there is no store at %s yet: \"tasker-status store --init\" makes it",
+                             path);
+}
+
+/* Opens the file. What looks like a URI to SQLite is a path here like any other. */
+static int open_file(struct tsk_store_db *db, struct tsk_err *err)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    struct tsk_buf path = TSK_BUF_INIT;
+    if (db->opts->make)
+        flags |= SQLITE_OPEN_CREATE;
+    tsk_buf_printf(&path, "%s%s", *db->path == '/' ? "" : "./", db->path);
+    int rc = sqlite3_open_v2(path.data, &db->db, flags, NULL);
+    tsk_buf_fini(&path);
+    if (!db->db)
+        abort(); /* it had no memory for itself */
+    return rc == SQLITE_OK ? 0 : fail(db, "be opened", err);
+}
+
 static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    int flags = opts->make ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READWRITE;
     if (opts->make && make_folders(opts->url, err) < 0)
+        return NULL;
+    if (check_path(opts->url, opts->make, err) < 0)
         return NULL;
     struct tsk_store_db *db = tsk_alloc(sizeof *db);
     db->path = tsk_strdup(opts->url);
-    if (sqlite3_open_v2(opts->url, &db->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
-        if (!db->db)
-            tsk_err_set(err, TSK_UNAVAILABLE, "%s: cannot be opened", opts->url);
-        else if (!opts->make && access(opts->url, F_OK) < 0)
-            tsk_err_set(err, TSK_UNAVAILABLE,
-                        "there is no store at %s yet: \"tasker-status store --init\" makes it",
-                        opts->url);
-        else
-            fail(db, "be opened", err);
-    } else if (set_up(db, opts, err) == 0) {
+    db->opts = opts;
+    if (open_file(db, err) == 0 && set_up(db, opts, err) == 0)
         return db;
-    }
     db_close(db);
     return NULL;
 }
@@ -271,6 +322,8 @@ static int begin(struct tsk_store_db *db, bool write, struct tsk_err *err)
         return tsk_err_set(err, TSK_UNAVAILABLE,
                            "%s: the file of the store was moved or taken away", db->path);
     }
+    if (write && sqlite3_db_readonly(db->db, "main") == 1)
+        return tsk_err_set(err, TSK_UNAVAILABLE, "%s: this user may only read it", db->path);
     return simple(db, write ? writing : reading, err);
 }
 

@@ -113,7 +113,11 @@ compare() {
             _tasker "$1" "${!#}" "${COMP_WORDS[COMP_CWORD - 1]}"
             echo "${COMPREPLY[*]}"' bash "$ROOT/completions/tasker.bash" "$@" 2>/dev/null
     }
-    [ "$(bash_words tasker-status "")" = "config endpoints workers" ]
+    [ "$(bash_words tasker-status "")" = \
+        "config endpoints workers tasks batches steps show errors slow orphans metrics" ]
+    [ "$(bash_words tasker-status show "")" = "task batch step" ]
+    [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
+    [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
     [ "$(bash_words tasker-status endpoints b)" = batch_endpoint ]
     [ "$(bash_words "$TASKER_BIN/tasker-publish" --set worker.h)" = worker.handlers= ]

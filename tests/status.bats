@@ -45,7 +45,7 @@ holds() {
     printf 'zeromq:\n  enabled: false\n' >off.yaml
     export gone=$(printf 'x%.0s' {1..200})
     run_case_table tasker-status <<'END'
-no subcommand |  | - | 64 | a subcommand is missing: config, endpoints or workers
+no subcommand |  | - | 64 | a subcommand is missing: there are config, endpoints, workers, tasks
 unknown subcommand | zzz | - | 64 | unknown subcommand "zzz"
 nearest subcommand | endpoint | - | 64 | did you mean endpoints?
 nearest subcommand 2 | confg | - | 64 | did you mean config?
@@ -59,8 +59,8 @@ timeout no duration | endpoints --timeout soon | - | 64 | is not a duration
 timeout zero | endpoints --timeout 0 | - | 64 | --timeout
 timeout negative | endpoints --timeout -1s | - | 64 | --timeout
 timeout too long | endpoints --timeout 99999h | - | 64 | --timeout
-format unknown | config --format xml | - | 64 | "xml" is not allowed here (can be: text, json)
-format empty | config --format '' | - | 64 | is not allowed here (can be: text, json)
+format unknown | config --format xml | - | 64 | "xml" is not allowed here (can be: text, json, prometheus)
+format empty | config --format '' | - | 64 | is not allowed here (can be: text, json, prometheus)
 timeout for config | config --timeout 1s | - | 64 | --timeout is for endpoints and workers
 listen for config | config --listen | - | 64 | --listen is for endpoints
 unknown section | config zero | - | 64 | "zero" is no section or key

@@ -57,8 +57,8 @@ VALUES
         'timeout', @NOW@ - 70000),
     (7, 'b-cancelled', 1, 90000, CAST('{}' AS @BYTES@), @NOW@ - 60000, NULL, NULL, 0, 'cancelled',
         @NOW@ - 60000),
-    (8, '3', 1, 90000, CAST('{}' AS @BYTES@), @NOW@ - 500, @NOW@ - 400, 'worker-1', 1, 'executing',
-        @NOW@ - 300);
+    (8, '3', 1, 90000, CAST('{}' AS @BYTES@), @NOW@ - 35000, @NOW@ - 34000, 'worker-1', 1, 'executing',
+        @NOW@ - 30000);
 
 INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) VALUES
     (1, 1, 3, 3, 1), (2, 1, 9, 4, 1), (3, 1, 11, 9001, 1), (4, 1, 1, 1, 1), (4, 2, 2, 2, 1),
@@ -115,7 +115,7 @@ VALUES
     (4, @NOW@ - 590000, 'c1', 'batch_completion', 'batch_completion', 'b-completed', NULL, 'src-1', 4,
         CAST('batch_completion {"message_type":"batch_completion","total_steps":2,"completed_steps":2,"failed_steps":0}' AS @BYTES@), NULL),
     (5, @NOW@ - 5000, 'c1', '@E@[2Jtopic', 'partial_result', 'b-executing', 9001, 'src-2', 1,
-        CAST('{"status":"completed","error":{"message":"\u001b[31mred\u202e"}}' AS @BYTES@), NULL),
+        @HEX:7b22737461747573223a22636f6d706c65746564222c226572726f72223a7b226d657373616765223a225c75303031625b33316d7265645c7532303265c29b324a7f227d7d@, NULL),
     (6, @NOW@ - 100000, 'c1', 'partial_result', 'partial_result', 'b-foreign', 1, NULL, NULL,
         CAST('{"status":"completed"}' AS @BYTES@), NULL),
     (7, @NOW@ - 99000, 'c1', 'partial_result', 'partial_result', 'b-foreign', 2, NULL, NULL,

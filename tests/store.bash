@@ -11,7 +11,8 @@
 #                                   postgresql, TASKER_STORE_URL names the store. What it has
 #                                   spawned is ended after each
 #     store_begin KIND              the same without a function, in the folder where one is
-#     store_sql SQL                 prints the rows, columns by |, null as nothing, bytes in hex
+#     store_sql SQL                 prints the rows, columns by |, null as nothing, bytes in hex;
+#                                   several statements are parted by ; at the end of a line
 #     store_end                     takes away what the above have made; last in teardown
 #
 # PostgreSQL is one cluster for the whole run of the tests, started by the first that wants it (see
@@ -77,8 +78,9 @@ import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
 db.execute("PRAGMA foreign_keys = ON")
 show = lambda v: "" if v is None else v.hex() if isinstance(v, bytes) else str(v)
-for row in db.execute(sys.argv[2]):
-    print("|".join(show(v) for v in row))
+for sql in sys.argv[2].split(";\n"):
+    for row in db.execute(sql):
+        print("|".join(show(v) for v in row))
 PYTHON
         ;;
     *)

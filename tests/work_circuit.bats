@@ -46,8 +46,26 @@ failed_trial() { try && [ "$(of 1 .error.error_type)" = HandlerExit ]; }
 closed() { try && [ "$(of 1 .status)" = completed ]; }
 try() { tries=$((${tries:-0} + 1)) && BATCH=try$tries run_steps Db; }
 
+@test "work: of steps that are ready none starts once a circuit is open" {
+    local how i
+    handler Once 'echo ran >>ran; exit 69'
+    handler Said 'echo ran >>ran; echo "{\"error\":{\"error_category\":\"infrastructure\"}}" >&3'
+    handler Late 'echo ran >>ran; trap "exit 0" TERM; read -r x <never' 'timeout_ms: 50'
+    mkfifo never
+    exec 8<>never
+    worker -j 1 --circuit-failures 1 --circuit-reset 60s 8>&-
+    for how in Once Said Late; do
+        : >ran
+        BATCH=$how run_steps $how $how $how $how True $how $how $how $how $how
+        is "$(of 1 .error.error_category)" "$([ $how = Late ] && echo timeout || echo infrastructure)"
+        for i in 2 3 4 6 7 8 9 10; do is "$(of $i .error.error_type)" CircuitOpen; done
+        is "$(of 5 .status)" completed
+        [ "$(wc -l <ran)" -eq 1 ]
+    done
+}
+
 @test "work: an open circuit is shown by tasker-status workers" {
-    echo 75 >down
+    echo 71 >down
     worker -j 2 --circuit-failures 2 --circuit-reset 60s
     run_steps True
     wait_until 10 open_ones '[]'

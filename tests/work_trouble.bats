@@ -81,6 +81,53 @@ os._exit(0)" >/dev/null 2>&1 3>&-'
     finish_with 0 work 6
 }
 
+@test "work: a step that could not be started after all has failed, and the others go on" {
+    printf '#!/nonexistent/sh\n' >h.Lost # that is found out by exec, when the start is told already
+    chmod +x h.Lost
+    echo '  Lost: {command: [./h.Lost]}' >>handlers.yaml
+    cat >checks <<'END'
+batch_id = "b%d" % len(names)
+c = run(*names, batch_id=batch_id)
+for i, n in enumerate(names):
+    f = c.final(i + 1, batch_id)
+    assert f["status"] == ("completed" if n == "True" else "failed"), f
+    if n == "Lost":
+        assert f["error"]["error_type"] == "HandlerMissing" and not f["retryable"], f
+    told = [m["sequence"] for m in c.seen if m.get("step_id") == i + 1 and m["batch_id"] == batch_id]
+    assert told == list(range(1, f["sequence"] + 1)), told
+END
+    worker -j 2
+    local names
+    for names in "Lost" "Lost True Lost Lost True Lost" "True True"; do
+        { echo "names = '$names'.split()"; cat checks; } | py
+    done
+    wait_line work.err 'cannot run ./h.Lost: No such file or directory'
+}
+
+@test "work: never more steps at once than it may run, and as many" {
+    handler Counts 'mkdir run.$$ && set -- run.*; echo $# >>most; until [ -e full ] || [ $# -eq 3 ]; do set -- run.*; done; echo >full; rmdir run.$$'
+    worker -j 3
+    py <<<'run(*["Counts"] * 60)'
+    is "$(sort -n most | tail -n 1)" 3
+    is "$(wc -l <most)" 60
+}
+
+@test "work: many at once each have their own descriptors, and no others" {
+    handler Fds 'mkdir at.$TASKER_STEP_ID; set -- at.*; until [ $# -eq 60 ]; do sleep 0.1; set -- at.*; done
+wc -c >in.$TASKER_STEP_ID; echo "err $TASKER_STEP_ID" >&2; echo "{\"progress\":$TASKER_STEP_ID}" >&3
+exec 1>&1 ls -x /proc/self/fd'
+    worker -j 60
+    py <<'END'
+c = run(*["Fds"] * 60)
+for i in range(1, 61):
+    f = c.final(i)
+    assert f["output"].split() == ["0", "1", "2", "3", "4"], f  # 4 is the folder that ls reads
+    assert f["execution_metadata"]["stderr"] == "err %d\n" % i, f
+    assert int(open("in.%d" % i).read()) > 100, i
+    assert [m["progress"] for m in c.seen if m.get("step_id") == i and "progress" in m] in ([], [i]), i
+END
+}
+
 # A handler whose child, grandchild and one in a session of its own would live on.
 family() {
     handler Family 'sh -c "read -r x <never" & setsid sh -c "read -r x <never" & echo "$! $$" >>family; trap "" TERM; while :; do read -r x <never; done'

@@ -34,6 +34,8 @@ static void may_go(struct post *post, struct parcel *parcel, int64_t now)
     tsk_dispatch_allow(post->dispatch, parcel->batch_id, NULL);
     if (parcel->told)
         tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->told);
+    else if (parcel->target) /* another program has put it down, and offered it to nobody */
+        record_note(&post->record, parcel, RECORD_OFFER);
 }
 
 static void is_taken(struct post *post, struct parcel *parcel, int64_t now)

@@ -92,16 +92,16 @@ static size_t keep(struct history *history, const struct tsk_value *value, size_
 
 static void add(struct history *history, const struct tsk_value *row, char subject)
 {
-    const struct transition *before = history->items + history->count - 1;
-    bool any = history->count > 0;
+    static const struct transition none = {.subject = 0};
+    const struct transition *before = history->count ? &history->items[history->count - 1] : &none;
     struct transition item = {
         .at = row[0].number,
         .sort_key = row[1].number,
         .step_id = row[2].type == TSK_INT ? row[2].number : 0,
-        .from = keep(history, &row[3], any ? before->from : 0),
-        .to = keep(history, &row[4], any ? before->to : 0),
-        .event = keep(history, &row[5], any ? before->event : 0),
-        .metadata = keep(history, &row[6], any ? before->metadata : 0),
+        .from = keep(history, &row[3], before->from),
+        .to = keep(history, &row[4], before->to),
+        .event = keep(history, &row[5], before->event),
+        .metadata = keep(history, &row[6], before->metadata),
         .subject = subject,
         .origin = row[7].data[0],
     };
@@ -218,7 +218,7 @@ static void print_json(struct history *history, const struct transition *item)
     tsk_json_put_str(line, "event", texts + item->event);
     tsk_json_put_str(line, "origin", origin_name(item->origin));
     tsk_json_put(line, "metadata", report_json(&history->report.parser, REPORT_JSON, &metadata));
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 
@@ -276,7 +276,7 @@ void history_left_out(const struct options *opts, const char *what, int64_t coun
     tsk_json_put_str(line, "message_type", "left_out");
     tsk_json_put_str(line, "what", what);
     tsk_json_put_int(line, "count", count);
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 

@@ -79,7 +79,7 @@ static void print_json(struct report *report, const struct tsk_value *row,
         tsk_json_put(line, "raw", tsk_json_lossy(row[RAW].data, row[RAW].len));
     else if (opts->raw)
         tsk_json_put(line, "raw_base64", base64(&row[RAW]));
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 

@@ -1,11 +1,6 @@
 /* tasker-status metrics, and what the other subcommands print with --format prometheus.
  *
- * All are gauges: what is counted is what stands in the store, and retention takes rows away.
- *
- * To count a million rows by state takes a walk over all of an index. But nearly all rows of a
- * store are complete, and both databases count all rows of a table at once faster than those of a
- * condition: so the others are counted by their state, and the complete ones are what is left. All
- * in one transaction, so that it fits. */
+ * All are gauges: what is counted is what stands in the store, and retention takes rows away. */
 #include "status/metrics.h"
 
 #include <inttypes.h>
@@ -14,80 +9,20 @@
 #include <string.h>
 
 #include "common/diag.h"
+#include "status/counts.h"
 #include "status/prom.h"
 #include "status/query.h"
 #include "tasker/clock.h"
 
-enum { STATES_MOST = 8 };
-
-/* A table whose rows are counted by state; done is the state that nearly all have. */
-struct counted {
-    const char *metric, *help;
-    const char *states[STATES_MOST];
-    const char *done;
-    const char *all, *others;
-};
-
-#define OTHERS(table, done)                                                                        \
-    "SELECT state, count(*) FROM " table " WHERE state < '" done                                   \
-    "' GROUP BY state UNION ALL SELECT state, count(*) FROM " table " WHERE state > '" done        \
-    "' GROUP BY state"
-
-static const struct counted tasks = {
-    .metric = "tasker_tasks",
-    .help = "Tasks in the store, by state.",
-    .states = {"pending", "in_progress", "complete", "error", "cancelled", "resolved_manually"},
-    .done = "complete",
-    .all = "SELECT count(*) FROM tasks",
-    .others = OTHERS("tasks", "complete"),
-};
-
-static const struct counted batches = {
-    .metric = "tasker_batches",
-    .help = "Batches in the store, by state.",
-    .states = {"created", "published", "executing", "completed", "failed", "timeout", "cancelled"},
-    .done = "completed",
-    .all = "SELECT count(*) FROM batches",
-    .others = OTHERS("batches", "completed"),
-};
-
-static const struct counted steps = {
-    .metric = "tasker_steps",
-    .help = "Steps in the store, by state.",
-    .states = {"pending", "enqueued", "in_progress", "complete", "error", "cancelled",
-               "resolved_manually"},
-    .done = "complete",
-    .all = "SELECT count(*) FROM steps",
-    .others = OTHERS("steps", "complete"),
-};
-
-struct tally {
-    const struct counted *what;
-    int64_t by_state[STATES_MOST], left;
-};
-
-static int take_state(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    struct tally *tally = ctx;
-    for (size_t i = 0; columns == 2 && i < STATES_MOST && tally->what->states[i]; i++) {
-        if (strcmp(tally->what->states[i], row[0].data) == 0)
-            tally->by_state[i] = row[1].number;
-    }
-    tally->left -= row[1].number;
-    return 0;
-}
-
 static int print_counted(struct tsk_store *store, const struct counted *what, struct tsk_err *err)
 {
-    struct tally tally = {.what = what};
-    if (tsk_store_get_int(store, what->all, NULL, 0, &tally.left, err) < 0 ||
-        tsk_store_run(store, what->others, NULL, 0, take_state, &tally, err) < 0)
+    struct tally tally;
+    if (counts_get(store, what, &tally, err) < 0)
         return -1;
     prom_family(what->metric, "gauge", what->help);
     for (size_t i = 0; i < STATES_MOST && what->states[i]; i++) {
         struct prom_label label = {"state", what->states[i]};
-        bool done = strcmp(what->states[i], what->done) == 0;
-        prom_sample(what->metric, &label, 1, done ? tally.left : tally.by_state[i]);
+        prom_sample(what->metric, &label, 1, tally.by_state[i]);
     }
     return 0;
 }
@@ -185,10 +120,10 @@ static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
     const struct printing *printing = ctx;
     unsigned which = printing->which;
     if (((which & METRICS_STORE) && print_store(store, err) < 0) ||
-        ((which & METRICS_TASKS) && print_counted(store, &tasks, err) < 0) ||
-        ((which & METRICS_BATCHES) && print_counted(store, &batches, err) < 0) ||
+        ((which & METRICS_TASKS) && print_counted(store, &counted_tasks, err) < 0) ||
+        ((which & METRICS_BATCHES) && print_counted(store, &counted_batches, err) < 0) ||
         ((which & METRICS_BATCHES) && SINGLES(store, of_batches, err) < 0) ||
-        ((which & METRICS_STEPS) && print_counted(store, &steps, err) < 0) ||
+        ((which & METRICS_STEPS) && print_counted(store, &counted_steps, err) < 0) ||
         ((which & METRICS_ERRORS) && errors_metrics(store, printing->opts, err) < 0) ||
         ((which & METRICS_SLOW) && SINGLES(store, of_slow, err) < 0) ||
         ((which & METRICS_ORPHANS) && orphans_metrics(store, printing->opts, err) < 0))
@@ -237,5 +172,9 @@ enum tsk_exit metrics_print(unsigned which, const char *subcommand, const struct
 enum tsk_exit status_metrics(const struct options *opts, const struct tsk_conf *conf,
                              char *const *operands, size_t count)
 {
+    if (opts->format == FORMAT_JSON) {
+        diag_error("metrics: there is only --format prometheus");
+        return TSK_USAGE;
+    }
     return metrics_print(METRICS_ALL, "metrics", opts, conf, operands, count);
 }

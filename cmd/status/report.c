@@ -12,6 +12,13 @@
 
 enum { BLOCK_ROWS = 10000 }; /* after so many a table begins anew, so that it can be printed */
 
+/* Whether the three bytes are a character that ends a line or turns the direction of writing. */
+static bool is_turning(const unsigned char *data)
+{
+    return data[0] == 0xE2 && ((data[1] == 0x80 && data[2] >= 0xA8 && data[2] <= 0xAE) ||
+                               (data[1] == 0x81 && data[2] >= 0xA6 && data[2] <= 0xA9));
+}
+
 /* Bytes of the UTF-8 character at data; 0 if there is none, or a control character (C1 too). */
 static size_t shown_length(const unsigned char *data, size_t len)
 {
@@ -27,7 +34,7 @@ static size_t shown_length(const unsigned char *data, size_t len)
     unsigned second = data[1];
     if ((*data == 0xC2 && second < 0xA0) || (*data == 0xE0 && second < 0xA0) ||
         (*data == 0xED && second >= 0xA0) || (*data == 0xF0 && second < 0x90) ||
-        (*data == 0xF4 && second >= 0x90))
+        (*data == 0xF4 && second >= 0x90) || (n == 3 && is_turning(data)))
         return 0;
     return n;
 }
@@ -129,6 +136,28 @@ struct json_object *report_json(struct tsk_json **parser, enum report_type type,
     return json_object_new_string(time);
 }
 
+void report_line(struct json_object *line)
+{
+    struct tsk_buf out = TSK_BUF_INIT;
+    size_t len;
+    const unsigned char *text = (const unsigned char *)tsk_json_text(line, &len);
+    for (size_t i = 0; i < len; i++) {
+        size_t left = len - i;
+        if (text[i] == 0x7F) {
+            tsk_buf_str(&out, "\\u007f");
+        } else if (left > 1 && text[i] == 0xC2 && text[i + 1] < 0xA0) {
+            tsk_buf_printf(&out, "\\u%04x", text[++i]);
+        } else if (left > 2 && is_turning(text + i)) {
+            tsk_buf_printf(&out, "\\u20%02x", (text[i + 1] & 1) << 6 | (text[i + 2] & 0x3F));
+            i += 2;
+        } else {
+            tsk_buf_char(&out, (char)text[i]);
+        }
+    }
+    out_line(out.data, out.len);
+    tsk_buf_fini(&out);
+}
+
 static void print_json(struct report *report, const struct tsk_value *row)
 {
     struct json_object *line = json_object_new_object();
@@ -138,7 +167,7 @@ static void print_json(struct report *report, const struct tsk_value *row)
         if (column->name)
             tsk_json_put(line, column->name, report_json(&report->parser, column->type, &row[i]));
     }
-    out_json(line);
+    report_line(line);
     json_object_put(line);
 }
 

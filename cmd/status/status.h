@@ -23,6 +23,7 @@ struct options {
     const char *batch, *category;
     int64_t limit; /* 0: all */
     bool raw;
+    bool init, prune, dry_run;
 };
 
 typedef enum tsk_exit status_fn(const struct options *opts, const struct tsk_conf *conf,
@@ -34,5 +35,6 @@ status_fn status_workers;   /* workers [ENDPOINT ...] */
 status_fn status_tasks, status_batches, status_steps;
 status_fn status_show; /* show [task | batch | step] ID */
 status_fn status_errors, status_slow, status_orphans, status_metrics;
+status_fn status_store;
 
 #endif

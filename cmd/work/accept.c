@@ -71,8 +71,8 @@ static void reject(struct work *work, const char *topic, const char *batch_id, c
 
 static bool has_room(const struct work *work, const struct batch *batch)
 {
-    int64_t waiting = (int64_t)(work->queue.count + work->live.count);
-    return !work->queue.count ||
+    int64_t waiting = (int64_t)(run_queued(work) + work->live.count);
+    return !run_queued(work) ||
            waiting + (int64_t)batch->data.count <= work->queue_limit + work->max_workers;
 }
 

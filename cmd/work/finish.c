@@ -59,7 +59,7 @@ void finish_started(struct work *work, struct run *run)
 
 void finish_progress(struct work *work, struct run *run, struct json_object *progress)
 {
-    run->execution_ms = (tsk_now_us() - run->process->started_us) / 1000;
+    run->execution_ms = (tsk_now_us() - run->process->child.started_us) / 1000;
     struct json_object *message = partial(work, run, "in_progress");
     tsk_json_put(message, "progress", progress);
     feed_send(work, TSK_TYPE_PARTIAL, message);
@@ -173,11 +173,11 @@ static void describe(const struct work *work, const struct run *run, struct tsk_
                        process->killed ? " (killed: it did not end on TERM)" : "");
     else if (process->stop == STOP_WORKER)
         tsk_buf_str(text, "the worker was stopped before the step ended");
-    else if (WIFSIGNALED(process->status))
-        tsk_buf_printf(text, "killed by signal %d (%s)", WTERMSIG(process->status),
-                       strsignal(WTERMSIG(process->status)));
+    else if (WIFSIGNALED(process->child.status))
+        tsk_buf_printf(text, "killed by signal %d (%s)", WTERMSIG(process->child.status),
+                       strsignal(WTERMSIG(process->child.status)));
     else
-        tsk_buf_printf(text, "exit status %d", WEXITSTATUS(process->status));
+        tsk_buf_printf(text, "exit status %d", WEXITSTATUS(process->child.status));
     if (process->stop == STOP_NONE)
         add_last_line(text, &process->err_text);
 }
@@ -186,8 +186,9 @@ static void describe(const struct work *work, const struct run *run, struct tsk_
 static struct json_object *exit_error(const struct work *work, const struct run *run)
 {
     const struct process *process = run->process;
-    struct tsk_end end = tsk_end_of(process->status, run->handler->retryable);
-    const char *type = WIFSIGNALED(process->status) ? "HandlerSignal" : "HandlerExit";
+    bool retryable = run->step->retryable < 0 ? run->handler->retryable : run->step->retryable > 0;
+    struct tsk_end end = tsk_end_of(process->child.status, retryable);
+    const char *type = WIFSIGNALED(process->child.status) ? "HandlerSignal" : "HandlerExit";
     struct tsk_buf text = TSK_BUF_INIT;
     if (process->stop == STOP_TIMEOUT) {
         end = (struct tsk_end){"timeout", true};
@@ -237,16 +238,16 @@ static struct json_object *merge_error(struct json_object *error, struct json_ob
 
 static void add_ending(struct json_object *error, const struct process *process)
 {
-    if (WIFSIGNALED(process->status))
-        tsk_json_put_int(error, "signal", WTERMSIG(process->status));
+    if (WIFSIGNALED(process->child.status))
+        tsk_json_put_int(error, "signal", WTERMSIG(process->child.status));
     else
-        tsk_json_put_int(error, "exit_status", WEXITSTATUS(process->status));
+        tsk_json_put_int(error, "exit_status", WEXITSTATUS(process->child.status));
 }
 
 static void add_usage(struct json_object *metadata, const struct process *process)
 {
     struct json_object *usage = json_object_new_object();
-    const struct rusage *u = &process->usage;
+    const struct rusage *u = &process->child.usage;
     tsk_json_put_int(usage, "user_ms", u->ru_utime.tv_sec * 1000 + u->ru_utime.tv_usec / 1000);
     tsk_json_put_int(usage, "system_ms", u->ru_stime.tv_sec * 1000 + u->ru_stime.tv_usec / 1000);
     tsk_json_put_int(usage, "max_rss_kb", u->ru_maxrss);
@@ -317,7 +318,7 @@ void finish_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     pipes_last_note(work, run);
-    run->execution_ms = (tsk_now_us() - process->started_us) / 1000;
+    run->execution_ms = (tsk_now_us() - process->child.started_us) / 1000;
     struct json_object *error = exit_error(work, run);
     if (process->error && process->stop == STOP_NONE)
         error = merge_error(error, process->error);

@@ -1,5 +1,7 @@
-/* What a handler is given: environment and stdin. */
+/* What a handler is given: its program, environment and stdin. */
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +39,9 @@ void input_environment(struct work *work, const char *mark)
     work->environment[work->environment_count++] = tsk_strdup(mark);
 }
 
-char **input_environment_of(const struct work *work, const struct run *run, struct tsk_buf *arena)
+/* The environment of one step: work's, then the step's own, all in *arena. Returns an array to be
+ * freed. */
+static char **environment_of(const struct work *work, const struct run *run, struct tsk_buf *arena)
 {
     const struct tsk_step *step = run->step;
     size_t at[6], count = work->environment_count;
@@ -77,7 +81,8 @@ static struct json_object *sequence_object(const struct run *run)
     return sequence;
 }
 
-struct json_object *input_object(const struct run *run)
+/* What the handler reads on stdin, as an object to be put. */
+static struct json_object *input_object(const struct run *run)
 {
     if (run->handler->process)
         return json_object_get(run->step->json);
@@ -86,4 +91,30 @@ struct json_object *input_object(const struct run *run)
     tsk_json_put(input, "sequence", sequence_object(run));
     tsk_json_put_shared(input, "step", run->step->json);
     return input;
+}
+
+/* Looks for the program of run. Returns 0, or an errno. */
+static int find_program(const struct work *work, const struct run *run, struct child *child)
+{
+    char path[PATH_MAX];
+    struct tsk_spawn spawn = {.argv = run->handler->argv, .dir = tsk_handlers_dir(work->handlers)};
+    if (tsk_os_find(&spawn, path, sizeof path) < 0)
+        return errno;
+    child->argv = run->handler->argv;
+    child->path = tsk_strdup(path);
+    return 0;
+}
+
+int input_prepare(const struct work *work, const struct run *run, struct child *child)
+{
+    struct json_object *input = input_object(run);
+    size_t len;
+    const char *text = tsk_json_text(input, &len);
+    int code = (int64_t)len > work->max_input ? E2BIG : find_program(work, run, child);
+    if (!code) {
+        tsk_buf_add(&child->input, text, len);
+        child->environment = environment_of(work, run, &child->arena);
+    }
+    json_object_put(input);
+    return code;
 }

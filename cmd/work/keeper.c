@@ -108,13 +108,17 @@ pid_t keeper_pid(const struct keeper *keeper)
     return keeper->pid;
 }
 
-size_t keeper_add(struct keeper *keeper, pid_t group)
+size_t keeper_take(struct keeper *keeper)
 {
     if (!keeper->free_count)
         return keeper->slots; /* no slot: the mark still finds it */
-    size_t slot = keeper->free_slots[--keeper->free_count];
-    keeper->groups[slot] = group;
-    return slot;
+    return keeper->free_slots[--keeper->free_count];
+}
+
+void keeper_set(struct keeper *keeper, size_t slot, pid_t group)
+{
+    if (slot < keeper->slots)
+        keeper->groups[slot] = group;
 }
 
 void keeper_remove(struct keeper *keeper, size_t slot)

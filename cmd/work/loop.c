@@ -13,6 +13,7 @@
 
 static void stop_queued(struct work *work)
 {
+    run_take_back(work, true);
     while (work->queue.first) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
@@ -26,7 +27,7 @@ static void begin_draining(struct work *work, int64_t now)
     work->state = WORK_DRAINING;
     accept_none(work);
     diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
-              work->queue.count);
+              run_queued(work));
     stop_queued(work);
     work->drain_until = now + tsk_conf_int(work->conf, TSK_WORKER_DRAIN_TIMEOUT);
     feed_status(work, NULL);
@@ -36,9 +37,7 @@ static void on_signal(struct work *work, struct watch *watch)
 {
     int stops = 0;
     (void)watch;
-    int seen = signals_read(&stops);
-    if (seen & SIGNALS_CHILD)
-        run_reap(work);
+    signals_read(&stops);
     if (!stops)
         return;
     int64_t now = tsk_now_ms();
@@ -49,6 +48,13 @@ static void on_signal(struct work *work, struct watch *watch)
     } else if (now > work->stop_at) {
         work->stops = 2;
     }
+}
+
+static void on_launch(struct work *work, struct watch *watch)
+{
+    (void)watch;
+    launch_heard(work->launch);
+    run_news(work);
 }
 
 /* The keeper has ended: somebody killed it. The work goes on, with one guard less. */
@@ -106,7 +112,8 @@ static bool is_over(struct work *work, int64_t now)
 {
     if (work->stops > 1)
         return true;
-    if (work->state != WORK_DRAINING || work->live.count || work->leftover_count)
+    if (work->state != WORK_DRAINING || work->live.count || run_queued(work) ||
+        work->leftover_count)
         return false;
     if (!work->confirm_until)
         work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);
@@ -132,10 +139,12 @@ static bool turn(struct work *work)
     int64_t status_at = work->status_at;
     do_timers(work, tsk_now_ms());
     bool busy = status_at != work->status_at;
+    busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
     busy |= run_start_some(work);
     busy |= feed_flush(work);
+    launch_go(
+        work->launch); /* what is said of a step is on its way before its process needs time */
     busy |= feed_replay(work);
-    busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
     busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;
 }
@@ -156,6 +165,8 @@ static enum tsk_exit ending(struct work *work)
 {
     int64_t unconfirmed = feed_unconfirmed(work);
     diag_progress_end();
+    launch_stop(work->launch);
+    run_news(work);
     if (work->stops > 1) {
         diag_warn("stopped at once: %zu running steps are killed", work->live.count);
         run_kill_all(work);
@@ -183,6 +194,7 @@ enum tsk_exit work_loop(struct work *work)
     life_watch(work->results, work->poller, &work->results_watch);
     add_watch(work, &work->signal_watch, work->signal_watch.fd, on_signal);
     add_watch(work, &work->keeper_watch, keeper_fd(work->keeper), on_keeper);
+    add_watch(work, &work->launch_watch, launch_fd(work->launch), on_launch);
     while (!is_over(work, tsk_now_ms())) {
         int64_t since = tsk_now_ms();
         bool busy = turn(work);
@@ -195,7 +207,7 @@ enum tsk_exit work_loop(struct work *work)
         }
         run_free_ended(work);
         diag_progress("%zu steps running, %zu waiting, %lld done, %lld failed", work->live.count,
-                      work->queue.count, (long long)work->completed, (long long)work->failed);
+                      run_queued(work), (long long)work->completed, (long long)work->failed);
     }
     return ending(work);
 }

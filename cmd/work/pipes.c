@@ -14,7 +14,7 @@
 #define READS_AT_ONCE 16  /* then the others get their turn */
 #define ERR_KEPT 4096     /* bytes of stderr's end */
 #define NOTE_LINE 65536   /* bytes of a line on descriptor 3 */
-#define WATCH_AFTER_MS 10 /* from its start until the pipes of a step are polled */
+#define WATCH_AFTER_MS 10 /* from its start until the pipes of a step are polled, or twice that */
 #define PROGRESS_MS 100   /* between two progress messages of a step */
 
 void pipes_close(struct work *work, struct watch *watch)
@@ -169,13 +169,15 @@ static void on_ready(struct work *work, struct watch *watch)
         finish_ended(work, run);
 }
 
-void pipes_open(struct work *work, struct run *run, const int fds[3])
+void pipes_open(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     struct watch *watches[] = {&process->out, &process->err, &process->note};
     for (int i = 0; i < 3; i++)
-        *watches[i] = (struct watch){.fd = fds[i], .ready = on_ready, .run = run};
-    process->watch_at = process->started_us / 1000 + WATCH_AFTER_MS;
+        *watches[i] = (struct watch){.fd = process->child.fds[i], .ready = on_ready, .run = run};
+    /* at least so much later (launch.c relies on that); rounded, so that of many steps many are due
+     * together */
+    process->watch_at = (process->child.started_us / 1000 / WATCH_AFTER_MS + 2) * WATCH_AFTER_MS;
     work->next_check = tsk_earlier(work->next_check, process->watch_at);
 }
 

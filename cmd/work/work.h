@@ -1,8 +1,9 @@
 /* The worker: what its parts share. Data flows one way:
  *
  *   accept.c   a batch comes in, is checked, answered and queued
- *   run.c      a queued step becomes a process; time limits, TERM and KILL
+ *   run.c      a queued step is given to the launcher; time limits, TERM and KILL
  *   breaker.c  unless its handler has failed too often
+ *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
  *   pipes.c    what the process writes is read
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
@@ -20,10 +21,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "tasker/tasker.h"
-
-struct work;
-struct run;
+#include "work/launch.h"
 
 /* A descriptor that the loop waits on. */
 struct watch {
@@ -36,7 +34,7 @@ struct watch {
 
 /* One step, from its acceptance to its end. */
 struct run {
-    struct run *prev, *next; /* in work->queue or work->live */
+    struct run *prev, *next; /* in work->queue, work->given or work->live */
     struct batch *batch;
     const struct tsk_step *step;
     const struct tsk_handler *handler;
@@ -44,29 +42,25 @@ struct run {
     int64_t execution_ms;
     bool completed;          /* once it has ended: with success */
     bool trial;              /* its end decides on the circuit of its class */
-    struct process *process; /* while it runs */
+    struct process *process; /* while the launcher has it, and while it runs */
 };
 
-/* What there is only while a step runs. */
+/* What there is only from when a step is given to the launcher until it has ended. */
 struct process {
+    struct child child; /* for the launcher */
     struct process *next_ended;
-    pid_t pid;
-    struct run *by_pid;          /* chain of work->by_pid */
-    size_t slot;                 /* in the keeper's table */
+    bool begun;                  /* it has a pid, and pipes */
     struct watch out, err, note; /* stdout, stderr, descriptor 3; fd -1 once closed */
     struct tsk_buf out_text, err_text, note_text;
     int64_t out_bytes;  /* all that came, also what was cut */
     bool note_skipping; /* within a line of fd 3 that was too long */
     bool note_told;     /* that a line of fd 3 is wrong */
-    int64_t started_us, started_wall;
+    int64_t started_wall;
     int64_t watch_at; /* when its pipes are to be polled; -1: they are */
     int64_t deadline; /* when TERM is due, and then KILL; -1 never */
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
     bool killed, exited;
-    struct run *next_reaped; /* exited, and not looked at yet */
-    int64_t linger_until;    /* once exited: how long the pipes may still give something */
-    int status;              /* as wait(2) gives it */
-    struct rusage usage;
+    int64_t linger_until;         /* once exited: how long the pipes may still give something */
     struct json_object *error;    /* from descriptor 3 */
     struct json_object *progress; /* from there, not sent yet */
     int64_t progress_at;          /* when progress was last sent */
@@ -108,7 +102,6 @@ struct flow {
 
 enum work_state { WORK_STARTING, WORK_READY, WORK_DRAINING, WORK_STOPPED };
 
-#define PID_BUCKETS 1024
 #define DRAIN_MOST 256 /* messages of one socket, then the rest of the loop has its turn */
 
 struct work {
@@ -117,7 +110,7 @@ struct work {
     struct tsk_json *json;
     struct tsk_poller *poller;
     struct tsk_bus *steps, *results;
-    struct watch steps_watch, results_watch, signal_watch, keeper_watch;
+    struct watch steps_watch, results_watch, signal_watch, keeper_watch, launch_watch;
 
     char id[TSK_ID_SIZE], source[TSK_UUID_SIZE];
     char *result_endpoint; /* as told to others; NULL where collectors bind */
@@ -127,12 +120,14 @@ struct work {
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
     size_t max_message;
 
-    struct tsk_map *batches;  /* accepted and not ended: batch_id to struct batch */
-    struct tsk_map *finished; /* ended: batch_id to its number of steps */
-    struct tsk_map *deferred; /* checked, but the queue is full: batch_id to struct batch */
-    struct run_list queue, live;
-    size_t exited; /* of the live ones: their leader has ended, they take no place */
-    struct run *by_pid[PID_BUCKETS];
+    struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
+    struct tsk_map *finished;    /* ended: batch_id to its number of steps */
+    struct tsk_map *deferred;    /* checked, but the queue is full: batch_id to struct batch */
+    struct run_list queue, live; /* not given to the launcher; told to be in progress */
+    struct run_list given;       /* to the launcher, beyond those */
+    bool calm;                   /* no handler was failing when steps were given last */
+    size_t beginning;            /* of the live ones: the launcher has not told of them yet */
+    size_t exited;               /* of the live ones: their leader has ended, they take no place */
     struct leftover *leftovers;
     size_t leftover_count, leftover_cap;
     struct process *ended; /* to be freed when no event can refer to them any more */
@@ -142,6 +137,7 @@ struct work {
     struct feed *feed;
     struct flow flow;
     struct keeper *keeper;
+    struct launch *launch;
     enum work_state state;
     int stops;       /* how often it was told to stop */
     int64_t stop_at; /* from when on a second signal counts */
@@ -168,17 +164,27 @@ void accept_paused(struct work *work, int64_t now);
 void accept_finished(struct work *work, struct batch *batch);
 void batch_free(void *batch);
 
-/* run.c */
+/* run_list.c */
 void run_list_add(struct run_list *list, struct run *run);
 void run_list_remove(struct run_list *list, struct run *run);
+/* Puts all of back (which is not to be used any more) before those of list. */
+void run_list_prepend(struct run_list *list, struct run_list *back);
+
+/* run.c */
+/* How many steps wait for a place. */
+size_t run_queued(const struct work *work);
 /* How many steps take a place now. */
 int64_t run_count(const struct work *work);
 /* Sets queued and free_slots of message, by which publishers choose. */
 void run_put_load(const struct work *work, struct json_object *message);
-/* Starts queued steps as far as there is room, a few at a time; returns whether it started any. */
+/* Gives queued steps to the launcher, as far as there is room and a few more, so that it never
+ * waits for the loop; returns whether it gave any. */
 bool run_start_some(struct work *work);
-/* Takes note of all children that have ended. */
-void run_reap(struct work *work);
+/* Takes note of all that the launcher has begun and of what has ended. */
+void run_news(struct work *work);
+/* Takes steps that have not begun back into the queue; those that are told to be in progress only
+ * if told_too. */
+void run_take_back(struct work *work, bool told_too);
 /* Does what is due by now (time limits, leftovers) and sets work->next_check. */
 void run_check_limits(struct work *work, int64_t now);
 /* Asks all running steps to end (TERM, later KILL). */
@@ -191,6 +197,8 @@ void run_kill_all(struct work *work);
 void run_end_orphans(struct work *work);
 /* Takes the process away from run: closes, leaves its group to end. The leader must have ended. */
 void run_release(struct work *work, struct run *run);
+/* At the end: releases all, begun or not. */
+void run_release_all(struct work *work);
 /* Frees what was released since the last call; not while events are being handled. */
 void run_free_ended(struct work *work);
 /* The time limit of a step, in ms: its own, its handler's, the configured one. */
@@ -206,7 +214,7 @@ void breaker_ended(struct work *work, struct run *run, struct json_object *error
 void breaker_put_open(const struct work *work, struct json_object *message);
 
 /* pipes.c */
-void pipes_open(struct work *work, struct run *run, const int fds[3]);
+void pipes_open(struct work *work, struct run *run);
 /* Has them polled. Most steps end before that is due, and are read out at their end alone: polling
  * would wake the worker three times for each. */
 void pipes_watch(struct work *work, struct run *run);
@@ -220,11 +228,9 @@ void pipes_progress(struct work *work, struct run *run, int64_t now);
 
 /* input.c */
 void input_environment(struct work *work, const char *mark);
-/* The environment of one step: work's, then the step's own, all in *arena. Returns an array to be
- * freed. */
-char **input_environment_of(const struct work *work, const struct run *run, struct tsk_buf *arena);
-/* What the handler reads on stdin, as an object to be put. */
-struct json_object *input_object(const struct run *run);
+/* Sets all that the launcher needs to start run: program, environment, stdin. Returns 0, or an
+ * errno if it cannot be started. */
+int input_prepare(const struct work *work, const struct run *run, struct child *child);
 
 /* finish.c */
 void finish_started(struct work *work, struct run *run);
@@ -277,8 +283,11 @@ bool flow_look(struct work *work, int64_t unsent, int64_t now);
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);
 int keeper_fd(const struct keeper *keeper); /* becomes readable when the keeper itself is gone */
 pid_t keeper_pid(const struct keeper *keeper);
-/* Puts a process group under its eyes; returns its slot. */
-size_t keeper_add(struct keeper *keeper, pid_t group);
+/* Returns a slot for a process group. */
+size_t keeper_take(struct keeper *keeper);
+/* Puts a group under its eyes, or with 0 none. The launcher may call it at any time. */
+void keeper_set(struct keeper *keeper, size_t slot, pid_t group);
+/* Gives the slot back. */
 void keeper_remove(struct keeper *keeper, size_t slot);
 /* Lets it end all that is left, waits for it, frees. NULL is fine. */
 void keeper_stop(struct keeper *keeper);

@@ -13,12 +13,11 @@
  *   infrastructure  a service that is not there, an I/O error; also the end by a signal, since
  *                   out of memory is the usual one
  *   timeout         what it waits for does not answer
- *   retryable       exit 75: the handler itself says "not now"; a step alone may be told so (a row
- *                   that is locked), but not all of a class, one after another
  *
- * The others (validation, business_logic, permanent) are a judgement of the step: they neither
- * count nor interrupt the row, since some data are refused before anything outside is asked. A
- * trial that ends so, or is not run after all, has said nothing: the next step is the trial. */
+ * The others (validation, business_logic, permanent; and retryable, exit 75, by which a handler
+ * that works asks for another time) are a judgement of the step: they neither count nor interrupt
+ * the row, since some data are refused before anything outside is asked. A trial that ends so, or
+ * is not run after all, has said nothing: the next step is the trial. */
 #ifndef TASKER_CIRCUIT_H
 #define TASKER_CIRCUIT_H
 
@@ -63,6 +62,9 @@ enum tsk_circuit_change { TSK_CIRCUIT_SAME, TSK_CIRCUIT_OPENED, TSK_CIRCUIT_CLOS
 enum tsk_circuit_change tsk_circuit_tell(struct tsk_circuits *circuits, const char *handler_class,
                                          enum tsk_circuit_end end, bool trial, int64_t now,
                                          struct tsk_circuit_state *state);
+
+/* Whether no class has a failure in its row: then tsk_circuit_ask says RUN to all. */
+bool tsk_circuits_calm(const struct tsk_circuits *circuits);
 
 /* Writes the circuits that are not closed, those first that failed first, at most most of them.
  * Returns how many were written. */

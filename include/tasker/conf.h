@@ -95,6 +95,10 @@ enum tsk_conf_type {
       "how long a message waits for others to be written with it")                                 \
     X(STORE, QUEUE_BYTES, "store", "queue_bytes", SIZE, "32M", 1024, 1099511627776, NULL,          \
       "bytes that wait for the store before collect takes no more")                                \
+    X(TASKS, PATH, "tasks", "path", PATH, "", 0, 0, NULL,                                          \
+      "the folder of task templates; empty: tasks beside the configuration file")                  \
+    X(TASKS, IDENTITY, "tasks", "identity", ENUM, "unique", 0, 1, "unique,strict",                 \
+      "whether equal submissions are new tasks, or the same one")                                  \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \
     X(RETRY, JITTER, "retry", "jitter", INT, "10", 0, 100, NULL,                                   \

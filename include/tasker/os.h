@@ -37,10 +37,20 @@ struct tsk_spawn {
     char *const *argv; /* argv[0] is the path, relative to dir; without a slash it is looked up in
                         * the PATH of the caller */
     char *const *envp;
-    const char *dir; /* working directory, or NULL */
-    int fds[4];      /* become 0 to 3; -1: closed */
+    const char *dir;         /* working directory, or NULL */
+    int fds[4];              /* become 0 to 3; -1: closed */
     const sigset_t *changed; /* the signals to be reset (see below); NULL: all */
+    const char *path;        /* as tsk_os_find found it; NULL: it is looked for */
+    bool crowded;            /* so many descriptors are open that copying them for each child would
+                              * be dear; a hint, of use where those in fds are low ones */
 };
+
+/* Writes into path what is to be executed for spawn->argv[0] (looked up in PATH if it has no
+ * slash), as seen from spawn->dir. Returns 0, or -1 with ENOENT, EACCES or ENAMETOOLONG. */
+int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size);
+
+/* Makes a pipe that exec closes. Returns 0, or -1 with errno. */
+int tsk_os_pipe(int ends[2]);
 
 /* Fills set with the signals that this process ignores or catches. Asked once, it saves each
  * tsk_os_spawn the resetting of all that there are. */
@@ -73,6 +83,12 @@ pid_t tsk_os_reap(int *status, struct rusage *usage);
 
 /* Sets the name that ps shows for this process (15 characters). */
 void tsk_os_set_name(const char *name);
+
+/* Returns a new descriptor that can be read when a file of a folder is written, made or removed; or
+ * -1 with errno (ENOSYS where the system cannot). tsk_os_watch_read takes what it has told since
+ * the last time, and returns whether any of it was of a file whose name begins with prefix. */
+int tsk_os_watch(const char *folder);
+bool tsk_os_watch_read(int fd, const char *prefix);
 
 /* Tells who listens on a local TCP port as "NAME (pid N)" in out. Returns false if unknown. */
 bool tsk_os_port_holder(int port, char *out, size_t size);

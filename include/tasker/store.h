@@ -148,9 +148,30 @@ int tsk_store_write(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_
 int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
                    struct tsk_err *err);
 
+/* Being told when the store has changed. tsk_store_watch starts that, where it has not started, and
+ * returns a descriptor, the store's, that can be read when something was committed, by whomever.
+ * tsk_store_watch_read takes note of that and returns whether there was anything since it was last
+ * called: ask it once more before a wait, as news can also come along with other answers. (It may
+ * say so when nothing of interest was.) PostgreSQL tells of the commits in which tsk_store_notify
+ * was called; of an SQLite file all are seen. Returns -1 with kind TSK_OK where the system cannot
+ * tell: look again every TSK_STORE_WATCH_MS; or -1 with another kind. The descriptor may be another
+ * after a loss of the connection: call it before each wait. */
+#define TSK_STORE_WATCH_MS 50
+int tsk_store_watch(struct tsk_store *store, struct tsk_err *err);
+bool tsk_store_watch_read(struct tsk_store *store);
+
+/* Within a transaction for writing: has its commit wake all who watch. */
+int tsk_store_notify(struct tsk_store *store, struct tsk_err *err);
+
 /* The version of the schema that this program makes, and that which the store has (0: none). */
 int tsk_store_version_known(void);
 int tsk_store_version(struct tsk_store *store, int64_t *version, struct tsk_err *err);
+
+/* What the last attempt to connect saw of the schema, also where it failed: the version that was
+ * there (0: none; -1: it did not get so far), and how many steps of it this store has made since it
+ * is open (0: nothing was missing). */
+int64_t tsk_store_version_seen(const struct tsk_store *store);
+int tsk_store_steps_made(const struct tsk_store *store);
 
 /* Bytes that the store takes on disk. */
 int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err);

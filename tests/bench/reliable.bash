@@ -75,6 +75,8 @@ scenario_accept() {
         note_trips accept
         text=$("$OWN/zmq_echo" "$TRIPS") || die "zmq_echo failed"
         note_trips accept_echo
+        text=$("$OWN/zmq_echo" "$TRIPS" "$TRUE") || die "zmq_echo failed"
+        note_trips accept_paced
         text=$("$OWN/spawn_loop" "$TRIPS" 1 "$TRUE") || die "spawn_loop failed"
         note_trips accept_spawn
     done
@@ -83,6 +85,9 @@ scenario_accept() {
     row "publish to in_progress, us, p50; bare echo" "$(noted trip.accept.p50)" \
         "$(noted trip.accept_echo.p50)" "<= 2"
     row "  the same, p99" "$(noted trip.accept.p99)" "$(noted trip.accept_echo.p99)" "<= 2"
+    row "  p50; echo with a process between two" "$(noted trip.accept.p50)" \
+        "$(noted trip.accept_paced.p50)" -
+    row "  p99; the same" "$(noted trip.accept.p99)" "$(noted trip.accept_paced.p99)" -
     row "  p50; bare start and end of a process" "$(noted trip.accept.p50)" \
         "$(noted trip.accept_spawn.p50)" -
 }

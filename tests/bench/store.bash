@@ -88,6 +88,77 @@ scenario_append() {
     echo "stores: in ${place%/*} on $disk, synced at each commit" >>"$WORK/remarks"
 }
 
+# ---- tasker-status on a store of many steps
+
+# A bare psql or sqlite would be the baseline of nothing here: what counts is the time that a person
+# waits, and how it grows.
+look_at() { # NAME ARG...
+    local name=$1 round
+    shift
+    for ((round = 1; round <= LOOKS; round++)); do
+        measured "status $*" 1 "$BIN/tasker-status" --store "$look_url" "$@" >"$WORK/shown"
+        [ -s "$WORK/shown" ] || die "status $* printed nothing"
+        note "$name" "$(calc "$seconds * 1000")"
+        note "$name.cpu" "$(calc "$cpu * 1000")"
+    done
+}
+
+look_at_all() { # NAME
+    look_at "$1.steps" steps --format prometheus
+    look_at "$1.batches" batches --format prometheus
+    look_at "$1.newest" batches --limit 50
+    look_at "$1.metrics" metrics
+    look_at "$1.errors" errors
+    look_at "$1.show" show batch big
+}
+
+look_row() { # TEXT NAME FIGURE TARGET
+    row "$1, ms" "$(noted "$2.many.$3")" - "$4"
+    row "  the same; $LOOK_FEW steps" "$(noted "$2.many.$3")" "$(noted "$2.few.$3")" -
+    row "  processor time, ms; $LOOK_FEW steps" "$(noted "$2.many.$3.cpu")" "$(noted "$2.few.$3.cpu")" -
+}
+
+look_rows() { # WHERE NAME
+    look_row "$1: $LOOK_MANY steps by state" "$2" steps "< 100"
+    look_row "$1: batches by state" "$2" batches "< 100"
+    look_row "$1: the newest 50 batches" "$2" newest "< 100"
+    look_row "$1: all metrics" "$2" metrics -
+    look_row "$1: errors by category" "$2" errors -
+    look_row "$1: show a batch of $LOOK_BIG" "$2" show "< 1000"
+}
+
+# Fills a store and looks at it.
+look_store() { # NAME URL STEPS
+    look_url=$2
+    store_make "$2"
+    "$OWN/look_fill" "$2" "$3" "$LOOK_BIG" || die "look_fill failed"
+    case $2 in postgresql:*) psql -X -q -d "$2" -c 'VACUUM ANALYZE' || die "no VACUUM" ;; esac
+    say "look at $1"
+    look_at_all "$1"
+}
+
+scenario_look() {
+    local look_url cluster=
+    store_place
+    say "look: filling stores"
+    look_store look.sqlite.few "sqlite:$place/few" "$LOOK_FEW"
+    look_store look.sqlite.many "sqlite:$place/many" "$LOOK_MANY"
+    rm -f "$place"/few* "$place"/many*
+    look_rows SQLite look.sqlite
+    [ -x "$ROOT/tests/cluster" ] || return 0
+    start "$ROOT/tests/cluster" run "$place/pg" -cfsync=off -cshared_buffers=128MB >"$WORK/cluster"
+    cluster=$started
+    until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
+    for look_url in few many; do
+        psql -X -q -h "$place/pg" -U tasker -d template1 -c "CREATE DATABASE $look_url" ||
+            die "no database"
+    done
+    look_store look.pg.few "postgresql:///few?host=$place/pg&user=tasker" "$LOOK_FEW"
+    look_store look.pg.many "postgresql:///many?host=$place/pg&user=tasker" "$LOOK_MANY"
+    look_rows PostgreSQL look.pg
+    stop "$cluster"
+}
+
 # ---- reconcile of a ledger
 
 # Settles the store of URL, which was filled just now; notes NAME's rate, and its memory.

@@ -182,7 +182,7 @@ static void test_what_counts(void)
         enum tsk_circuit_end want;
     } cases[] = {
         {NULL, TSK_CIRCUIT_SUCCESS},         {"infrastructure", TSK_CIRCUIT_FAILURE},
-        {"timeout", TSK_CIRCUIT_FAILURE},    {"retryable", TSK_CIRCUIT_FAILURE},
+        {"timeout", TSK_CIRCUIT_FAILURE},    {"retryable", TSK_CIRCUIT_NEITHER},
         {"validation", TSK_CIRCUIT_NEITHER}, {"business_logic", TSK_CIRCUIT_NEITHER},
         {"permanent", TSK_CIRCUIT_NEITHER},  {"something else", TSK_CIRCUIT_NEITHER},
     };

@@ -48,7 +48,8 @@ static int start_stragglers(const char *script, const char *mark, pid_t *pid)
     CHECK(pipe2(ends, O_CLOEXEC) == 0 && pipe2(in, O_CLOEXEC) == 0);
     char *argv[] = {"sh", "-c", (char *)script, NULL};
     char *envp[] = {"PATH=/bin:/usr/bin", (char *)mark, NULL};
-    struct tsk_spawn spawn = {argv, envp, NULL, {in[0], ends[1], 2, in[0]}, NULL};
+    struct tsk_spawn spawn = {
+        .argv = argv, .envp = envp, .fds = {in[0], ends[1], 2, in[0]}};
     *pid = tsk_os_spawn(&spawn);
     CHECK(*pid > 0);
     close(ends[1]);
@@ -125,7 +126,7 @@ static pid_t start_parent(int in, int out)
     if (parent != 0)
         return parent;
     char *argv[] = {"sh", "-c", "echo; exec cat", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {in, out, 2, -1}, NULL};
+    struct tsk_spawn spawn = {.argv = argv, .envp = environ, .fds = {in, out, 2, -1}};
     if (tsk_os_spawn(&spawn) < 0)
         _exit(1);
     close(out);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -27,12 +29,14 @@ static int null_fd(void)
     return open("/dev/null", O_RDWR | O_CLOEXEC);
 }
 
+static bool crowded; /* how the programs below are started */
+
 /* Runs argv with stdout (and fd 3) into text. Returns the status of waitpid, or -1. */
 static int run(char *const *argv, char *const *envp, const char *dir, struct tsk_buf *text)
 {
     int ends[2], null = null_fd();
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}, NULL};
+    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}, NULL, NULL, crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno, status = -1;
     close(ends[1]);
@@ -59,7 +63,7 @@ static int spawn_errno(const char *program, const char *dir)
 {
     char *argv[] = {(char *)program, NULL};
     int null = null_fd();
-    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}, NULL};
+    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}, NULL, NULL, crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno;
     close(null);
@@ -209,7 +213,7 @@ static void test_spawn_fds(void)
     dup2(first[1], 3);
     dup2(second[1], 1);
     char *argv[] = {"sh", "-c", "echo out; echo three >&3; cat <&0 2>/dev/null", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}, NULL};
+    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}, NULL, NULL, crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     dup2(old_out, 1);
     close(3);
@@ -237,7 +241,7 @@ static void test_reap(void)
     int null = null_fd(), status;
     struct rusage usage;
     char *argv[] = {"sh", "-c", "exit 3", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL};
+    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL, NULL, crowded};
     pid_t pid = tsk_os_spawn(&spawn), got;
     int64_t deadline = tsk_now_ms() + PATIENCE_MS;
     while ((got = tsk_os_reap(&status, &usage)) == 0 && tsk_now_ms() < deadline)
@@ -249,16 +253,103 @@ static void test_reap(void)
     close(null);
 }
 
-int main(void)
+/* What a child does to its descriptors must not be done to those of its parent. */
+static void test_spawn_leaves_ours(void)
 {
-    CHECK(mkdtemp(folder) != NULL);
+    struct tsk_buf text = TSK_BUF_INIT;
+    char name[64], before[16][64], after[64];
+    for (int fd = 0; fd < 16; fd++) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(name, before[fd], sizeof before[fd] - 1);
+        before[fd][n < 0 ? 0 : n] = '\0';
+    }
+    CHECK_INT(run_shell("exit 7", NULL, &text), 7 << 8);
+    spawn_errno("/bin/true", "/nonexistent");
+    for (int fd = 0; fd < 16; fd++) {
+        snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(name, after, sizeof after - 1);
+        after[n < 0 ? 0 : n] = '\0';
+        CHECK_STR(after, before[fd]);
+    }
+    tsk_buf_fini(&text);
+}
+
+/* A path that was found before is not looked for again, and what is wrong with it by then is told.
+ */
+static void test_spawn_found(void)
+{
+    char path[300];
+    char *argv[] = {"sh", "-c", "exit 4", NULL};
+    int null = null_fd(), status;
+    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL, path, crowded};
+    CHECK(tsk_os_find(&spawn, path, sizeof path) == 0 && path[0] == '/');
+    pid_t pid = tsk_os_spawn(&spawn);
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 4);
+    snprintf(path, sizeof path, "/nonexistent/sh");
+    CHECK(under_valgrind() || (tsk_os_spawn(&spawn) == -1 && errno == ENOENT));
+    close(null);
+}
+
+struct starter {
+    pid_t pid;
+    sem_t started, end;
+};
+
+static void *start_and_wait(void *ctx)
+{
+    struct starter *starter = ctx;
+    char *argv[] = {"sleep", "60", NULL};
+    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 2, 2, -1}, NULL, NULL, crowded};
+    starter->pid = tsk_os_spawn(&spawn);
+    sem_post(&starter->started);
+    sem_wait(&starter->end);
+    return NULL;
+}
+
+/* A child lives as long as the thread that started it; any thread may wait for it. */
+static void test_spawn_in_thread(void)
+{
+    struct starter starter;
+    pthread_t thread;
+    int status;
+    sem_init(&starter.started, 0, 0);
+    sem_init(&starter.end, 0, 0);
+    CHECK(pthread_create(&thread, NULL, start_and_wait, &starter) == 0);
+    sem_wait(&starter.started);
+    CHECK(starter.pid > 0);
+    CHECK_INT(waitpid(starter.pid, &status, WNOHANG), 0);
+    sem_post(&starter.end);
+    pthread_join(thread, NULL);
+    if (!tsk_os_adopt_orphans()) /* this system does not tie them to it */
+        kill(starter.pid, SIGKILL);
+    CHECK(waitpid(starter.pid, &status, 0) == starter.pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void test_spawn(void)
+{
     test_spawn_errors();
-    test_spawn_path();
     test_spawn_dir_and_env();
     test_spawn_group_and_signals();
     test_spawn_closes_the_rest();
     test_spawn_fds();
+    test_spawn_leaves_ours();
+    test_spawn_found();
+}
+
+int main(void)
+{
+    CHECK(mkdtemp(folder) != NULL);
+    test_spawn();
+    if (!under_valgrind()) { /* it does not know this way */
+        crowded = true;
+        test_spawn();
+        test_spawn_in_thread();
+        crowded = false;
+    }
+    test_spawn_path();
     test_reap();
+    test_spawn_in_thread();
     char command[64];
     snprintf(command, sizeof command, "rm -rf %s", folder);
     CHECK(system(command) == 0);

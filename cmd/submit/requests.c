@@ -1,0 +1,337 @@
+/* Requests in, tasks out. Lines that are at hand are made into tasks together, in one transaction,
+ * and their lines on stdout follow its commit: what was printed is there. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/diag.h"
+#include "common/out.h"
+#include "submit/submit.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/line.h"
+#include "tasker/store.h"
+
+enum { GROUP_MOST = 200 }; /* requests in one transaction */
+
+/* A request that is to become a task. */
+struct pending {
+    struct tsk_task_request request;
+    const struct tsk_template *template;
+    char *identity;
+    struct tsk_task_made made;
+    const char *file;
+    int64_t line;
+};
+
+struct submit {
+    const struct options *opts;
+    const struct tsk_conf *conf;
+    struct templates templates;
+    struct tsk_store *store;
+    struct tsk_json *parser;
+    struct pending group[GROUP_MOST];
+    size_t count;
+    bool store_failed;
+    enum tsk_exit status;
+};
+
+static void refuse(struct submit *submit, const char *file, int64_t line, const char *reason,
+                   enum tsk_exit kind)
+{
+    diag_input(file, line, reason);
+    submit->status = tsk_exit_worse(submit->status, kind);
+}
+
+/* ---- what a line becomes */
+
+static void add_default(struct json_object *json, const char *key, const char *value)
+{
+    if (value && !json_object_object_get_ex(json, key, NULL))
+        tsk_json_put_str(json, key, value);
+}
+
+static void add_list(struct json_object *json, const char *key, const struct opt_list *list)
+{
+    if (!list->count || json_object_object_get_ex(json, key, NULL))
+        return;
+    struct json_object *array = json_object_new_array();
+    for (size_t i = 0; i < list->count; i++)
+        json_object_array_add(array, json_object_new_string(list->items[i]));
+    tsk_json_put(json, key, array);
+}
+
+/* Options say what a line does not. */
+static void add_defaults(const struct options *opts, struct json_object *json)
+{
+    add_default(json, "namespace", opts->namespace_name);
+    add_default(json, "version", opts->version);
+    add_default(json, "initiator", opts->initiator);
+    add_default(json, "source_system", opts->source_system);
+    add_default(json, "reason", opts->reason);
+    add_default(json, "correlation_id", opts->correlation_id);
+    add_default(json, "idempotency_key", opts->idempotency_key);
+    add_list(json, "tags", &opts->tags);
+    add_list(json, "bypass_steps", &opts->bypass);
+    if (opts->priority != INT64_MIN && !json_object_object_get_ex(json, "priority", NULL))
+        tsk_json_put_int(json, "priority", opts->priority);
+}
+
+/* Whether a line is a request, or with --template the bare context of one. */
+static bool is_request(const struct options *opts, struct json_object *json)
+{
+    const char *type = tsk_json_str(json, "message_type");
+    return !opts->template || (type && !strcmp(type, "task_request")) ||
+           json_object_is_type(tsk_json_get(json, "context"), json_type_object);
+}
+
+/* Takes json, and returns the request that it is (the caller's). */
+static struct json_object *as_request(const struct options *opts, struct json_object *json)
+{
+    if (is_request(opts, json)) {
+        add_defaults(opts, json);
+        return json;
+    }
+    struct json_object *request = json_object_new_object();
+    tsk_json_put(request, "context", json);
+    add_defaults(opts, request);
+    return request;
+}
+
+struct place {
+    struct submit *submit;
+    const char *file;
+    int64_t line;
+};
+
+static void tell_wrong(void *ctx, const char *what)
+{
+    const struct place *place = ctx;
+    refuse(place->submit, place->file, place->line, what, TSK_DATA);
+}
+
+/* Finds the template of a request. Returns NULL with err. */
+static const struct tsk_template *
+template_of(struct submit *submit, const struct tsk_task_request *request, struct tsk_err *err)
+{
+    const char *name = submit->opts->template ? submit->opts->template : request->name;
+    if (!name) {
+        tsk_err_set(err, TSK_DATA, "name is missing, and no --template is given");
+        return NULL;
+    }
+    if (!submit->opts->template && templates_is_path(name)) {
+        tsk_err_set(err, TSK_DATA, "name is a path: a request names a task, not a file");
+        return NULL;
+    }
+    return templates_get(&submit->templates, request->namespace_name, name, request->version, err);
+}
+
+/* A step is sent with the context of its task: one that is near the longest message never could be.
+ */
+static int check_size(const struct submit *submit, const struct tsk_task_request *request,
+                      struct tsk_err *err)
+{
+    size_t most = (size_t)tsk_conf_int(submit->conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) / 2, len = 0;
+    if (request->context)
+        tsk_json_text(request->context, &len);
+    if (len <= most)
+        return 0;
+    return tsk_err_set(err, TSK_DATA,
+                       "context of %zu bytes is over half of max_message_bytes (%zu)", len, most);
+}
+
+/* Takes json: a request that waits in the group, or told why not. */
+static void take_request(struct submit *submit, struct json_object *json, const char *file,
+                         int64_t line)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct place place = {submit, file, line};
+    struct pending *pending = &submit->group[submit->count];
+    *pending = (struct pending){.file = file, .line = line};
+    json = as_request(submit->opts, json);
+    if (tsk_task_request_read(&pending->request, json, &err) < 0 ||
+        check_size(submit, &pending->request, &err) < 0 ||
+        !(pending->template = template_of(submit, &pending->request, &err))) {
+        refuse(submit, file, line, err.text, err.kind);
+    } else if (!tsk_task_check(&pending->request, pending->template, tell_wrong, &place)) {
+        enum tsk_identity how = (enum tsk_identity)tsk_conf_int(submit->conf, TSK_TASKS_IDENTITY);
+        pending->identity = tsk_task_identity(&pending->request, pending->template, how);
+        submit->count++;
+        return;
+    }
+    json_object_put(json);
+}
+
+/* ---- what becomes of a group */
+
+static int create_all(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct submit *submit = ctx;
+    int64_t now = tsk_wall_ms();
+    for (size_t i = 0; i < submit->count; i++) {
+        struct pending *pending = &submit->group[i];
+        if (tsk_task_create(store, pending->template, &pending->request, pending->identity, now,
+                            &pending->made, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void print_made(const struct submit *submit, const struct pending *pending)
+{
+    struct json_object *line = json_object_new_object();
+    const struct tsk_template *template = pending->template;
+    tsk_json_put_str(line, "message_type", "task_submitted");
+    if (submit->opts->dry_run)
+        tsk_json_put(line, "task_id", NULL);
+    else
+        tsk_json_put_int(line, "task_id", pending->made.task_id);
+    tsk_json_put_str(line, "namespace", template->namespace_name);
+    tsk_json_put_str(line, "name", template->name);
+    tsk_json_put_str(line, "version", template->version);
+    if (submit->opts->dry_run)
+        tsk_json_put_bool(line, "dry_run", true);
+    else
+        tsk_json_put_int(line, "steps", pending->made.steps);
+    tsk_json_put_bool(line, "created", pending->made.created);
+    tsk_json_put_str(line, "correlation_id", pending->request.correlation_id);
+    out_json(line);
+    json_object_put(line);
+}
+
+static void name_unmade(const struct pending *pending)
+{
+    diag_input(pending->file, pending->line, "not submitted");
+}
+
+static void end_group(struct submit *submit)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    int64_t patience = tsk_conf_int(submit->conf, TSK_STORE_TIMEOUT);
+    bool ok = submit->opts->dry_run;
+    if (submit->count && !ok && !submit->store_failed) {
+        ok = tsk_store_write(submit->store, create_all, submit, patience, &err) == 0;
+        if (!ok)
+            submit->status = tsk_exit_worse(submit->status, diag_err(&err));
+        submit->store_failed = !ok;
+    }
+    for (size_t i = 0; i < submit->count; i++) {
+        struct pending *pending = &submit->group[i];
+        if (ok)
+            print_made(submit, pending);
+        else
+            name_unmade(pending);
+        json_object_put(pending->request.json);
+        free(pending->identity);
+    }
+    submit->count = 0;
+}
+
+/* ---- input */
+
+static void take_line(struct submit *submit, const struct tsk_line *line)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct json_object *json = tsk_json_object(submit->parser, line->data, line->len, &err);
+    if (!json)
+        refuse(submit, line->file, line->number, err.text, err.kind);
+    else
+        take_request(submit, json, line->file, line->number);
+    if (submit->count == GROUP_MOST)
+        end_group(submit);
+}
+
+static void read_lines(struct submit *submit, char *const *files, size_t count)
+{
+    struct tsk_lines *lines = tsk_lines_new(
+        files, count, (size_t)tsk_conf_int(submit->conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
+    struct tsk_line line;
+    enum tsk_line_state state = TSK_LINE_MORE;
+    while (!out_failed() && (state = tsk_lines_next(lines, &line)) != TSK_LINE_END) {
+        if (state == TSK_LINE_OK) {
+            take_line(submit, &line);
+        } else if (state == TSK_LINE_BAD) {
+            refuse(submit, line.file, line.number, line.reason, line.kind);
+        } else {
+            if (!tsk_lines_regular(lines)) {
+                end_group(submit);
+                out_flush();
+            }
+            tsk_lines_fill(lines);
+        }
+    }
+    end_group(submit);
+    tsk_lines_free(lines);
+}
+
+/* Reads a file that is one JSON object, no longer than a message. */
+static struct json_object *read_file(const struct submit *submit, const char *path,
+                                     struct tsk_err *err)
+{
+    size_t most = (size_t)tsk_conf_int(submit->conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES), got;
+    struct tsk_buf text = TSK_BUF_INIT;
+    struct json_object *json = NULL;
+    FILE *file = fopen(path, "re");
+    while (file && text.len <= most &&
+           (got = fread(tsk_buf_reserve(&text, 65536), 1, 65536, file)) > 0)
+        text.len += got;
+    if (!file || ferror(file))
+        tsk_err_sys(err, TSK_IO, "cannot read it");
+    else if (text.len > most)
+        tsk_err_set(err, TSK_DATA, "longer than max_message_bytes (%zu)", most);
+    else
+        json = tsk_json_object(submit->parser, text.data ? text.data : "", text.len, err);
+    if (file)
+        fclose(file);
+    tsk_buf_fini(&text);
+    return json;
+}
+
+/* The one context of --context: JSON itself, or the name of a file that holds it. */
+static void read_context(struct submit *submit, const char *context)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct json_object *json = NULL;
+    if (context[strspn(context, " \t\n")] == '{') {
+        json = tsk_json_object(submit->parser, context, strlen(context), &err);
+    } else {
+        json = read_file(submit, context, &err);
+    }
+    if (!json) {
+        refuse(submit, context[strspn(context, " \t\n")] == '{' ? "--context" : context, 0,
+               err.text, err.kind);
+        return;
+    }
+    struct json_object *request = json_object_new_object();
+    tsk_json_put(request, "context", json);
+    take_request(submit, request, "--context", 0);
+    end_group(submit);
+}
+
+enum tsk_exit requests_run(const struct options *opts, const struct tsk_conf *conf,
+                           char *const *files, size_t count)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct submit *submit = tsk_alloc(sizeof *submit);
+    submit->opts = opts;
+    submit->conf = conf;
+    if (!opts->dry_run && !(submit->store = tsk_store_new(conf, -1, &err))) {
+        if (err.kind == TSK_OK)
+            err.kind = TSK_CONFIG; /* this program is of no use without one */
+        diag_err(&err);
+        free(submit);
+        return err.kind;
+    }
+    templates_init(&submit->templates, conf);
+    submit->parser = tsk_json_new();
+    if (opts->context)
+        read_context(submit, opts->context);
+    else
+        read_lines(submit, files, count);
+    enum tsk_exit status = submit->status;
+    tsk_json_free(submit->parser);
+    templates_fini(&submit->templates);
+    tsk_store_free(submit->store);
+    free(submit);
+    return status;
+}

@@ -1,0 +1,58 @@
+/* What the parts of tasker-submit share. */
+#ifndef SUBMIT_SUBMIT_H
+#define SUBMIT_SUBMIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/opt.h"
+#include "tasker/conf.h"
+#include "tasker/map.h"
+#include "tasker/task.h"
+#include "tasker/template.h"
+
+struct options {
+    bool check, dry_run, dot, mermaid;
+    const char *template, *context, *namespace_name, *version;
+    const char *initiator, *source_system, *reason, *correlation_id, *idempotency_key;
+    struct opt_list tags, bypass;
+    int64_t priority; /* INT64_MIN: not given */
+    int64_t task;     /* --task: 0: not given */
+};
+
+/* ---- templates.c: each file is read once */
+
+struct templates {
+    const struct tsk_conf *conf;
+    char *folder;
+    struct tsk_map *loaded; /* struct tsk_template by what was asked for */
+};
+
+void templates_init(struct templates *templates, const struct tsk_conf *conf);
+void templates_fini(struct templates *templates);
+
+/* Returns a template (borrowed): of a file, where name is a path (it has a slash or ends with .yaml
+ * or .yml), or of a task by its name in the folder. Its mistakes are told. NULL with err. */
+const struct tsk_template *templates_get(struct templates *templates, const char *namespace_name,
+                                         const char *name, const char *version,
+                                         struct tsk_err *err);
+
+/* Whether a name is that of a file. Only a user may give one, not a request, which comes from
+ * anybody. */
+bool templates_is_path(const char *name);
+
+/* Tells a mistake of a template on stderr (a tsk_template_fn). */
+void templates_tell(void *ctx, const char *path, size_t line, const char *what);
+
+/* --check: all files, or all those of folders; nothing named: the folder of templates. */
+enum tsk_exit templates_check(const struct tsk_conf *conf, char *const *operands, size_t count);
+
+/* ---- requests.c: requests in, tasks out */
+enum tsk_exit requests_run(const struct options *opts, const struct tsk_conf *conf,
+                           char *const *files, size_t count);
+
+/* ---- draw.c: --dot and --mermaid */
+enum tsk_exit draw_run(const struct options *opts, const struct tsk_conf *conf);
+
+#endif

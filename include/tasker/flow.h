@@ -1,0 +1,60 @@
+/* The flow of a task: what follows for the steps that wait, and for the task, from the states that
+ * its steps are in. A pure function of these; flow_store.h reads and writes them.
+ *
+ * A step can run when its join is satisfied by the steps that it waits for:
+ *   all_ok    all are complete or resolved by hand
+ *   all_done  all have ended, however they did (complete, resolved, cancelled, error)
+ *   any_ok    one is complete or resolved (or it waits for none)
+ * A step in error may yet be tried again by hand: who waits for it goes on waiting. One that is
+ * cancelled never comes back: where that makes a join impossible, the step behind it is cancelled
+ * too, or, if it blocks, waits for somebody who decides. So nothing hangs without a reason.
+ *
+ * A task
+ *   goes on    while a step runs, is claimed, or can run (also after a back-off)
+ *   complete   all steps are complete or resolved
+ *   cancelled  all have ended, none in error, some cancelled
+ *   error      nothing more can run, and a step is in error
+ *   blocked    nothing more can run, none is in error, and a step that blocks waits */
+#ifndef TASKER_FLOW_H
+#define TASKER_FLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/state.h"
+#include "tasker/template.h"
+
+struct tsk_flow_step {
+    int64_t id;
+    enum tsk_state state; /* without what an earlier flow has cancelled: that is pending */
+    int64_t at;           /* wall ms: since when it is in that state */
+    enum tsk_join join;
+    bool blocks; /* unsatisfied: block */
+    /* what follows: */
+    int64_t waits_for;    /* of a pending one: 0 if it can run, else for how many it waits */
+    bool cancelled;       /* since its join has become impossible, */
+    int64_t because;      /* by this step, the one of the least id, */
+    int64_t cancelled_at; /* at that time */
+};
+
+/* One waits for the other; places in the list of steps. */
+struct tsk_flow_edge {
+    size_t from, to;
+};
+
+enum tsk_flow_end {
+    TSK_FLOW_ON,
+    TSK_FLOW_BLOCKED,
+    TSK_FLOW_COMPLETE,
+    TSK_FLOW_CANCELLED,
+    TSK_FLOW_ERROR
+};
+
+/* Fills in what follows for each step, and returns what follows for the task; *at becomes the time
+ * of the latest thing that happened. Edges that form a circle leave their steps waiting. Takes time
+ * in proportion to steps and edges. */
+enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
+                           const struct tsk_flow_edge *edges, size_t edge_count, int64_t *at);
+
+#endif

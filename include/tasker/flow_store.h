@@ -1,0 +1,15 @@
+/* The flow of tasks in a store: what follows from the states of their steps (flow.h) is read and
+ * written, within the transaction that changed these. Part of what is derived from the ledger:
+ * doing it again gives the same rows. */
+#ifndef TASKER_FLOW_STORE_H
+#define TASKER_FLOW_STORE_H
+
+#include "tasker/store.h"
+
+/* Brings a task up to date: steps.waits_for, steps that are cancelled with those before them, the
+ * task's own state and their transitions; and has the commit wake those who watch. A task that an
+ * operator has ended keeps that state. Whoever brings several up to date in one transaction does so
+ * in ascending order of task_id, since each is locked. Returns 0, or -1. */
+int tsk_flow_settle(struct tsk_store *store, int64_t task_id, struct tsk_err *err);
+
+#endif

@@ -1,0 +1,92 @@
+/* Task templates: YAML files in the shape of the system that tasker grew from, so that its users'
+ * files work as they are.
+ *
+ *     name: process_order            # of the task
+ *     namespace_name: fulfillment    # or namespace
+ *     version: "1.0.0"
+ *     description, module_namespace, task_handler_class, default_dependent_system: text
+ *     schema: {...}                  # of the context (schema.h)
+ *     handler_config: {...}          # of the task
+ *     named_steps: [...]             # if it is there, the names of the steps below, no more no
+ * less step_templates:
+ *       - name: ship                 # and handler_class
+ *         handler_config: {...}
+ *         depends_on_step: pay       # or depends_on_steps: [pay, pack]
+ *         default_retryable: true    # or retryable; false: no failure is worth another attempt
+ *         default_retry_limit: 3     # or retry_limit: attempts in all
+ *         timeout_seconds: 30
+ *         retry_backoff: exponential # the one formula of retry.h
+ *         description, dependent_system: text;   skippable: false
+ *         join: all_ok               # or all_done, any_ok: of the steps that it waits for
+ *         unsatisfied: cancel        # or block: what follows if join can never be satisfied
+ *         optional: false            # made only when another step's create_steps asks for it
+ *     environments:
+ *       production:                  # for the environment that runs, laid over what is above
+ *         handler_config: {...}
+ *         step_templates: [{name: ship, ...}]
+ *         step_overrides: {ship: {...}}
+ *
+ * Mappings are laid over mappings member by member, all else is put in its place. ${NAME} in a
+ * value stands for an environment variable, ${NAME:-TEXT} for TEXT where that is not set; $${ is
+ * ${. */
+#ifndef TASKER_TEMPLATE_H
+#define TASKER_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tasker/err.h"
+#include "tasker/json.h"
+
+enum tsk_join { TSK_JOIN_ALL_OK, TSK_JOIN_ALL_DONE, TSK_JOIN_ANY_OK };
+enum tsk_unsatisfied { TSK_UNSATISFIED_CANCEL, TSK_UNSATISFIED_BLOCK };
+
+#define TSK_JOIN_WORDS "all_ok,all_done,any_ok"
+#define TSK_UNSATISFIED_WORDS "cancel,block"
+#define TSK_TEMPLATE_STEPS_MOST 10000
+
+struct tsk_template_step {
+    char *name, *handler_class, *description; /* description may be NULL */
+    struct json_object *handler_config;       /* an object */
+    bool retryable, optional, skippable;
+    int64_t retry_limit;
+    int64_t timeout_ms; /* 0: none named */
+    int64_t join;       /* enum tsk_join */
+    int64_t unsatisfied;
+    size_t *depends; /* places, in the template, of the steps that it waits for */
+    size_t depends_count;
+    size_t level; /* 0: it waits for none; else one more than the deepest of those */
+    size_t line;  /* in the file */
+};
+
+struct tsk_template {
+    char *path, *namespace_name, *name, *version, *description;
+    struct json_object *schema;         /* NULL: any context will do */
+    struct json_object *handler_config; /* an object */
+    struct tsk_template_step *steps;
+    size_t count;
+};
+
+/* Gets a mistake: the line on which it stands, and what it is. Good until it returns. */
+typedef void tsk_template_fn(void *ctx, const char *path, size_t line, const char *what);
+
+/* Reads the template at path for an environment ("production"), telling every mistake in it: those
+ * of the other environments' sections too. Returns it, the caller's; or NULL with kind TSK_CONFIG:
+ * the file cannot be read or is no YAML (tell was not called), or how many mistakes there are. */
+struct tsk_template *tsk_template_load(const char *path, const char *environment,
+                                       tsk_template_fn *tell, void *ctx, struct tsk_err *err);
+void tsk_template_free(struct tsk_template *template); /* NULL is fine */
+
+/* Finds a step by name. Returns its place, or template->count. */
+size_t tsk_template_find(const struct tsk_template *template, const char *name);
+
+/* Finds the file of a task in a folder: NAME.yaml, NAMESPACE/NAME.yaml, NAMESPACE/NAME/VERSION.yaml
+ * (also .yml), by what the files themselves say they are. namespace_name and version may be NULL:
+ * any; of several versions the newest is taken. Returns its path (the caller's); or NULL with kind
+ * TSK_DATA if there is none (the nearest name is told) or more than one namespace has it, or
+ * TSK_CONFIG if the folder cannot be read. Files that are no templates are passed over. */
+char *tsk_template_locate(const char *folder, const char *namespace_name, const char *name,
+                          const char *version, struct tsk_err *err);
+
+#endif

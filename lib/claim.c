@@ -1,0 +1,207 @@
+/* Claiming, in one transaction: the steps that can run, in groups, become batches and are enqueued.
+ * Two who claim at once do not meet: on PostgreSQL each passes over the rows that the other has
+ * locked, on SQLite there is one writer at a time. */
+#include "tasker/claim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claim_private.h"
+#include "tasker/clock.h"
+
+#define BATCH_SLACK_MS 60000 /* as for batches that publish puts down */
+
+static const char add_batch[] =
+    "INSERT INTO batches (batch_id, total_steps, timeout_ms, body, created_at, updated_at) "
+    "VALUES ($1, $2, $3, $4, $5, $5) RETURNING id";
+static const char add_batch_transition[] =
+    "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at) "
+    "VALUES ($1, 1, 'created', 'batch_initialization', 'program', $2)";
+static const char add_batch_step[] =
+    "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
+    "VALUES ($1, $2, $3, $3, $4)";
+static const char enqueue_step[] =
+    "UPDATE steps SET state = 'enqueued', attempts = $2, updated_at = $3, last_attempted_at = $3, "
+    "next_retry_at = NULL WHERE id = $1";
+static const char add_step_transition[] =
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "
+    "created_at) VALUES ($1, $2 * 1000 + 1, 'pending', 'enqueued', 'step_enqueued', 'program', $3, "
+    "$4)";
+static const char start_task[] =
+    "UPDATE tasks SET state = 'in_progress', updated_at = $2 WHERE task_id = $1 AND state = "
+    "'pending'";
+static const char add_task_transition[] =
+    "INSERT INTO task_transitions (task, sort_key, from_state, to_state, event, origin, "
+    "created_at) VALUES ($1, 1, 'pending', 'in_progress', 'task.started', 'program', $2) "
+    "ON CONFLICT DO NOTHING";
+
+void tsk_claims_fini(struct tsk_claims *claims)
+{
+    for (size_t i = 0; i < claims->count; i++) {
+        free(claims->items[i].batch_id);
+        free(claims->items[i].body);
+    }
+    free(claims->items);
+    *claims = (struct tsk_claims){NULL, 0, 0, 0};
+}
+
+/* ---- groups: which steps go into one batch */
+
+struct group {
+    struct tsk_ready **steps; /* opts->batch_size */
+    size_t count, bytes;
+};
+
+struct claiming {
+    struct tsk_store *store;
+    const struct tsk_claim_opts *opts;
+    int64_t now;
+    struct tsk_claims *claims;
+    struct tsk_err *err;
+};
+
+static void group_free(void *value)
+{
+    struct group *group = value;
+    free(group->steps);
+    free(group);
+}
+
+static int64_t batch_timeout(const struct claiming *claiming, const struct group *group)
+{
+    int64_t sum = BATCH_SLACK_MS;
+    for (size_t i = 0; i < group->count; i++)
+        sum += group->steps[i]->timeout_ms ? group->steps[i]->timeout_ms
+                                           : claiming->opts->step_timeout;
+    return sum;
+}
+
+static int put_step(const struct claiming *claiming, int64_t batch, size_t place,
+                    const struct tsk_ready *step)
+{
+    struct tsk_value row[] = {tsk_value_int(batch), tsk_value_int((int64_t)place + 1),
+                              tsk_value_int(step->id), tsk_value_int(step->attempt)};
+    struct tsk_value state[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
+                                tsk_value_int(claiming->now)};
+    struct tsk_value transition[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
+                                     tsk_value_int(batch), tsk_value_int(claiming->now)};
+    struct tsk_value task[] = {tsk_value_int(step->task), tsk_value_int(claiming->now)};
+    struct tsk_store *store = claiming->store;
+    return tsk_store_send(store, add_batch_step, row, 4, claiming->err) < 0 ||
+                   tsk_store_send(store, enqueue_step, state, 3, claiming->err) < 0 ||
+                   tsk_store_send(store, add_step_transition, transition, 4, claiming->err) < 0 ||
+                   tsk_store_send(store, start_task, task, 2, claiming->err) < 0 ||
+                   tsk_store_send(store, add_task_transition, task, 2, claiming->err) < 0
+               ? -1
+               : 0;
+}
+
+static int put_batch(const struct claiming *claiming, const struct group *group,
+                     const struct tsk_claimed *claimed)
+{
+    int64_t id;
+    struct tsk_value values[] = {
+        tsk_value_text(claimed->batch_id), tsk_value_int((int64_t)group->count),
+        tsk_value_int(batch_timeout(claiming, group)), tsk_value_bytes(claimed->body, claimed->len),
+        tsk_value_int(claiming->now)};
+    if (tsk_store_get_int(claiming->store, add_batch, values, 5, &id, claiming->err) < 1)
+        return -1;
+    struct tsk_value transition[] = {tsk_value_int(id), tsk_value_int(claiming->now)};
+    int rc = tsk_store_send(claiming->store, add_batch_transition, transition, 2, claiming->err);
+    for (size_t i = 0; rc == 0 && i < group->count; i++)
+        rc = put_step(claiming, id, i, group->steps[i]);
+    return rc;
+}
+
+/* Makes a batch of a group, and empties that. */
+static int close_group(const struct claiming *claiming, struct group *group)
+{
+    struct tsk_claims *claims = claiming->claims;
+    struct tsk_buf body = TSK_BUF_INIT;
+    char id[TSK_UUID_SIZE];
+    tsk_uuid(id);
+    tsk_ready_body(id, claiming->now, group->steps, group->count, &body);
+    claims->items = tsk_grow(claims->items, &claims->cap, claims->count + 1, sizeof *claims->items);
+    struct tsk_claimed *claimed = &claims->items[claims->count++];
+    *claimed = (struct tsk_claimed){tsk_strdup(id), body.data, body.len, group->count};
+    claims->steps += group->count;
+    int rc = claiming->opts->dry ? 0 : put_batch(claiming, group, claimed);
+    group->count = group->bytes = 0;
+    return rc;
+}
+
+/* About what a step takes in a batch, and never less. */
+static size_t bytes_of(const struct tsk_ready *step)
+{
+    enum { REST = 600 };
+    return REST + strlen(step->context) + step->previous.len + strlen(step->handler_config) +
+           strlen(step->task_config) +
+           6 * (strlen(step->name) + strlen(step->handler_class) + strlen(step->namespace_name) +
+                strlen(step->task_name));
+}
+
+static void key_of(const struct tsk_claim_opts *opts, const struct tsk_ready *step,
+                   struct tsk_buf *key)
+{
+    tsk_buf_reset(key);
+    if (opts->group == TSK_CLAIM_BY_HANDLER)
+        tsk_buf_str(key, step->handler_class);
+    else if (opts->group == TSK_CLAIM_BY_TASK)
+        tsk_buf_printf(key, "%lld", (long long)step->task);
+    else
+        tsk_buf_str(key, "");
+}
+
+static struct group *group_of(struct tsk_map *groups, const char *key, size_t size)
+{
+    struct group *group = tsk_map_get(groups, key);
+    if (group)
+        return group;
+    group = tsk_alloc(sizeof *group);
+    group->steps = tsk_alloc(size * sizeof *group->steps);
+    tsk_map_put(groups, key, group);
+    return group;
+}
+
+static int make_batches(const struct claiming *claiming, struct tsk_ready_list *list)
+{
+    struct tsk_map *groups = tsk_map_new(group_free);
+    struct tsk_buf key = TSK_BUF_INIT;
+    size_t size = (size_t)claiming->opts->batch_size;
+    int rc = 0;
+    if (size > list->count)
+        size = list->count;
+    for (size_t i = 0; rc == 0 && i < list->count; i++) {
+        key_of(claiming->opts, &list->items[i], &key);
+        struct group *group = group_of(groups, key.data, size);
+        size_t bytes = bytes_of(&list->items[i]);
+        if (group->count && group->bytes + bytes > claiming->opts->batch_bytes)
+            rc = close_group(claiming, group);
+        group->steps[group->count++] = &list->items[i];
+        group->bytes += bytes;
+        if (rc == 0 && group->count == size)
+            rc = close_group(claiming, group);
+    }
+    for (struct tsk_map_entry *e = tsk_map_first(groups); rc == 0 && e; e = tsk_map_next(e)) {
+        struct group *group = tsk_map_value(e);
+        if (group->count)
+            rc = close_group(claiming, group);
+    }
+    tsk_buf_fini(&key);
+    tsk_map_free(groups);
+    return rc;
+}
+
+int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+              struct tsk_claims *claims, struct tsk_err *err)
+{
+    struct tsk_ready_list list = {NULL, 0, 0};
+    struct claiming claiming = {store, opts, now, claims, err};
+    tsk_claims_fini(claims);
+    int rc = tsk_ready_find(store, opts, now, &list, err);
+    if (rc == 0 && list.count)
+        rc = make_batches(&claiming, &list);
+    tsk_ready_fini(&list);
+    return rc;
+}

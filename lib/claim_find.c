@@ -1,0 +1,184 @@
+/* Finding steps that can run: one query along an index that has only pending steps which wait for
+ * nothing, so that it takes no longer in a store of a million others. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claim_private.h"
+#include "tasker/json.h"
+
+#define COLUMNS                                                                                    \
+    "SELECT s.id, s.task, s.attempts, s.retry_limit, s.timeout_ms, s.default_retryable, s.name, "  \
+    "s.handler_class, s.handler_config, t.context, t.namespace, t.name, t.handler_config "         \
+    "FROM steps s JOIN tasks t ON t.task_id = s.task "
+#define CONDITION                                                                                  \
+    "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
+    "AND (s.next_retry_at IS NULL OR s.next_retry_at <= $1) "                                      \
+    "AND t.state IN ('pending', 'in_progress') "                                                   \
+    "AND NOT EXISTS (SELECT 1 FROM held_namespaces h WHERE h.namespace = t.namespace) "
+#define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
+
+/* The filters are texts of their own, so that the usual query has no condition that hides the
+ * index. Each pair: SQLite, PostgreSQL; a dry run takes no locks. */
+static const char any[] = COLUMNS CONDITION ORDER;
+static const char any_locked[] = COLUMNS CONDITION ORDER " FOR UPDATE OF s SKIP LOCKED";
+#define BY_TASK "AND s.task = $3 "
+static const char of_task[] = COLUMNS CONDITION BY_TASK ORDER;
+static const char of_task_locked[] = COLUMNS CONDITION BY_TASK ORDER " FOR UPDATE OF s SKIP LOCKED";
+#define BY_NAMESPACE "AND t.namespace = $3 "
+static const char of_namespace[] = COLUMNS CONDITION BY_NAMESPACE ORDER;
+static const char of_namespace_locked[] =
+    COLUMNS CONDITION BY_NAMESPACE ORDER " FOR UPDATE OF s SKIP LOCKED";
+#define BY_BOTH "AND s.task = $3 AND t.namespace = $4 "
+static const char of_both[] = COLUMNS CONDITION BY_BOTH ORDER;
+static const char of_both_locked[] = COLUMNS CONDITION BY_BOTH ORDER " FOR UPDATE OF s SKIP LOCKED";
+
+static const char *query_of(const struct tsk_store *store, const struct tsk_claim_opts *opts)
+{
+    bool locks = !opts->dry && tsk_store_kind(store) == TSK_STORE_POSTGRESQL;
+    if (opts->task && opts->namespace_name)
+        return locks ? of_both_locked : of_both;
+    if (opts->task)
+        return locks ? of_task_locked : of_task;
+    if (opts->namespace_name)
+        return locks ? of_namespace_locked : of_namespace;
+    return locks ? any_locked : any;
+}
+
+static char *text_of(const struct tsk_value *value)
+{
+    return tsk_strdup(value->type == TSK_TEXT ? value->data : "{}");
+}
+
+static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_ready_list *list = ctx;
+    (void)columns;
+    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = (struct tsk_ready){.id = row[0].number,
+                                                    .task = row[1].number,
+                                                    .attempt = row[2].number + 1,
+                                                    .retry_limit = row[3].number,
+                                                    .timeout_ms = row[4].number,
+                                                    .retryable = row[5].number != 0,
+                                                    .name = text_of(&row[6]),
+                                                    .handler_class = text_of(&row[7]),
+                                                    .handler_config = text_of(&row[8]),
+                                                    .context = text_of(&row[9]),
+                                                    .namespace_name = text_of(&row[10]),
+                                                    .task_name = text_of(&row[11]),
+                                                    .task_config = text_of(&row[12])};
+    return 0;
+}
+
+void tsk_ready_fini(struct tsk_ready_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct tsk_ready *step = &list->items[i];
+        free(step->name);
+        free(step->handler_class);
+        free(step->handler_config);
+        free(step->context);
+        free(step->namespace_name);
+        free(step->task_name);
+        free(step->task_config);
+        tsk_buf_fini(&step->previous);
+    }
+    free(list->items);
+    *list = (struct tsk_ready_list){NULL, 0, 0};
+}
+
+/* ---- what those before them gave */
+
+#define PREVIOUS                                                                                   \
+    "SELECT d.to_step, p.name, p.results FROM step_dependencies d JOIN steps p ON p.id = "         \
+    "d.from_step WHERE p.state IN ('complete', 'resolved_manually') AND d.to_step IN "
+static const char previous_sqlite[] =
+    PREVIOUS "(SELECT value FROM json_each($1)) ORDER BY d.to_step, p.place, p.id";
+static const char previous_postgresql[] = PREVIOUS
+    "(SELECT json_array_elements_text($1::json)::bigint) ORDER BY d.to_step, p.place, p.id";
+
+static int by_id(const void *a, const void *b)
+{
+    const struct tsk_ready *const *x = a, *const *y = b;
+    return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
+}
+
+struct previous {
+    struct tsk_ready **sorted; /* by id */
+    size_t count;
+};
+
+static void add_name(struct tsk_buf *out, const char *name)
+{
+    struct json_object *text = json_object_new_string(name);
+    size_t len;
+    const char *quoted = tsk_json_text(text, &len);
+    tsk_buf_add(out, quoted, len);
+    json_object_put(text);
+}
+
+static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    const struct previous *previous = ctx;
+    struct tsk_ready key = {.id = row[0].number}, *wanted = &key, **found;
+    (void)columns;
+    found = bsearch(&wanted, previous->sorted, previous->count, sizeof *previous->sorted, by_id);
+    if (!found)
+        return 0;
+    struct tsk_buf *out = &(*found)->previous;
+    if (out->len)
+        tsk_buf_char(out, ',');
+    add_name(out, row[1].data);
+    tsk_buf_char(out, ':');
+    tsk_buf_str(out, row[2].type == TSK_TEXT ? row[2].data : "null");
+    return 0;
+}
+
+static int find_previous(struct tsk_store *store, struct tsk_ready_list *list, struct tsk_err *err)
+{
+    struct previous previous = {tsk_alloc((list->count + 1) * sizeof *previous.sorted),
+                                list->count};
+    struct tsk_buf ids = TSK_BUF_INIT;
+    tsk_buf_char(&ids, '[');
+    for (size_t i = 0; i < list->count; i++) {
+        previous.sorted[i] = &list->items[i];
+        tsk_buf_printf(&ids, "%s%" PRId64, i ? "," : "", list->items[i].id);
+    }
+    tsk_buf_char(&ids, ']');
+    qsort(previous.sorted, previous.count, sizeof *previous.sorted, by_id);
+    struct tsk_value value = tsk_value_text(ids.data);
+    int64_t rc = tsk_store_run(store, TSK_SQL(store, previous_sqlite, previous_postgresql), &value,
+                               1, on_previous, &previous, err);
+    tsk_buf_fini(&ids);
+    free(previous.sorted);
+    return rc < 0 ? -1 : 0;
+}
+
+int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+                   struct tsk_ready_list *list, struct tsk_err *err)
+{
+    struct tsk_value values[4] = {tsk_value_int(now), tsk_value_int(opts->limit)};
+    size_t count = 2;
+    if (opts->task)
+        values[count++] = tsk_value_int(opts->task);
+    if (opts->namespace_name)
+        values[count++] = tsk_value_text(opts->namespace_name);
+    if (tsk_store_run(store, query_of(store, opts), values, count, on_step, list, err) < 0)
+        return -1;
+    return list->count ? find_previous(store, list, err) : 0;
+}
+
+static const char next_any[] =
+    "SELECT min(s.next_retry_at) FROM steps s JOIN tasks t ON t.task_id = s.task WHERE s.state = "
+    "'pending' AND s.waits_for = 0 AND s.task IS NOT NULL AND s.next_retry_at > $1 AND t.state IN "
+    "('pending', 'in_progress') AND ($2 = 0 OR s.task = $2) AND ($3 = '' OR t.namespace = $3)";
+
+int tsk_claim_next(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+                   int64_t *at, struct tsk_err *err)
+{
+    struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(opts->task),
+                                 tsk_value_text(opts->namespace_name ? opts->namespace_name : "")};
+    *at = 0;
+    return tsk_store_get_int(store, next_any, values, 3, at, err) < 0 ? -1 : 0;
+}

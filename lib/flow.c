@@ -1,0 +1,151 @@
+/* The steps are looked at in the order of their dependencies, so that what one's end means has been
+ * decided before those behind it are asked. */
+#include "tasker/flow.h"
+
+#include <stdlib.h>
+
+#include "tasker/buf.h"
+
+/* What is known of the steps that one waits for. */
+struct before {
+    size_t all, ok, ended, cancelled, open; /* open: not looked at yet */
+    int64_t because, cancelled_at;
+};
+
+struct flow {
+    struct tsk_flow_step *steps;
+    size_t count;
+    struct before *before;
+    size_t *first, *next; /* edges by from: lists, as place + 1 */
+    const struct tsk_flow_edge *edges;
+};
+
+static bool is_ended(const struct tsk_flow_step *step)
+{
+    return step->cancelled || step->state == TSK_STATE_ERROR ||
+           step->state == TSK_STATE_CANCELLED || tsk_state_satisfies(step->state);
+}
+
+static bool is_cancelled(const struct tsk_flow_step *step)
+{
+    return step->cancelled || step->state == TSK_STATE_CANCELLED;
+}
+
+/* How many a pending step still waits for. */
+static int64_t open_of(const struct tsk_flow_step *step, const struct before *before)
+{
+    if (step->join == TSK_JOIN_ALL_DONE)
+        return (int64_t)(before->all - before->ended);
+    if (step->join == TSK_JOIN_ANY_OK)
+        return before->ok || !before->all ? 0 : (int64_t)(before->all - before->ok);
+    return (int64_t)(before->all - before->ok);
+}
+
+/* Whether its join can never be satisfied, whatever is tried again. */
+static bool is_impossible(const struct tsk_flow_step *step, const struct before *before)
+{
+    if (step->join == TSK_JOIN_ALL_OK)
+        return before->cancelled > 0;
+    return step->join == TSK_JOIN_ANY_OK && before->all && before->cancelled == before->all;
+}
+
+static void decide(struct tsk_flow_step *step, const struct before *before)
+{
+    step->waits_for = 0;
+    step->cancelled = false;
+    if (step->state != TSK_STATE_PENDING)
+        return;
+    step->waits_for = open_of(step, before);
+    if (!is_impossible(step, before) || step->blocks)
+        return;
+    step->cancelled = true;
+    step->waits_for = 0;
+    step->because = before->because;
+    step->cancelled_at = before->cancelled_at > step->at ? before->cancelled_at : step->at;
+}
+
+/* Tells what is behind a step how that stands. */
+static void pass_on(struct before *before, const struct tsk_flow_step *step)
+{
+    before->open--;
+    before->ok += tsk_state_satisfies(step->state);
+    before->ended += is_ended(step);
+    if (!is_cancelled(step))
+        return;
+    int64_t at = step->cancelled ? step->cancelled_at : step->at;
+    if (!before->cancelled++ || step->id < before->because)
+        before->because = step->id;
+    before->cancelled_at = before->cancelled_at > at ? before->cancelled_at : at;
+}
+
+/* Looks at all steps, those first that wait for none. */
+static void walk(struct flow *flow)
+{
+    size_t *queue = tsk_alloc((flow->count + 1) * sizeof *queue), head = 0, tail = 0;
+    for (size_t i = 0; i < flow->count; i++) {
+        if (!flow->before[i].open)
+            queue[tail++] = i;
+    }
+    while (head < tail) {
+        size_t at = queue[head++];
+        decide(&flow->steps[at], &flow->before[at]);
+        for (size_t e = flow->first[at]; e; e = flow->next[e - 1]) {
+            size_t to = flow->edges[e - 1].to;
+            pass_on(&flow->before[to], &flow->steps[at]);
+            if (!flow->before[to].open)
+                queue[tail++] = to;
+        }
+    }
+    for (size_t i = 0; i < flow->count; i++) {
+        if (flow->before[i].open) /* in a circle, or behind one */
+            flow->steps[i].waits_for = (int64_t)flow->before[i].open;
+    }
+    free(queue);
+}
+
+static enum tsk_flow_end sum_up(const struct flow *flow, int64_t *at)
+{
+    bool runs = false, error = false, cancelled = false, waits = false;
+    *at = 0;
+    for (size_t i = 0; i < flow->count; i++) {
+        const struct tsk_flow_step *step = &flow->steps[i];
+        int64_t since = step->cancelled ? step->cancelled_at : step->at;
+        bool pending = step->state == TSK_STATE_PENDING && !step->cancelled;
+        *at = since > *at ? since : *at;
+        runs |= step->state == TSK_STATE_ENQUEUED || step->state == TSK_STATE_IN_PROGRESS ||
+                (pending && !step->waits_for);
+        waits |= pending;
+        error |= step->state == TSK_STATE_ERROR;
+        cancelled |= is_cancelled(step);
+    }
+    if (runs)
+        return TSK_FLOW_ON;
+    if (error)
+        return TSK_FLOW_ERROR;
+    if (waits)
+        return TSK_FLOW_BLOCKED;
+    return cancelled ? TSK_FLOW_CANCELLED : TSK_FLOW_COMPLETE;
+}
+
+enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
+                           const struct tsk_flow_edge *edges, size_t edge_count, int64_t *at)
+{
+    struct flow flow = {steps,
+                        count,
+                        tsk_alloc((count + 1) * sizeof *flow.before),
+                        tsk_alloc((count + 1) * sizeof *flow.first),
+                        tsk_alloc((edge_count + 1) * sizeof *flow.next),
+                        edges};
+    for (size_t e = 0; e < edge_count; e++) {
+        flow.before[edges[e].to].all++;
+        flow.before[edges[e].to].open++;
+        flow.next[e] = flow.first[edges[e].from];
+        flow.first[edges[e].from] = e + 1;
+    }
+    walk(&flow);
+    enum tsk_flow_end end = sum_up(&flow, at);
+    free(flow.before);
+    free(flow.first);
+    free(flow.next);
+    return end;
+}

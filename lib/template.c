@@ -1,0 +1,249 @@
+/* A template as a whole: the keys of its top, the section of the environment, and what must agree.
+ * Reading goes on after a mistake, so that all are told at once. */
+#include "tasker/template.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "parse_private.h"
+#include "template_private.h"
+
+bool tsk_mistake(struct tsk_reading *reading, size_t line, const char *fmt, ...)
+{
+    char what[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    reading->mistakes++;
+    reading->tell(reading->ctx, reading->path, line, what);
+    return false;
+}
+
+void tsk_unknown_key(struct tsk_reading *reading, size_t line, const char *key,
+                     const char *const *names, size_t count)
+{
+    struct tsk_err text;
+    tsk_unknown(&text, TSK_CONFIG, "key", key, tsk_nearest(key, names, count));
+    tsk_mistake(reading, line, "%s", text.text);
+}
+
+/* Whether a pair before this one has the same key. */
+static bool stands_before(const struct tsk_reading *reading, const yaml_node_t *map,
+                          const yaml_node_pair_t *pair, const char *key)
+{
+    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
+        const char *other = tsk_yaml_text(yaml_document_get_node(reading->document, p->key));
+        if (other && strcmp(other, key) == 0)
+            return true;
+    }
+    return false;
+}
+
+void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *what, tsk_pair_fn *fn,
+                   void *ctx)
+{
+    if (map->type != YAML_MAPPING_NODE) {
+        tsk_mistake(reading, tsk_yaml_line(map), "%s has to be a mapping, not %s", what,
+                    tsk_yaml_kind(map));
+        return;
+    }
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
+         pair++) {
+        yaml_node_t *node = yaml_document_get_node(reading->document, pair->key);
+        const char *key = tsk_yaml_text(node);
+        char quoted[TSK_QUOTE_SIZE];
+        if (!key)
+            tsk_mistake(reading, tsk_yaml_line(node), "a key has to be text, not %s",
+                        tsk_yaml_kind(node));
+        else if (stands_before(reading, map, pair, key))
+            tsk_mistake(reading, tsk_yaml_line(node), "duplicate key %s", tsk_quote(key, quoted));
+        else
+            fn(reading, ctx, key, tsk_yaml_line(node),
+               yaml_document_get_node(reading->document, pair->value));
+    }
+}
+
+/* ---- the top */
+
+static void set_text(struct tsk_reading *reading, const char *key, char **text, yaml_node_t *value)
+{
+    if (tsk_yaml_null(value))
+        return;
+    free(*text);
+    *text = tsk_reading_text(reading, key, value);
+}
+
+static void read_top(struct tsk_reading *reading, void *ctx, const char *key, size_t line,
+                     yaml_node_t *value)
+{
+    struct tsk_template_file *file = ctx;
+    struct tsk_template *template = reading->template;
+    struct {
+        const char *name;
+        char **text;
+        yaml_node_t **node;
+    } keys[] = {
+        {"name", &template->name, NULL},
+        {"namespace_name", &template->namespace_name, NULL},
+        {"namespace", &template->namespace_name, NULL},
+        {"version", &template->version, NULL},
+        {"description", &template->description, NULL},
+        {"module_namespace", &file->unused, NULL},
+        {"task_handler_class", &file->unused, NULL},
+        {"default_dependent_system", &file->unused, NULL},
+        {"schema", NULL, &file->schema},
+        {"handler_config", NULL, &file->handler_config},
+        {"named_steps", NULL, &file->named_steps},
+        {"step_templates", NULL, &file->step_templates},
+        {"environments", NULL, &file->environments},
+    };
+    enum { KEYS = sizeof keys / sizeof *keys };
+    const char *names[KEYS];
+    for (size_t i = 0; i < KEYS; i++) {
+        names[i] = keys[i].name;
+        if (strcmp(key, keys[i].name) != 0)
+            continue;
+        if (keys[i].text)
+            set_text(reading, key, keys[i].text, value);
+        else if (!tsk_yaml_null(value))
+            *keys[i].node = value;
+        return;
+    }
+    tsk_unknown_key(reading, line, key, names, KEYS);
+}
+
+/* ---- steps */
+
+static void add_step(struct tsk_reading *reading, struct tsk_template_file *file, yaml_node_t *node)
+{
+    struct tsk_draft *draft = tsk_draft_new();
+    tsk_draft_read(reading, draft, node);
+    const char *name = tsk_draft_name(draft);
+    file->drafts = tsk_grow(file->drafts, &file->cap, file->count + 1, sizeof *file->drafts);
+    file->drafts[file->count++] = draft;
+    if (!name)
+        return;
+    if (tsk_map_get(file->by_name, name))
+        tsk_mistake(reading, tsk_yaml_line(node), "duplicate step \"%.80s\"", name);
+    else
+        tsk_map_put(file->by_name, name, draft);
+}
+
+static void read_steps(struct tsk_reading *reading, struct tsk_template_file *file)
+{
+    const yaml_node_t *list = file->step_templates;
+    if (!list) {
+        tsk_mistake(reading, 1, "step_templates is missing");
+        return;
+    }
+    if (list->type != YAML_SEQUENCE_NODE) {
+        tsk_mistake(reading, tsk_yaml_line(list), "step_templates has to be a list, not %s",
+                    tsk_yaml_kind(list));
+        return;
+    }
+    const yaml_node_item_t *item = list->data.sequence.items.start;
+    const yaml_node_item_t *end = list->data.sequence.items.top;
+    if (item == end)
+        tsk_mistake(reading, tsk_yaml_line(list), "step_templates has no step");
+    if (end - item > TSK_TEMPLATE_STEPS_MOST)
+        tsk_mistake(reading, tsk_yaml_line(list), "more than %d steps", TSK_TEMPLATE_STEPS_MOST);
+    else
+        for (; item < end; item++)
+            add_step(reading, file, yaml_document_get_node(reading->document, *item));
+}
+
+static void finish_steps(struct tsk_reading *reading, struct tsk_template_file *file)
+{
+    struct tsk_template *template = reading->template;
+    template->steps = tsk_alloc((file->count + 1) * sizeof *template->steps);
+    template->count = file->count;
+    for (size_t i = 0; i < file->count; i++)
+        tsk_draft_finish(reading, file->drafts[i], &template->steps[i]);
+    tsk_reading_graph(reading, file->drafts);
+}
+
+static void read_all(struct tsk_reading *reading, struct tsk_template_file *file)
+{
+    struct tsk_template *template = reading->template;
+    yaml_node_t *root = yaml_document_get_root_node(reading->document);
+    if (!root) {
+        tsk_mistake(reading, 1, "the file is empty");
+        return;
+    }
+    tsk_each_pair(reading, root, "a template", read_top, file);
+    if (!template->name || !*template->name)
+        tsk_mistake(reading, 1, "name is missing");
+    read_steps(reading, file);
+    tsk_template_sections(reading, file);
+    finish_steps(reading, file);
+}
+
+static struct tsk_template *template_new(const char *path)
+{
+    struct tsk_template *template = tsk_alloc(sizeof *template);
+    template->path = tsk_strdup(path);
+    template->namespace_name = tsk_strdup("default");
+    template->version = tsk_strdup("0.1.0");
+    template->handler_config = json_object_new_object();
+    return template;
+}
+
+struct tsk_template *tsk_template_load(const char *path, const char *environment,
+                                       tsk_template_fn *tell, void *ctx, struct tsk_err *err)
+{
+    yaml_document_t document;
+    struct tsk_template_file file = {.by_name = NULL};
+    if (tsk_yaml_load(path, &document, err) < 0)
+        return NULL;
+    struct tsk_reading reading = {path, environment, &document, template_new(path),
+                                  tell, ctx,         0,         0};
+    file.by_name = tsk_map_new(NULL);
+    read_all(&reading, &file);
+    tsk_map_free(file.by_name);
+    for (size_t i = 0; i < file.count; i++)
+        tsk_draft_free(file.drafts[i]);
+    free(file.drafts);
+    free(file.unused);
+    yaml_document_delete(&document);
+    if (!reading.mistakes)
+        return reading.template;
+    tsk_template_free(reading.template);
+    tsk_err_set(err, TSK_CONFIG, "%s: %zu mistake%s", path, reading.mistakes,
+                reading.mistakes == 1 ? "" : "s");
+    return NULL;
+}
+
+void tsk_template_free(struct tsk_template *template)
+{
+    if (!template)
+        return;
+    for (size_t i = 0; i < template->count; i++) {
+        struct tsk_template_step *step = &template->steps[i];
+        free(step->name);
+        free(step->handler_class);
+        free(step->description);
+        free(step->depends);
+        json_object_put(step->handler_config);
+    }
+    free(template->steps);
+    free(template->path);
+    free(template->namespace_name);
+    free(template->name);
+    free(template->version);
+    free(template->description);
+    json_object_put(template->schema);
+    json_object_put(template->handler_config);
+    free(template);
+}
+
+size_t tsk_template_find(const struct tsk_template *template, const char *name)
+{
+    size_t i = 0;
+    while (i < template->count &&
+           (!template->steps[i].name || strcmp(template->steps[i].name, name) != 0))
+        i++;
+    return i;
+}

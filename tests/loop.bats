@@ -1,0 +1,176 @@
+# The whole loop: submit, and the pipe of ready, publish, collect and reconcile, which closes on
+# itself through the store; with real handlers, on both stores.
+load helper
+load store
+
+setup() {
+    test_begin
+    endpoints
+    export TASKER_TASKS_PATH=$PWD/tasks TASKER_RETRY_BASE=50ms TASKER_RETRY_JITTER=0
+    mkdir tasks
+    cat >tasks/order.yaml <<'EOF'
+name: order
+step_templates:
+  - {name: check, handler_class: Echo}
+  - {name: reserve, handler_class: Echo, depends_on_step: check}
+  - {name: pay, handler_class: Flaky, depends_on_step: check}
+  - {name: ship, handler_class: Echo, depends_on_steps: [reserve, pay]}
+EOF
+    cat >tasks/refused.yaml <<'EOF'
+name: refused
+step_templates:
+  - {name: check, handler_class: Refuse}
+  - {name: next, handler_class: Echo, depends_on_step: check}
+  - {name: mourn, handler_class: Echo, depends_on_step: check, join: all_done}
+EOF
+    cat >tasks/business.yaml <<'EOF'
+name: business
+step_templates:
+  - {name: again, handler_class: Third}
+  - {name: once, handler_class: Third, default_retryable: false}
+EOF
+    cat >flaky <<'EOF'
+#!/bin/sh
+echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>starts
+[ "$TASKER_ATTEMPT" -ge 2 ] || exit 75
+EOF
+    cat >third <<'EOF'
+#!/bin/sh
+[ "$TASKER_ATTEMPT" -ge 3 ] || exit 1
+EOF
+    chmod +x flaky third
+    cat >handlers.yaml <<'EOF'
+handlers:
+  Echo: {command: [jq, -c, .sequence.previous_results]}
+  Flaky: {command: [./flaky]}
+  Third: {command: [./third]}
+  Refuse: {command: [/bin/sh, -c, 'exit 65']}
+EOF
+    handlers=$PWD/handlers.yaml
+}
+
+teardown() { store_end && test_end; }
+
+task_states() { # the states of all tasks, in order
+    store_sql "select state from tasks order by task_id" | tr '\n' ' '
+}
+states_are() { [ "$(task_states)" = "$1" ]; }
+
+# Until the tasks have those states.
+wait_states() { # SECONDS STATES
+    wait_until "$1" states_are "$2" && return
+    store_sql "select task, name, state, attempts, waits_for from steps order by id" >&2
+    cat ./*.err >&2
+    return 1
+}
+
+# Runs the loop batch by batch, as cron would, until nothing is ready any more.
+run_once() {
+    tasker-ready >batches.jsonl || return 1
+    tasker-publish batches.jsonl | tasker-collect | tasker-reconcile >>verdicts || true
+}
+
+by_cron() {
+    spawn work tasker-work --handlers "$handlers"
+    echo '{"context":{"id":1}}' | tasker-submit -T order >submitted
+    local n=0
+    while ! states_are "complete "; do
+        n=$((n + 1))
+        [ "$n" -lt 200 ]
+        run_once || nap
+    done
+    [ "$(store_sql "select name, state, attempts from steps order by place")" = "\
+check|complete|1
+reserve|complete|1
+pay|complete|2
+ship|complete|1" ]
+    [ "$(store_sql "select results from steps where name = 'ship'" | jq -c 'keys')" = '["pay","reserve"]' ]
+    [ "$(store_sql "select to_state from task_transitions order by sort_key" | tr '\n' ' ')" = "pending in_progress complete " ]
+    signal work TERM
+    finish work
+}
+@test "batch by batch, as from cron: dependencies, previous results, a step that is retried" { for_each_store by_cron; }
+
+services() {
+    mkfifo batches
+    spawn work tasker-work --handlers "$handlers"
+    # shellcheck disable=SC2016 # the pipe is that of the shell below
+    spawn loop bash -c 'set -m; tasker-publish <batches 2>publish.err | tasker-collect 2>collect.err |
+        tasker-reconcile --follow >verdicts 2>reconcile.err'
+    spawn ready bash -c 'exec tasker-ready --follow >batches'
+    seq 20 | jq -c '{context: {id: .}}' | tasker-submit -T order >submitted
+    wait_states 60 "$(printf 'complete %.0s' {1..20})"
+    # every start of the flaky one, each attempt once
+    [ "$(sort starts | uniq -d | wc -l)" -eq 0 ]
+    [ "$(wc -l <starts)" -eq 40 ]
+    [ "$(store_sql "select count(*) from steps where state = 'complete'")" = 80 ]
+    signal ready TERM
+    finish_with 0 ready
+    finish loop 30
+    [ "$(store_sql "select count(*) from batches where state not in ('completed', 'failed')")" = 0 ]
+    signal work TERM
+    finish_with 0 work
+    rm -f starts
+}
+@test "as services: the pipe closes on itself" { for_each_store services; }
+
+failed_for_good() {
+    spawn work tasker-work --handlers "$handlers"
+    echo '{"context":{}}' | tasker-submit -T refused >submitted
+    local n=0
+    while ! states_are "error "; do
+        n=$((n + 1))
+        [ "$n" -lt 100 ]
+        run_once || nap
+    done
+    [ "$(store_sql "select name, state from steps order by place")" = "\
+check|error
+next|pending
+mourn|complete" ]
+    has "it waits for step 1 (check), which is error" "$(tasker-ready -x 2)"
+    signal work TERM
+    finish work
+}
+@test "a step that fails for good: its task is in error when nothing more can run" { for_each_store failed_for_good; }
+
+template_says() {
+    spawn work tasker-work --handlers "$handlers"
+    echo '{"context":{}}' | tasker-submit -T business >submitted
+    local n=0
+    while ! states_are "error "; do
+        n=$((n + 1))
+        [ "$n" -lt 200 ]
+        run_once || nap
+    done
+    [ "$(store_sql "select name, state, attempts from steps order by place")" = "\
+again|complete|3
+once|error|1" ]
+    signal work TERM
+    finish work
+}
+@test "whether a mere failure is tried again is the template's to say" { for_each_store template_says; }
+
+rebuilt() {
+    spawn work tasker-work --handlers "$handlers"
+    seq 5 | jq -c '{context: {id: .}}' | tasker-submit -T order >submitted
+    echo '{"context":{}}' | tasker-submit -T refused >>submitted
+    local n=0
+    while ! states_are "complete complete complete complete complete error "; do
+        n=$((n + 1))
+        [ "$n" -lt 300 ]
+        run_once || nap
+    done
+    derived >before
+    tasker-reconcile --rebuild >rebuilt
+    derived >after
+    diff before after
+    signal work TERM
+    finish work
+}
+derived() {
+    store_sql "select id, state, updated_at, waits_for, attempts, results, error, next_retry_at, processed_at from steps order by id"
+    store_sql "select task_id, state, updated_at from tasks order by task_id"
+    store_sql "select task, sort_key, from_state, to_state, event, origin, created_at from task_transitions order by task, sort_key"
+    store_sql "select step, sort_key, from_state, to_state, event, origin, metadata, created_at from step_transitions order by step, sort_key"
+}
+@test "a rebuild gives tasks and steps the same states" { for_each_store rebuilt; }

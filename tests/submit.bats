@@ -1,0 +1,213 @@
+# tasker-submit: bad input by a table, then what becomes of requests in the store.
+load helper
+
+setup() {
+    test_begin
+    export TASKER_STORE_URL=sqlite:$PWD/store.db TASKER_TASKS_PATH=$PWD/tasks
+    mkdir tasks
+    cat >tasks/order.yaml <<'EOF'
+name: process_order
+namespace_name: fulfillment
+version: 1.0.0
+schema:
+  type: object
+  required: [id]
+  properties: {id: {type: integer, minimum: 1}, mail: {type: string, format: email}}
+  additionalProperties: false
+step_templates:
+  - {name: validate, handler_class: Order::Validate, default_retry_limit: 1, timeout_seconds: 5}
+  - {name: reserve, handler_class: Order::Reserve, depends_on_step: validate}
+  - {name: pay, handler_class: Order::Pay, depends_on_step: validate, default_retryable: false}
+  - {name: fraud, handler_class: Order::Fraud, depends_on_step: validate, optional: true}
+  - {name: gift, handler_class: Order::Gift, depends_on_step: pay, skippable: true}
+  - {name: ship, handler_class: Order::Ship, depends_on_steps: [reserve, pay, fraud], join: all_ok}
+EOF
+}
+
+sql() { sqlite3 store.db "$1"; }
+
+@test "bad input: each case has its reason, its status, and costs nothing else" {
+    printf 'name: broken\nstep_templates:\n  - {name: a, handler_class: H, depends_on_step: a}\n' >tasks/broken.yaml
+    printf 'name: later\nversion: [1]\n' >odd.yaml
+    printf 'not a database, and long enough to be seen as none of the kind that it is' >none.db
+    head -c 3000 /dev/zero | tr '\0' x >long
+    printf '{"name":"process_order","context":{"id":1,\0}}\n' >nul
+    printf '{"name":"a\xff"}\n' >utf8
+    printf '{"id":1}' >context.json
+    mkdir folder empty
+    cat >table <<'EOF'
+empty input             | -n                                | -  | 0
+no store                | --store none                      | {"name":"process_order","context":{"id":1}}\n | 78 | there is no store
+not a database          | --store sqlite:none.db            | {"name":"process_order","context":{"id":1}}\n | 69 | none.db
+its lines are named     | --store sqlite:none.db            | {"name":"process_order","context":{"id":1}}\n | 69 | -:1: not submitted
+malformed JSON          | -n                                | {"a":\n | 65 | -:1: malformed JSON
+no object               | -n                                | [1]\n | 65 | -:1: not a JSON object
+NUL byte                | -n nul                            | -  | 65 | nul:1: line holds a NUL
+not UTF-8               | -n utf8                           | -  | 65 | utf8:1:
+too long                | -n --set zeromq.max_message_bytes=2K long | - | 65 | long:1: line of over 2048
+no such file            | -n gone                           | -  | 74 | gone: cannot open
+a folder                | -n folder                         | -  | 74 | folder
+no name                 | -n                                | {"context":{}}\n | 65 | -:1: name is missing, and no --template
+unknown member          | -n                                | {"nme":"x"}\n | 65 | unknown member "nme" (did you mean "name"?)
+name is no text         | -n                                | {"name":7}\n | 65 | name has to be a text
+context is no object    | -n                                | {"name":"process_order","context":[]}\n | 65 | context has to be an object
+tags are no texts       | -n                                | {"name":"process_order","tags":[1]}\n | 65 | tags has to be a list of texts
+priority is no number   | -n                                | {"name":"process_order","priority":"1"}\n | 65 | priority has to be a whole number
+priority out of range   | -n                                | {"name":"process_order","priority":9999999999}\n | 65 | priority is out of range
+another message         | -n                                | {"message_type":"step"}\n | 65 | message_type is "step", not task_request
+no such template        | -n                                | {"name":"proces_order"}\n | 65 | did you mean process_order?
+no such version         | -n                                | {"name":"process_order","version":"9"}\n | 65 | version 9
+no such namespace       | -n                                | {"name":"process_order","namespace":"x"}\n | 65 | of namespace x
+a template is wrong     | -n                                | {"name":"broken"}\n | 78 | steps wait for each other: a -> a
+context lacks           | -n                                | {"name":"process_order"}\n | 65 | -:1: context: "id" is missing
+context does not fit    | -n                                | {"name":"process_order","context":{"id":0,"x":1}}\n | 65 | context at /id: 0 is less than 1
+context has more        | -n                                | {"name":"process_order","context":{"id":0,"x":1}}\n | 65 | context at /x: is not known here
+no such step            | -n                                | {"name":"process_order","context":{"id":1},"bypass_steps":["z"]}\n | 65 | bypass_steps: there is no step "z"
+step not skippable      | -n                                | {"name":"process_order","context":{"id":1},"bypass_steps":["pay"]}\n | 65 | step "pay" is not skippable
+bare context            | -n -T process_order               | {"id":"1"}\n | 65 | context at /id: has to be of type integer
+no such template file   | -n -T ./gone.yaml                 | {}\n | 78 | gone.yaml
+a template of no task   | --check odd.yaml                  | -  | 78 | odd.yaml:2: version has to be text, not a list
+no template there       | --check empty                     | -  | 78 | there is no template
+a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
+the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere
+context of no file      | -n -T process_order -x gone.json  | -  | 74 | gone.json: cannot read it
+a path in a request     | -n                                | {"name":"./tasks/order.yaml"}\n | 65 | name is a path
+a context without end   | -n -T process_order -x /dev/zero  | -  | 65 | longer than max_message_bytes
+no such folder of them  | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | (tasks.path)
+two pictures            | --dot --mermaid -T process_order  | -  | 64 | --dot and --mermaid do not go together
+picture of nothing      | --dot                             | -  | 64 | draw one thing
+check and more          | --check -T x                      | -  | 64 | --check goes with no other mode
+context and files       | -T process_order -x {} a          | -  | 64 | no operands go with it
+context without template | -x {}                            | -  | 64 | --context needs --template
+key without context     | -k x                              | -  | 64 | --idempotency-key is for --context
+task without picture    | --task 3                          | -  | 64 | --task is only of use
+no store to draw from   | --dot --task 3 --store sqlite:no/such.db | - | 69 | there is no store at
+unknown option          | --contxt                          | -  | 64 | --contxt
+EOF
+    run_case_table tasker-submit <table
+}
+
+@test "a task, its steps and dependencies are there when its line is" {
+    tasker-submit --template process_order --tag eu --tag web <<<'{"context":{"id":7},"priority":5,"correlation_id":"c","initiator":"me"}' >out
+    [ "$(jq -r '[.message_type,.task_id,.namespace,.name,.version,.steps,.created,.correlation_id]|@csv' out)" = \
+        '"task_submitted",1,"fulfillment","process_order","1.0.0",5,true,"c"' ]
+    [ "$(sql 'select namespace, name, context, initiator, tags, priority, state from tasks')" = \
+        'fulfillment|process_order|{"id":7}|me|["eu","web"]|5|pending' ]
+    [ "$(sql 'select name, state, waits_for, retry_limit, coalesce(timeout_ms, 0), retryable, priority from steps order by place')" = "\
+validate|pending|0|1|5000|1|5
+reserve|pending|1|3|0|1|5
+pay|pending|1|1|0|0|5
+gift|pending|1|3|0|1|5
+ship|pending|3|3|0|1|5" ]
+    [ "$(sql 'select group_concat(f.name || ">" || t.name, " ") from (select * from step_dependencies order by to_step, from_step) d join steps f on f.id = from_step join steps t on t.id = to_step')" = \
+        "validate>reserve validate>pay pay>gift validate>ship reserve>ship pay>ship" ]
+    [ "$(sql 'select count(*) from step_transitions where to_state = "pending"')" = 5 ]
+    [ "$(sql 'select json_extract(optional_steps, "$[0].name", "$[0].before[0]") from tasks')" = '["fraud","ship"]' ]
+}
+
+@test "one wrong request costs no other" {
+    printf '%s\n' '{"id":1}' '{"id":0}' nonsense '{"id":2}' >in.jsonl
+    run --separate-stderr tasker-submit -T process_order in.jsonl
+    [ "$status" -eq 65 ]
+    [ "$(jq -c .task_id <<<"$output" | tr '\n' ' ')" = "1 2 " ]
+    [ "$(sql 'select context from tasks order by task_id' | tr '\n' ' ')" = '{"id":1} {"id":2} ' ]
+}
+
+@test "a bypassed step is resolved from the start, and stands in nobody's way" {
+    tasker-submit -T process_order -x '{"id":1}' --bypass gift >out
+    [ "$(sql 'select state from steps where name = "gift"')" = resolved_manually ]
+    [ "$(sql 'select event from step_transitions t join steps s on s.id = t.step where name = "gift"')" = step.bypassed ]
+}
+
+@test "an idempotency key makes the second submission answer with the first task" {
+    printf '%s\n' '{"id":1}' >c.json
+    tasker-submit -T process_order -x c.json -k nightly >one
+    tasker-submit -T process_order -x '{"id":2}' -k nightly >two
+    tasker-submit -T process_order -x '{"id":2}' >three
+    [ "$(jq -r '[.task_id,.created]|@csv' one two)" = $'1,true\n1,false' ]
+    [ "$(jq .created three)" = true ]
+    [ "$(sql 'select count(*) from tasks')" = 2 ]
+}
+
+@test "with strict identity the same content is the same task, whatever its order" {
+    export TASKER_TASKS_IDENTITY=strict
+    printf '%s\n' '{"id":1,"mail":"a@b.c"}' '{"mail":"a@b.c","id":1}' '{"id":2,"mail":"a@b.c"}' >in
+    tasker-submit -T process_order in >out
+    [ "$(jq -r '[.task_id,.created]|@csv' out | cut -d, -f2 | tr '\n' ' ')" = "true false true " ]
+    [ "$(jq -s '.[0].task_id == .[1].task_id' out)" = true ]
+}
+
+@test "--dry-run makes nothing, not even a store" {
+    tasker-submit -n -T process_order -x '{"id":1}' >out
+    [ "$(jq -c '[.task_id,.dry_run]' out)" = '[null,true]' ]
+    [ ! -e store.db ]
+}
+
+@test "--check names each template that is right, and its steps" {
+    tasker-submit --check tasks/order.yaml >out
+    [ "$(cat out)" = "tasks/order.yaml: fulfillment/process_order 1.0.0, 6 steps" ]
+}
+
+@test "the environment's section is laid over the template" {
+    printf 'environments:\n  production:\n    step_overrides:\n      ship: {retry_limit: 9}\n' >>tasks/order.yaml
+    tasker-submit -e production -T process_order -x '{"id":1}' >out
+    [ "$(sql 'select retry_limit from steps where name = "ship"')" = 9 ]
+}
+
+@test "many processes at once: each request is one task, and step ids are not used twice" {
+    for i in 1 2 3 4 5 6; do
+        seq $((i * 100)) $((i * 100 + 49)) | jq -c '{id: .}' >in.$i
+        spawn s$i tasker-submit -T process_order in.$i
+    done
+    for i in 1 2 3 4 5 6; do finish_with 0 s$i 60; done
+    [ "$(sql 'select count(*), count(distinct context) from tasks')" = "300|300" ]
+    [ "$(sql 'select count(*) from steps where step_id = id')" = 1500 ]
+    [ "$(cat s?.out | jq -s 'map(.task_id) | unique | length')" = 300 ]
+}
+
+@test "a store that another process holds is waited for" {
+    tasker-submit -T process_order -x '{"id":1}' >first
+    mkfifo hold
+    exec {in}<>hold
+    spawn lock sqlite3 store.db <hold
+    echo 'BEGIN IMMEDIATE; SELECT 1;' >&"$in"
+    wait_line lock.out 1
+    run --separate-stderr tasker-submit -T process_order -x '{"id":2}' --set store.timeout=300ms
+    [ "$status" -eq 75 ]
+    [[ $stderr == *"another process holds its lock"* && $stderr == *"not submitted"* ]]
+    spawn two tasker-submit -T process_order -x '{"id":3}'
+    printf 'COMMIT;\n.quit\n' >&"$in"
+    finish_with 0 two
+    finish lock
+    [ "$(sql 'select context from tasks order by task_id' | tr '\n' ' ')" = '{"id":1} {"id":3} ' ]
+}
+
+@test "pictures: a template and a live task, safe whatever names there are" {
+    cat >odd.yaml <<'EOF'
+name: odd
+step_templates:
+  - {name: "a\"b\\<c>\n;", handler_class: H}
+EOF
+    tasker-submit -T process_order -x '{"id":1}' >out
+    tasker-submit --dot -T process_order >t.dot
+    tasker-submit --mermaid -T process_order >t.mmd
+    has 's0 -> s1;' t.dot
+    has '(optional)' t.dot
+    has 's0 --> s1' t.mmd
+    tasker-submit --dot --task 1 >live.dot
+    has 'task 1: fulfillment/process_order 1.0.0, pending' live.dot
+    [ "$(grep -c -- '->' live.dot)" -eq 6 ]
+    tasker-submit --dot -T ./odd.yaml >odd.dot
+    has 'label="a\"b\\<c> ;"' odd.dot
+    tasker-submit --mermaid -T ./odd.yaml >odd.mmd
+    has '["a#34;b\#60;c#62; #59;"]' odd.mmd
+    run tasker-submit --dot --task 99
+    [ "$status" -eq 1 ]
+    has "there is no task 99" "$output"
+}
+
+@test "stdout that is full, or a reader that goes away, is an error" {
+    status=0
+    tasker-submit -n -T process_order -x '{"id":1}' >/dev/full 2>err || status=$?
+    [ "$status" -eq 74 ]
+}
