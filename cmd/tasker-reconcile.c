@@ -5,6 +5,7 @@
  * the options; cmd/reconcile has the loop that reads (loop.c), what is printed (told.c, text.c) and
  * the store (settling*.c), whose thinking is in tasker/settler.h. */
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "common/diag.h"
 #include "common/opt.h"
@@ -158,14 +159,14 @@ int main(int argc, char **argv)
 {
     struct options opts = {.settle = -1, .timeout = -1};
     struct tsk_conf *conf;
+    enum tsk_exit status = TSK_USAGE;
     int first = opt_parse(&program, argc, argv, &opts, &conf);
     const char *wrong = clash(&opts, argc - first);
-    if (wrong) {
+    if (wrong)
         diag_error("%s", wrong);
-        tsk_conf_free(conf);
-        return TSK_USAGE;
-    }
-    enum tsk_exit status = run(&opts, conf, argv + first, (size_t)(argc - first));
+    else
+        status = run(&opts, conf, argv + first, (size_t)(argc - first));
+    free(opts.batches.items);
     tsk_conf_free(conf);
-    return out_close(status);
+    return wrong ? status : out_close(status);
 }

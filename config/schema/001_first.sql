@@ -141,7 +141,8 @@ CREATE INDEX received_results_by_time ON received_results (received_at);
 CREATE INDEX received_results_malformed ON received_results (received_at) WHERE reason IS NOT NULL;
 
 -- Batches of which the ledger has news that reconcile has not looked at: one row a batch and
--- transaction of collect. Whoever settles a batch takes its rows away first, in one transaction.
+-- transaction of collect. Whoever settles a batch takes its rows away first, in one transaction. Who
+-- changes anything else that its state follows from (an operator, a late acceptance) marks it, too.
 CREATE TABLE unsettled (
     id @ID@,
     batch_id TEXT NOT NULL

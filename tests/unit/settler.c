@@ -83,12 +83,14 @@ static void send_step(struct test *t, int batch, int step)
          " created_at) VALUES (%" PRId64 ", %d, 'pending', 'enqueued', 'step_enqueued', 'program',"
          " %d, 1000)",
          row, attempt * 1000 + 1, batch + 1);
-    if (draw(t, 12) == 0)
+    if (draw(t, 12) == 0) {
+        exec(t, "INSERT INTO unsettled (batch_id) VALUES ('b%d')", batch);
         exec(t,
              "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin,"
              " created_at) VALUES (%" PRId64 ", %d, 'pending', '%s', 'x', 'operator', %d)",
              row, attempt * 1000 + 100, draw(t, 2) ? "cancelled" : "resolved_manually",
              2000 + draw(t, 200));
+    }
 }
 
 static void send_batch(struct test *t, int batch)
@@ -279,7 +281,7 @@ static void one_round(struct test *t)
 {
     struct tsk_err err;
     send_all(t);
-    for (int i = 0; i < MESSAGES; i++) {
+    for (int i = 5 + draw(t, MESSAGES); i > 0; i--) {
         come(t);
         if (draw(t, 3) == 0)
             settle(t, draw(t, 2), false, 0);
