@@ -142,8 +142,7 @@ static bool turn(struct work *work)
     busy |= drain(work, work->steps, &work->steps_watch, accept_drain);
     busy |= run_start_some(work);
     busy |= feed_flush(work);
-    launch_go(
-        work->launch); /* what is said of a step is on its way before its process needs time */
+    launch_go(work->launch); /* only now: what is said of steps leaves before they need the time */
     busy |= feed_replay(work);
     busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;
