@@ -114,7 +114,7 @@ compare() {
             echo "${COMPREPLY[*]}"' bash "$ROOT/completions/tasker.bash" "$@" 2>/dev/null
     }
     [ "$(bash_words tasker-status "")" = \
-        "config endpoints workers tasks batches steps show errors slow orphans metrics" ]
+        "config endpoints workers tasks batches steps show errors slow orphans metrics store" ]
     [ "$(bash_words tasker-status show "")" = "task batch step" ]
     [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
     [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]

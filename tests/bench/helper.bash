@@ -45,7 +45,10 @@ stop_all() {
 run_scenario() { # NAME
     # the shell tells of each process that was killed, as some are meant to be
     start in_scenario "$1" 2> >(grep --line-buffered -v ': line [0-9]*: *[0-9]* Killed ' >&2)
-    wait "$started" && return
+    local status=0
+    wait "$started" || status=$?
+    PIDS=() # its number may be another process's from now on
+    [ $status -eq 0 ] && return
     failed=1
     printf '%s\t-\t-\t-\t-\tfailed\n' "$1: $(cat "$WORK/failure" 2>/dev/null)" >>"$WORK/rows"
 }
