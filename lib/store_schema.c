@@ -85,6 +85,8 @@ static int next_step(struct tsk_store *store, int64_t *version, bool *made, stru
         store->ops->run(store->db, make_table, NULL, 0, NULL, NULL, err) < 0 ||
         read_version(store, version, err) < 0)
         return -1;
+    if (!store->steps_made)
+        store->version_seen = *version; /* another may have made steps meanwhile */
     for (size_t i = 0; i < tsk_migration_count; i++) {
         if (tsk_migrations[i].version <= *version)
             continue;

@@ -101,8 +101,8 @@ services() {
     seq 20 | jq -c '{context: {id: .}}' | tasker-submit -T order >submitted
     wait_states 60 "$(printf 'complete %.0s' {1..20})"
     # every start of the flaky one, each attempt once
-    [ "$(sort starts | uniq -d | wc -l)" -eq 0 ]
-    [ "$(wc -l <starts)" -eq 40 ]
+    [ "$(sort ../starts | uniq -d | wc -l)" -eq 0 ]
+    [ "$(wc -l <../starts)" -eq 40 ]
     [ "$(store_sql "select count(*) from steps where state = 'complete'")" = 80 ]
     signal ready TERM
     finish_with 0 ready
@@ -110,7 +110,7 @@ services() {
     [ "$(store_sql "select count(*) from batches where state not in ('completed', 'failed')")" = 0 ]
     signal work TERM
     finish_with 0 work
-    rm -f starts
+    rm ../starts # it is in the folder of the handlers
 }
 @test "as services: the pipe closes on itself" { for_each_store services; }
 

@@ -120,7 +120,7 @@ not there, dry     | --pending -n --store sqlite:nowhere.db | - | 69 | there is 
 with a file        | --pending one             | - | 64 | --pending does not go with
 with --raw         | --pending --raw           | - | 64 | --pending does not go with
 not a database     | --store sqlite:one one    | - | 69 | one: cannot
-a folder           | --store sqlite:tmp one    | - | 69 | tmp: cannot
+a folder           | --store sqlite:tmp one    | - | 69 | tmp: the store cannot be here: it is a folder
 in a file          | --store sqlite:one/t.db one | - | 69 | one
 a store of nobody  | --store mysql:x one       | - | 64 | --store: a store is sqlite
 END

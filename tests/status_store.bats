@@ -380,9 +380,10 @@ what_is_silent() {
 
 all_metrics() {
     fill_store
-    local state kind=$STORE
+    local state kind=$STORE schema
+    schema=$(store_sql 'SELECT max(version) FROM schema_migrations')
     metrics_of metrics
-    [ "$(value tasker_store_info "{\"backend\": \"$kind\", \"schema\": \"1\"}")" = 1 ]
+    [ "$(value tasker_store_info "{\"backend\": \"$kind\", \"schema\": \"$schema\"}")" = 1 ]
     [ "$(value tasker_store_size_bytes '{}')" -gt 10000 ]
     [ "$(value tasker_ledger_messages '{}')" = 9 ]
     [ "$(value tasker_ledger_malformed_messages '{}')" = 2 ]
