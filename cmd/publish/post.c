@@ -316,6 +316,7 @@ static int open_all(struct post *post, struct tsk_err *err)
         .workers = post->workers,
         .grace_ms = GRACE_MS,
         .ask = post->record.store,
+        .gather_ms = tsk_earlier(tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX), post->wait),
     };
     post->dispatch = tsk_dispatch_new(&opts);
     post->parser = tsk_json_new();
