@@ -11,16 +11,34 @@ struct walk {
     struct tsk_settle_state is, hand;
     struct tsk_transition *moves;
     size_t *count;
+    bool by_hand;                            /* it is so by what an operator did */
     enum tsk_state refused_from, refused_to; /* the first; NONE */
+    bool refused_hand;                       /* that was an operator's */
 };
 
-/* What an operator did comes in between, at its time. */
+static void refuse(struct walk *walk, enum tsk_state to, bool hand)
+{
+    if (walk->refused_to != TSK_STATE_NONE)
+        return;
+    walk->refused_from = walk->is.state;
+    walk->refused_to = to;
+    walk->refused_hand = hand;
+}
+
+/* What an operator did comes in between, at its time: if the ledger was not faster. */
 static void let_hand(struct walk *walk, int64_t until)
 {
-    if (walk->hand.state == TSK_STATE_NONE || walk->hand.at > until)
+    struct tsk_settle_state hand = walk->hand;
+    if (hand.state == TSK_STATE_NONE || hand.at > until)
         return;
-    walk->is = walk->hand;
     walk->hand.state = TSK_STATE_NONE;
+    if (walk->is.state != hand.state &&
+        !tsk_state_allowed(walk->subject, walk->is.state, hand.state)) {
+        refuse(walk, hand.state, true);
+        return;
+    }
+    walk->is = hand;
+    walk->by_hand = true;
 }
 
 static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
@@ -28,14 +46,12 @@ static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
     let_hand(walk, at);
     const char *event = tsk_state_event(walk->subject, walk->is.state, to);
     if (!event) {
-        if (walk->refused_to == TSK_STATE_NONE) {
-            walk->refused_from = walk->is.state;
-            walk->refused_to = to;
-        }
+        refuse(walk, to, false);
         return;
     }
     walk->moves[(*walk->count)++] = (struct tsk_transition){place, walk->is.state, to, event, at};
     walk->is = (struct tsk_settle_state){to, at};
+    walk->by_hand = false;
 }
 
 /* --- Steps. */
@@ -80,24 +96,33 @@ static int64_t retry_of(const struct tsk_settle *s, const struct tsk_fold_step *
     return end_of(s, step) + tsk_retry_delay(&s->rules.retry, step->step_id, step->told, -1);
 }
 
+/* Whether it ended as one does that an operator has ended before: it was told to stop, or nobody
+ * heard of it any more. That asks for no transition. */
+static bool gave_way(const struct tsk_settle *s, const struct tsk_fold_step *step)
+{
+    const char *category = tsk_names_get(&s->names, step->category);
+    return tsk_state_ended(TSK_SUBJECT_STEP, (enum tsk_state)step->hand) &&
+           (lost(step) || (category && strcmp(category, TSK_CATEGORY_CANCELLED) == 0));
+}
+
 static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_step *step,
                              struct tsk_transition *moves, size_t *count)
 {
-    struct walk walk = {TSK_SUBJECT_STEP,
-                        {TSK_STATE_ENQUEUED, step->since},
-                        {(enum tsk_state)step->hand, step->hand_at},
-                        moves,
-                        count,
-                        TSK_STATE_NONE,
-                        TSK_STATE_NONE};
+    struct walk walk = {.subject = TSK_SUBJECT_STEP,
+                        .is = {TSK_STATE_ENQUEUED, step->since},
+                        .hand = {(enum tsk_state)step->hand, step->hand_at},
+                        .moves = moves,
+                        .count = count};
     int64_t begin = begin_of(s, step), end = end_of(s, step);
+    int64_t until = gave_way(s, step) ? step->hand_at : INT64_MAX;
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
-    if (begin >= 0)
+    if (begin >= 0 && begin < until)
         move(&walk, 2, TSK_STATE_IN_PROGRESS, begin);
-    if (end >= 0)
+    if (end >= 0 && end < until)
         move(&walk, 3, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
-    if (end >= 0 && step->outcome == TSK_OUTCOME_RETRY && walk.is.state == TSK_STATE_ERROR)
+    if (end >= 0 && end < until && step->outcome == TSK_OUTCOME_RETRY &&
+        walk.is.state == TSK_STATE_ERROR)
         move(&walk, 4, TSK_STATE_PENDING, end);
     let_hand(&walk, INT64_MAX);
     return walk;
@@ -141,12 +166,16 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
         .reason = tsk_names_get(&s->names, step->reason),
         .retryable =
             step->outcome != TSK_OUTCOME_FAILED || !tsk_retry_left(step->told, step->limit),
+        .next_retry_at = -1,
         .started_at = begin_of(s, step),
         .ended_at = end_of(s, step),
     };
     fill_texts(s, step, out);
-    if (out->known)
-        out->state = walk_step(s, step, out->moves, &out->move_count).is;
+    if (!out->known)
+        return;
+    struct walk walk = walk_step(s, step, out->moves, &out->move_count);
+    out->state = walk.is;
+    out->next_retry_at = walk.is.state == TSK_STATE_PENDING && !walk.by_hand ? out->retry_at : -1;
 }
 
 size_t tsk_settled_steps(const struct tsk_settle *s)
@@ -188,8 +217,11 @@ static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *s
 static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
 {
     struct tsk_settled_batch *out = &s->settled;
-    struct walk walk = {TSK_SUBJECT_BATCH, s->batch.base,  s->batch.hand, out->moves,
-                        &out->move_count,  TSK_STATE_NONE, TSK_STATE_NONE};
+    struct walk walk = {.subject = TSK_SUBJECT_BATCH,
+                        .is = s->batch.base,
+                        .hand = s->batch.hand,
+                        .moves = out->moves,
+                        .count = &out->move_count};
     out->move_count = 0;
     if (out->news && s->batch.base.state == TSK_STATE_CREATED)
         move(&walk, 2, TSK_STATE_PUBLISHED, s->first_at);
@@ -214,8 +246,9 @@ static void add_refusal(struct tsk_settle *s, int64_t step_id, const struct walk
     if (walk->refused_to == TSK_STATE_NONE)
         return;
     struct tsk_fold_discrepancy *one = tsk_settle_found(s, step_id);
-    tsk_buf_printf(&text, "the ledger wants it %s, and it was %s", tsk_state_name(walk->refused_to),
-                   tsk_state_name(walk->refused_from));
+    tsk_buf_printf(&text, "%s wants it %s, and it was %s",
+                   walk->refused_hand ? "an operator" : "the ledger",
+                   tsk_state_name(walk->refused_to), tsk_state_name(walk->refused_from));
     one->refused = true;
     one->made = tsk_names_add(&s->names, text.data);
     tsk_buf_fini(&text);

@@ -62,10 +62,21 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 #define IS_FIRST "CASE WHEN " OTHERS("o.attempt < p.attempt") " THEN 0 ELSE 4 END"
 #define HAND                                                                                       \
     "(SELECT max(x.sort_key) FROM step_transitions x WHERE x.step = p.step AND x.origin ="         \
-    " 'operator' AND x.sort_key BETWEEN p.attempt * 1000 + 100 AND p.attempt * 1000 + 999)"
+    " 'operator' AND x.event <> '" TSK_EVENT_RESET "' AND x.sort_key BETWEEN"                      \
+    " p.attempt * 1000 + 100 AND p.attempt * 1000 + 999)"
+
+/* How many attempts it may have: those before this one that an operator let start anew do not
+ * count. */
+#define RESET_AT                                                                                   \
+    "x.sort_key / 1000 - CASE WHEN x.from_state IN ('enqueued', 'in_progress') THEN 1 ELSE 0 END"
+#define LIMIT                                                                                      \
+    "CASE WHEN s.attempts_before = 0 THEN s.retry_limit ELSE s.retry_limit + coalesce((SELECT"     \
+    " max(" RESET_AT                                                                               \
+    ") FROM step_transitions x WHERE x.step = p.step AND x.event = '" TSK_EVENT_RESET              \
+    "' AND x.origin = 'operator' AND " RESET_AT " < p.attempt), 0) END"
 
 static const char get_steps[] =
-    "SELECT p.step, p.step_id, s.task_id, p.attempt, s.retry_limit, s.name,"
+    "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"
     " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
     " CASE WHEN s.task IS NULL THEN 7 ELSE " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST " END,"
     " s.task"
