@@ -241,8 +241,7 @@ int tsk_resolving_step(struct tsk_resolving *r, int64_t id)
         free(seen.one->batch_id);
         seen.one->batch_id = NULL;
     }
-    if (seen.created)
-        seen.one->sent_until = seen.claimed_until;
+    seen.one->sent_until = seen.created ? seen.claimed_until : -1;
     if (seen.one->to == TSK_STATE_NONE)
         return refuse_state(&seen);
     bool again = seen.one->to == seen.one->from && tsk_state_ended(TSK_SUBJECT_STEP, seen.one->to);

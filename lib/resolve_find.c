@@ -70,7 +70,7 @@ static int take_worker(void *ctx, const struct tsk_value *row, size_t columns)
 int tsk_resolve_look(struct tsk_store *store, struct tsk_resolved *one, struct tsk_err *err)
 {
     static const char sql[] = "SELECT accepted_by, result_endpoint, CASE WHEN state = 'created'"
-                              " THEN claimed_until ELSE 0 END FROM batches WHERE batch_id = $1";
+                              " THEN claimed_until ELSE -1 END FROM batches WHERE batch_id = $1";
     struct tsk_value value = tsk_value_text(one->batch_id);
     return tsk_store_run(store, sql, &value, 1, take_worker, one, err) < 0 ? -1 : 0;
 }

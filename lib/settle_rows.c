@@ -96,13 +96,12 @@ static int64_t retry_of(const struct tsk_settle *s, const struct tsk_fold_step *
     return end_of(s, step) + tsk_retry_delay(&s->rules.retry, step->step_id, step->told, -1);
 }
 
-/* Whether it ended as one does that an operator has ended before: it was told to stop, or nobody
- * heard of it any more. That asks for no transition. */
-static bool gave_way(const struct tsk_settle *s, const struct tsk_fold_step *step)
+/* Whether it was not done, as is only right for one that an operator has ended: that it was stopped,
+ * or lost, asks for no transition then. */
+static bool gives_way(const struct tsk_fold_step *step)
 {
-    const char *category = tsk_names_get(&s->names, step->category);
     return tsk_state_ended(TSK_SUBJECT_STEP, (enum tsk_state)step->hand) &&
-           (lost(step) || (category && strcmp(category, TSK_CATEGORY_CANCELLED) == 0));
+           step->outcome != TSK_OUTCOME_DONE;
 }
 
 static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_step *step,
@@ -114,7 +113,7 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
                         .moves = moves,
                         .count = count};
     int64_t begin = begin_of(s, step), end = end_of(s, step);
-    int64_t until = gave_way(s, step) ? step->hand_at : INT64_MAX;
+    int64_t until = gives_way(step) ? step->hand_at : INT64_MAX;
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
     if (begin >= 0 && begin < until)

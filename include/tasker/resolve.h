@@ -78,7 +78,7 @@ struct tsk_resolved {
     /* where a worker may have the step; else batch_id is NULL */
     char *batch_id;
     char *worker_id, *endpoint; /* who has it; NULL: not told, or not accepted yet */
-    int64_t sent_until;         /* not accepted yet: a publisher may be sending it, until then */
+    int64_t sent_until; /* not accepted yet: a publisher may be sending it, until then; -1: it is */
 };
 
 struct tsk_resolved_list {

@@ -14,9 +14,8 @@
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
  * from its time on: where the ledger then wants a transition that the table does not have, it is
  * refused, and that is a discrepancy, "refused_transition"; and so is what the operator wanted, if
- * the ledger had the end earlier. A step that stops because an operator has ended it (it fails with
- * the category cancelled), or that is lost then, asks for no transition. One that an operator has
- * made pending has no back-off.
+ * the ledger had the end earlier. A step that is stopped, fails or is lost after an operator has
+ * ended it asks for no transition. One that an operator has made pending has no back-off.
  *
  * A batch is executing from the first news on, and ended when it has a completion and each of its
  * steps has ended (completed, or failed if some step was not done), or by a batch_error (failed, or
