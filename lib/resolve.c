@@ -47,7 +47,10 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 static const char get_batch[] =
     "SELECT b.id, b.total_steps, x.attempt, b.state, b.batch_id, b.accepted_by, b.result_endpoint,"
     " b.claimed_until, (SELECT z.status FROM settled_steps z WHERE z.batch = b.id AND z.step_id ="
-    " x.step_id) FROM batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1"
+    " x.step_id), (SELECT count(*) FROM step_transitions h WHERE h.step = x.step AND h.origin ="
+    " 'operator' AND h.batch = b.id AND h.from_state IN ('enqueued', 'in_progress') AND h.to_state"
+    " IN ('cancelled', 'resolved_manually')) FROM batch_steps x JOIN batches b ON b.id = x.batch "
+    "WHERE x.step = $1"
     " ORDER BY x.attempt DESC, b.id DESC LIMIT 1";
 
 static bool is_final(const struct tsk_value *status)
@@ -66,9 +69,10 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
     seen->one->attempt = seen->facts.attempts = row[2].number;
     seen->created = state == TSK_STATE_CREATED;
     seen->claimed_until = row[7].number;
-    seen->facts.runs = !tsk_state_ended(TSK_SUBJECT_BATCH, state) && !is_final(&row[8]) &&
-                       seen->facts.state != TSK_STATE_ERROR &&
-                       seen->facts.state != TSK_STATE_COMPLETE;
+    bool has =
+        seen->facts.state == TSK_STATE_ENQUEUED || seen->facts.state == TSK_STATE_IN_PROGRESS;
+    bool had = tsk_state_ended(TSK_SUBJECT_STEP, seen->facts.state) && row[9].number > 0;
+    seen->facts.runs = !is_final(&row[8]) && (has || had);
     if (!seen->facts.runs)
         return 1;
     seen->one->batch_id = tsk_strdup(row[4].data);
@@ -209,9 +213,11 @@ static int write_fact(struct seen *seen)
 static int refuse_state(struct seen *seen)
 {
     struct tsk_buf text = TSK_BUF_INIT;
+    struct tsk_resolve_facts alone = seen->facts;
+    alone.task = TSK_STATE_IN_PROGRESS;
     tsk_buf_printf(&text, "is %s", tsk_state_name(seen->facts.state));
-    if (seen->facts.task == TSK_STATE_CANCELLED || seen->facts.task == TSK_STATE_RESOLVED)
-        tsk_buf_printf(&text, ", and its task %" PRId64 " %s", seen->one->task_id,
+    if (tsk_resolve_step_to(seen->r->action, &alone) != TSK_STATE_NONE)
+        tsk_buf_printf(&text, ", and its task %" PRId64 " is %s", seen->one->task_id,
                        tsk_state_name(seen->facts.task));
     tsk_buf_str(&text, ": ");
     tsk_resolve_choices(&seen->facts, &text);
@@ -223,8 +229,7 @@ static int refuse_state(struct seen *seen)
 /* Whether whoever has it is to be told. */
 static bool is_to_be_told(const struct seen *seen)
 {
-    return seen->facts.runs && tsk_state_ended(TSK_SUBJECT_STEP, seen->one->to) &&
-           seen->one->from != TSK_STATE_PENDING;
+    return seen->facts.runs && tsk_state_ended(TSK_SUBJECT_STEP, seen->one->to);
 }
 
 int tsk_resolving_step(struct tsk_resolving *r, int64_t id)

@@ -7,9 +7,9 @@
  * parameters. */
 #define FIND(condition, glob)                                                                      \
     "SELECT s.id FROM steps s JOIN tasks t ON t.task_id = s.task WHERE " condition                 \
-    " AND ($1 = 0 OR s.task = $1) AND ($2 = '' OR t.namespace = $2)"                               \
+    " AND (CAST($1 AS BIGINT) = 0 OR s.task = $1) AND ($2 = '' OR t.namespace = $2)"                               \
     " AND ($3 = '' OR s.error_category = $3) AND ($4 = '' OR s.handler_class " glob                \
-    ") AND $5 > 0 ORDER BY s.id LIMIT $6"
+    ") AND CAST($5 AS BIGINT) > 0 ORDER BY s.id LIMIT $6"
 #define LIVE "t.state NOT IN ('cancelled', 'resolved_manually')"
 #define FAILED "s.state = 'error'"
 #define WAITS "s.state = 'pending' AND s.next_retry_at > $5"

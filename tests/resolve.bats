@@ -19,6 +19,7 @@ setup() {
     template flaky '{name: flaky, handler_class: Flaky, default_retry_limit: 2}'
     template long '{name: wait, handler_class: Wait}' \
         '{name: after, handler_class: True, depends_on_step: wait}'
+    template quick '{name: quick, handler_class: True}'
     template stubborn '{name: stubborn, handler_class: Stubborn}'
     cat >handlers.yaml <<'END'
 handlers:
@@ -226,7 +227,7 @@ by_hand() {
     is "$(jq -c '[.of, .task_id // .step_id, .to_state]' out | tr '\n' ' ')" '["task",2,"resolved_manually"] ["step",2,"cancelled"] '
     is "$(states)$(tasks)" "complete resolved_manually complete complete error cancelled complete resolved_manually "
     run -1 resolve retry 5
-    has "step 5 (fix) is error, and its task 2 resolved_manually: it can be resolved or cancelled" "$output"
+    has "step 5 (fix) is error, and its task 2 is resolved_manually: it can be resolved or cancelled" "$output"
     run -1 resolve cancel task 2
     has "task 2 (chain) is resolved_manually: nothing more can be done to it" "$output"
     run_all
@@ -331,8 +332,11 @@ held() {
     tasker-ready --explain 1 >explained
     has "its namespace shop is held since" explained
     has "by $who: as I say" explained
-    has "as I say" <(tasker-status show task 1)
-    has "shop" <(tasker-status store)
+    tasker-status show task 1 >shown
+    has "held               as I say" shown
+    tasker-status store >shown
+    has "held        shop since" shown
+    is "$(tasker-status store --format json | jq -c '.held_namespaces[0] | [.namespace, .by, .reason]')" "[\"nowhere\",\"$who\",\"as I say\"]"
     run -1 tasker-ready
     is "$(states)" "pending pending "
     resolve release shop >out
@@ -344,3 +348,119 @@ held() {
     services_end
 }
 @test "resolve: nothing of a namespace that is held is claimed, until it is released" { for_each_store held; }
+
+# ---- races
+
+follows() { # retry now wakes who follows
+    worker
+    services
+    submit chain
+    wait_until 20 tasks_are "error "
+    touch ../fixed
+    now_ms
+    local start=$REPLY
+    resolve retry 2 >out
+    wait_until 10 tasks_are "complete "
+    now_ms
+    echo "from retry to the end of the task: $((REPLY - start)) ms"
+    services_end
+    rebuilt
+}
+@test "resolve: a retry wakes the services at once" { for_each_store follows; }
+
+# A step that ends while it is cancelled has one end, whichever that is.
+at_once() {
+    local n
+    worker
+    services
+    submit quick 30
+    for n in {1..30}; do
+        spawn "c$n" tasker-resolve cancel --reason race "$n"
+    done
+    for n in {1..30}; do
+        finish "c$n"
+        [ "$status" -eq 0 ] || [ "$status" -eq 1 ]
+        [ "$status" -eq 0 ] || has "is complete: it can be resolved" "c$n.err"
+    done
+    services_end
+    tasker-reconcile --ledger >>verdicts || true
+    for n in {1..30}; do
+        [ -s "c$n.out" ] && echo cancelled || echo complete
+    done | paste -s -d ' ' >told
+    is "$(states)" "$(cat told) "
+    is "$(tasks)" "$(states)"
+    rebuilt
+}
+@test "resolve: of a cancel and an end at the same moment one counts" { for_each_store at_once; }
+
+twice() {
+    local n
+    submit chain 20
+    for n in {1..4}; do spawn "c$n" tasker-resolve cancel --reason "by $n" task - < <(seq 20); done
+    for n in {1..4}; do finish "c$n"; done
+    is "$(cat c?.out | jq -r 'select(.of == "task") | .task_id' | sort -n | uniq -c | awk '$1 != 1' | wc -l)" 0
+    is "$(cat c?.out | jq -r 'select(.of == "task") | .task_id' | wc -l)" 20
+    is "$(cat c?.err | grep -c 'is cancelled: it can be resolved')" 60
+    is "$(store_sql "SELECT count(*) FROM step_transitions WHERE origin = 'operator'")" 60
+    rebuilt
+}
+@test "resolve: four at once do each thing once" { for_each_store twice; }
+
+killed() {
+    local n done=0
+    submit chain 200
+    for ((n = 0; n < 3; n++)); do
+        spawn kill tasker-resolve cancel --reason kill --namespace shop
+        wait_until 5 eval '[ -s kill.out ] || stopped kill'
+        signal kill KILL 2>/dev/null || true
+        finish kill
+        # a step and its facts are one: nothing half done is there
+        is "$(store_sql "SELECT count(*) FROM steps s WHERE s.state = 'cancelled' AND NOT EXISTS (SELECT 1 FROM step_transitions x
+            WHERE x.step = s.id AND x.to_state = 'cancelled')")" 0
+    done
+    tasker-resolve cancel --reason kill --namespace shop >rest || [ $? -eq 1 ]
+    is "$(store_sql "SELECT count(*) FROM steps WHERE state <> 'cancelled'")" 0
+    is "$(store_sql "SELECT count(*) FROM tasks WHERE state <> 'cancelled'")" 0
+    rebuilt
+}
+@test "resolve: killed in between, nothing is half done" { for_each_store killed; }
+
+# The worker is gone, or does not answer: the step is cancelled, and that is said.
+unreached() {
+    worker
+    services
+    submit long
+    wait_line ../log started
+    wait_until 10 states_are "in_progress pending "
+    signal work STOP
+    run -75 --separate-stderr resolve cancel 1 --wait 300ms
+    is "$(jq -c '[.to_state, .handler]' <<<"$output")" '["cancelled","unreached"]'
+    has "step 1 is cancelled, but worker w1 was not reached: its handler may run to its end" "$stderr"
+    is "$(states)" "cancelled cancelled "
+    signal work CONT
+    resolve cancel 1 >out
+    is "$(jq -c '[.from_state, .to_state, .handler]' out)" '["cancelled","cancelled","stopped"]'
+    resolve cancel 1 >out # the batch was lost before: nobody but the worker knows
+    is "$(jq -c '[.from_state, .handler]' out)" '["cancelled","ended"]'
+    services_end
+    is "$(store_sql "SELECT count(*) FROM step_transitions WHERE origin = 'operator' AND step = 1")" 1
+    rebuilt
+}
+@test "resolve: a worker that does not answer is told of, and can be told later" { for_each_store unreached; }
+
+# A worker that knows no such message ignores it, and its result changes nothing.
+late() {
+    batch b 1
+    store_script "INSERT INTO tasks (task_id, namespace, name, created_at, updated_at, state) VALUES (7, 'n', 't', 1, 1, 'in_progress');
+        UPDATE steps SET task = 7, id = 1, step_id = 1"
+    ledger b 3000 "$(partial b 1 in_progress)"
+    run -75 --separate-stderr resolve cancel 1 --wait 100ms
+    has "worker (which one is not known) was not reached" "$stderr"
+    results b 1 $(($(date +%s) * 1000 + 60000))
+    tasker-reconcile --ledger >verdicts || true
+    is "$(states)" "cancelled "
+    is "$(store_sql 'SELECT type, detail FROM discrepancies')" "refused_transition|the ledger wants it complete, and it was cancelled"
+    rebuilt
+}
+@test "resolve: a result that comes after all the same is kept, and told" { for_each_store make_and late; }
+make_and() { make_store && "$@"; }
