@@ -335,41 +335,11 @@ static int settle_tasks(struct tsk_resolving *r)
     return 0;
 }
 
-static int take_state(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    (void)columns;
-    *(enum tsk_state *)ctx = tsk_state_find(TSK_SUBJECT_STEP, row[0].data);
-    return 1;
-}
-
-/* Where its end came in at the same moment, that may have been earlier. */
-static int verify(struct tsk_resolving *r, struct tsk_resolved *one)
-{
-    static const char sql[] = "SELECT state FROM steps WHERE id = $1";
-    struct tsk_value key = tsk_value_int(one->id);
-    enum tsk_state is = one->to;
-    if (one->is_task || one->why || !one->attempt)
-        return 0;
-    if (tsk_store_run(r->store, sql, &key, 1, take_state, &is, r->err) < 0)
-        return -1;
-    if (is == one->to || !tsk_state_ended(TSK_SUBJECT_STEP, one->to))
-        return 0;
-    struct seen seen = {.r = r, .one = one, .facts = {.state = is}};
-    refuse_state(&seen);
-    return 0;
-}
-
 int tsk_resolving_finish(struct tsk_resolving *r)
 {
     if (r->order->dry)
         return 0;
-    if (settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0 || settle_tasks(r) < 0)
-        return -1;
-    for (size_t i = 0; i < r->list->count; i++) {
-        if (verify(r, &r->list->items[i]) < 0)
-            return -1;
-    }
-    return 0;
+    return settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0 || settle_tasks(r) < 0 ? -1 : 0;
 }
 
 void tsk_resolving_fini(struct tsk_resolving *r)

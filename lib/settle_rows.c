@@ -9,27 +9,29 @@
 struct walk {
     enum tsk_subject subject;
     struct tsk_settle_state is, hand;
+    enum tsk_state hand_from; /* what the operator found it in; NONE: not told */
     struct tsk_transition *moves;
     size_t *count;
     bool by_hand;                            /* it is so by what an operator did */
-    enum tsk_state refused_from, refused_to; /* the first; NONE */
+    bool gives_way;                          /* then it asks for no more */
+    enum tsk_state refused_from, refused_to; /* NONE: nothing was */
     bool refused_hand;                       /* that was an operator's */
 };
 
+/* Of a step the last one counts, which is its end; of a batch the first. */
 static void refuse(struct walk *walk, enum tsk_state to, bool hand)
 {
-    if (walk->refused_to != TSK_STATE_NONE)
+    if (walk->refused_to != TSK_STATE_NONE && walk->subject == TSK_SUBJECT_BATCH)
         return;
     walk->refused_from = walk->is.state;
     walk->refused_to = to;
     walk->refused_hand = hand;
 }
 
-/* What an operator did comes in between, at its time: if the ledger was not faster. */
-static void let_hand(struct walk *walk, int64_t until)
+static void let_hand(struct walk *walk)
 {
     struct tsk_settle_state hand = walk->hand;
-    if (hand.state == TSK_STATE_NONE || hand.at > until)
+    if (hand.state == TSK_STATE_NONE)
         return;
     walk->hand.state = TSK_STATE_NONE;
     if (walk->is.state != hand.state &&
@@ -41,9 +43,21 @@ static void let_hand(struct walk *walk, int64_t until)
     walk->by_hand = true;
 }
 
+/* Whether what an operator did comes before the next move, at a time. Where it is known in what
+ * state the operator found it, that counts and not the clock: the ledger had nothing more then. */
+static bool hand_is_first(const struct walk *walk, int64_t at)
+{
+    if (walk->hand_from == TSK_STATE_NONE)
+        return walk->hand.at <= at;
+    return walk->hand_from == walk->is.state;
+}
+
 static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
 {
-    let_hand(walk, at);
+    if (hand_is_first(walk, at))
+        let_hand(walk);
+    if (walk->by_hand && walk->gives_way)
+        return;
     const char *event = tsk_state_event(walk->subject, walk->is.state, to);
     if (!event) {
         refuse(walk, to, false);
@@ -96,8 +110,8 @@ static int64_t retry_of(const struct tsk_settle *s, const struct tsk_fold_step *
     return end_of(s, step) + tsk_retry_delay(&s->rules.retry, step->step_id, step->told, -1);
 }
 
-/* Whether it was not done, as is only right for one that an operator has ended: that it was stopped,
- * or lost, asks for no transition then. */
+/* Whether it was not done, as is only right for one that an operator has ended: that it was
+ * stopped, or lost, asks for no transition then. */
 static bool gives_way(const struct tsk_fold_step *step)
 {
     return tsk_state_ended(TSK_SUBJECT_STEP, (enum tsk_state)step->hand) &&
@@ -110,20 +124,20 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
     struct walk walk = {.subject = TSK_SUBJECT_STEP,
                         .is = {TSK_STATE_ENQUEUED, step->since},
                         .hand = {(enum tsk_state)step->hand, step->hand_at},
+                        .hand_from = (enum tsk_state)step->hand_from,
+                        .gives_way = gives_way(step),
                         .moves = moves,
                         .count = count};
     int64_t begin = begin_of(s, step), end = end_of(s, step);
-    int64_t until = gives_way(step) ? step->hand_at : INT64_MAX;
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
-    if (begin >= 0 && begin < until)
+    if (begin >= 0)
         move(&walk, 2, TSK_STATE_IN_PROGRESS, begin);
-    if (end >= 0 && end < until)
+    if (end >= 0)
         move(&walk, 3, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
-    if (end >= 0 && end < until && step->outcome == TSK_OUTCOME_RETRY &&
-        walk.is.state == TSK_STATE_ERROR)
+    if (end >= 0 && step->outcome == TSK_OUTCOME_RETRY && walk.is.state == TSK_STATE_ERROR)
         move(&walk, 4, TSK_STATE_PENDING, end);
-    let_hand(&walk, INT64_MAX);
+    let_hand(&walk);
     return walk;
 }
 
@@ -228,7 +242,7 @@ static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
         move(&walk, 3, TSK_STATE_EXECUTING, s->heard_at);
     if (out->ended_at >= 0)
         move(&walk, 4, end_state(s, sums), out->ended_at);
-    let_hand(&walk, INT64_MAX);
+    let_hand(&walk);
     return walk;
 }
 
