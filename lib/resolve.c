@@ -20,8 +20,7 @@ struct seen {
     struct tsk_resolve_facts facts;
     int64_t updated_at;
     /* its latest batch; 0: none */
-    int64_t batch, batch_steps, claimed_until;
-    bool created; /* that is not accepted yet */
+    int64_t batch, batch_steps, sent_until;
 };
 
 /* --- Reading. */
@@ -45,8 +44,9 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 }
 
 static const char get_batch[] =
-    "SELECT b.id, b.total_steps, x.attempt, b.state, b.batch_id, b.accepted_by, b.result_endpoint,"
-    " b.claimed_until, (SELECT z.status FROM settled_steps z WHERE z.batch = b.id AND z.step_id ="
+    "SELECT b.id, b.total_steps, x.attempt, b.batch_id, b.accepted_by, b.result_endpoint,"
+    " " TSK_SENT_UNTIL
+    ", (SELECT z.status FROM settled_steps z WHERE z.batch = b.id AND z.step_id ="
     " x.step_id), (SELECT count(*) FROM step_transitions h WHERE h.step = x.step AND h.origin ="
     " 'operator' AND h.batch = b.id AND h.from_state IN ('enqueued', 'in_progress') AND h.to_state"
     " IN ('cancelled', 'resolved_manually')) FROM batch_steps x JOIN batches b ON b.id = x.batch "
@@ -62,22 +62,20 @@ static bool is_final(const struct tsk_value *status)
 static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct seen *seen = ctx;
-    enum tsk_state state = tsk_state_find(TSK_SUBJECT_BATCH, row[3].data);
     (void)columns;
     seen->batch = row[0].number;
     seen->batch_steps = row[1].number;
     seen->one->attempt = seen->facts.attempts = row[2].number;
-    seen->created = state == TSK_STATE_CREATED;
-    seen->claimed_until = row[7].number;
+    seen->sent_until = row[6].number;
     bool has =
         seen->facts.state == TSK_STATE_ENQUEUED || seen->facts.state == TSK_STATE_IN_PROGRESS;
-    bool had = tsk_state_ended(TSK_SUBJECT_STEP, seen->facts.state) && row[9].number > 0;
-    seen->facts.runs = !is_final(&row[8]) && (has || had);
+    bool had = tsk_state_ended(TSK_SUBJECT_STEP, seen->facts.state) && row[8].number > 0;
+    seen->facts.runs = !is_final(&row[7]) && (has || had);
     if (!seen->facts.runs)
         return 1;
-    seen->one->batch_id = tsk_strdup(row[4].data);
-    seen->one->worker_id = tsk_strdup(row[5].data);
-    seen->one->endpoint = tsk_strdup(row[6].data);
+    seen->one->batch_id = tsk_strdup(row[3].data);
+    seen->one->worker_id = tsk_strdup(row[4].data);
+    seen->one->endpoint = tsk_strdup(row[5].data);
     return 1;
 }
 
@@ -246,7 +244,7 @@ int tsk_resolving_step(struct tsk_resolving *r, int64_t id)
         free(seen.one->batch_id);
         seen.one->batch_id = NULL;
     }
-    seen.one->sent_until = seen.created ? seen.claimed_until : -1;
+    seen.one->sent_until = seen.sent_until;
     if (seen.one->to == TSK_STATE_NONE)
         return refuse_state(&seen);
     bool again = seen.one->to == seen.one->from && tsk_state_ended(TSK_SUBJECT_STEP, seen.one->to);

@@ -7,7 +7,7 @@
  * parameters. */
 #define FIND(condition, glob)                                                                      \
     "SELECT s.id FROM steps s JOIN tasks t ON t.task_id = s.task WHERE " condition                 \
-    " AND (CAST($1 AS BIGINT) = 0 OR s.task = $1) AND ($2 = '' OR t.namespace = $2)"                               \
+    " AND (CAST($1 AS BIGINT) = 0 OR s.task = $1) AND ($2 = '' OR t.namespace = $2)"               \
     " AND ($3 = '' OR s.error_category = $3) AND ($4 = '' OR s.handler_class " glob                \
     ") AND CAST($5 AS BIGINT) > 0 ORDER BY s.id LIMIT $6"
 #define LIVE "t.state NOT IN ('cancelled', 'resolved_manually')"
@@ -69,8 +69,8 @@ static int take_worker(void *ctx, const struct tsk_value *row, size_t columns)
 
 int tsk_resolve_look(struct tsk_store *store, struct tsk_resolved *one, struct tsk_err *err)
 {
-    static const char sql[] = "SELECT accepted_by, result_endpoint, CASE WHEN state = 'created'"
-                              " THEN claimed_until ELSE -1 END FROM batches WHERE batch_id = $1";
+    static const char sql[] = "SELECT b.accepted_by, b.result_endpoint, " TSK_SENT_UNTIL
+                              " FROM batches b WHERE b.batch_id = $1";
     struct tsk_value value = tsk_value_text(one->batch_id);
     return tsk_store_run(store, sql, &value, 1, take_worker, one, err) < 0 ? -1 : 0;
 }
