@@ -165,15 +165,16 @@ static bool connect_to(struct tell *tell, const struct pending *item)
 {
     struct tsk_err err = TSK_ERR_INIT;
     const char *endpoint = item->one->endpoint;
-    if (tell->bus)
-        return tsk_bus_connect(tell->bus, endpoint, &err) == 0 ||
-               (diag_warn("%s", err.text), false);
-    tell->bus = tsk_bus_open_at(tell->conf, TSK_RESULTS, TSK_RECEIVER, false, endpoint, &err);
-    if (tell->bus)
-        subscribe(tell);
-    else
+    bool ok = tell->bus && tsk_bus_connect(tell->bus, endpoint, &err) == 0;
+    if (!tell->bus) {
+        tell->bus = tsk_bus_open_at(tell->conf, TSK_RESULTS, TSK_RECEIVER, false, endpoint, &err);
+        ok = tell->bus != NULL;
+        if (ok)
+            subscribe(tell);
+    }
+    if (!ok)
         diag_warn("%s", err.text);
-    return tell->bus != NULL;
+    return ok;
 }
 
 static int look(struct tsk_store *store, void *ctx, struct tsk_err *err)
@@ -186,7 +187,8 @@ static bool find_worker(struct tell *tell, struct pending *item)
 {
     struct tsk_resolved *one = item->one;
     struct tsk_err err = TSK_ERR_INIT;
-    if (!one->worker_id && one->sent_until > 0 && tsk_store_read(tell->store, look, one, 0, &err) < 0)
+    if (!one->worker_id && one->sent_until > 0 &&
+        tsk_store_read(tell->store, look, one, 0, &err) < 0)
         return true; /* away: the time will tell */
     if (one->worker_id || one->sent_until < 0) {
         item->asked_at = tsk_now_ms();

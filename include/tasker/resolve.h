@@ -8,11 +8,11 @@
  *   resolve  it was done by other means: those behind it may run
  *   cancel   it is not to be run, or not any more
  *
- * A step is looked at after all that the ledger has of it is settled: if its end is there it counts,
- * and what does not go with it is refused. What comes later changes nothing any more (settle.h): of
- * an end and an operator at the same moment the one counts that is in the store first. A task that
- * is cancelled or resolved takes its open steps with it: they are cancelled. Of a step that a worker
- * may have, the caller is told who to tell. */
+ * A step is looked at after all that the ledger has of it is settled: if its end is there it
+ * counts, and what does not go with it is refused. What comes later changes nothing any more
+ * (settle.h): of an end and an operator at the same moment the one counts that is in the store
+ * first. A task that is cancelled or resolved takes its open steps with it: they are cancelled. Of
+ * a step that a worker may have, the caller is told who to tell. */
 #ifndef TASKER_RESOLVE_H
 #define TASKER_RESOLVE_H
 
