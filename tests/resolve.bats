@@ -303,7 +303,7 @@ queued() {
     services
     submit stubborn 3
     wait_line ../log started
-    wait_until 10 states_are "in_progress enqueued enqueued " || true
+    wait_until 10 states_are "in_progress enqueued enqueued "
     resolve cancel 2 >out
     is "$(jq -c '[.step_id, .from_state, .handler]' out)" '[2,"enqueued","dropped"]'
     resolve resolve 3 >out
