@@ -8,7 +8,7 @@
 #include "tasker/json.h"
 
 #define COLUMNS                                                                                    \
-    "SELECT s.id, s.task, s.attempts, s.retry_limit, s.timeout_ms, s.default_retryable, s.name, "  \
+    "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, s.default_retryable, s.name, "  \
     "s.handler_class, s.handler_config, t.context, t.namespace, t.name, t.handler_config "         \
     "FROM steps s JOIN tasks t ON t.task_id = s.task "
 #define CONDITION                                                                                  \
