@@ -36,6 +36,12 @@ static void on_settled(void *ctx, const struct tsk_settle_change *change)
     struct settling *s = ctx;
     bool by_lines = s->touched && tsk_map_get(s->touched, change->batch_id);
     s->done++;
+    if (change->refused) {
+        diag_warn("batch %s: %zu step%s for steps that cannot be made; \"tasker-status errors\" says "
+                  "why",
+                  change->batch_id, change->refused, change->refused == 1 ? " asks" : "s ask");
+        s->status = tsk_exit_worse(s->status, TSK_NO);
+    }
     if (s->opts->dry_run)
         told_change(s->told, change);
     told_batch(s->told, s->opts->follow && (!change->ended || by_lines));
@@ -174,7 +180,9 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
     s->opts = opts;
     s->told = told;
     s->store = store;
+    struct tsk_create_limits limits = tsk_create_limits(conf);
     s->settler = tsk_settler_new(store, rules, &watch);
+    tsk_settler_limit(s->settler, &limits);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     s->due = -1;
     if (!needed)

@@ -12,6 +12,7 @@
 #ifndef TASKER_SETTLER_H
 #define TASKER_SETTLER_H
 
+#include "tasker/create.h"
 #include "tasker/settle.h"
 #include "tasker/store.h"
 
@@ -50,6 +51,7 @@ struct tsk_settle_change {
     const char *batch_id; /* borrowed */
     enum tsk_state from, to;
     size_t steps;                      /* whose state has changed */
+    size_t refused;                    /* of these, that ask for steps that cannot be made */
     bool news;                         /* the ledger has something of it */
     bool ended;                        /* it has ended now, */
     bool ended_before;                 /* and had before */
@@ -79,6 +81,9 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
                                     const struct tsk_settle_watch *watch);
 void tsk_settler_free(struct tsk_settler *settler);
 
+/* Sets how many steps may be asked for (by default TSK_CREATE_LIMITS_INIT). */
+void tsk_settler_limit(struct tsk_settler *settler, const struct tsk_create_limits *limits);
+
 /* Settles the batches of list. patience is that of tsk_store_write, for each transaction. After an
  * error those of the groups before are settled. */
 int tsk_settler_run(struct tsk_settler *settler, const struct tsk_settle_list *list, unsigned how,
@@ -87,9 +92,7 @@ int tsk_settler_run(struct tsk_settler *settler, const struct tsk_settle_list *l
 /* With TSK_SETTLE_DRY: takes the batches that are out of time at now (wall ms) as ended by that. */
 void tsk_settler_assume(struct tsk_settler *settler, int64_t now);
 
-/* The source of the message that ends a batch out of time, before its batch_id, and its offset: the
- * same for all that look, so that it is in the ledger once. */
-#define TSK_SETTLE_SOURCE "reconcile:"
+/* The offset of the message that ends a batch out of time, in TSK_SETTLE_SOURCE. */
 #define TSK_SETTLE_OFFSET 1
 
 /* Puts such a message into the ledger for each batch of list that is out of time at now (wall ms)
