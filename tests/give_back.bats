@@ -135,7 +135,7 @@ refused() {
     [ "$(batches)" = created ]
     has "every worker has refused it" "$(tasker-ready --explain 1)"
     has "tasker-reconcile" "$(tasker-ready --explain 1)"
-    has "refused" "$(tasker-status orphans --format text 2>&1)"
+    has "refused" "$(tasker-status orphans --older-than 1ms 2>&1)"
     tasker-reconcile --ledger >verdicts || true
     [ "$(batches)" = failed ]
     signal work TERM
