@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 
-STAGES = [["tasker-ready", "--follow", "-b", "3"], ["tasker-publish"], ["tasker-collect"],
+STAGES = [["tasker-ready", "--follow"], ["tasker-publish"], ["tasker-collect"],
           ["tasker-reconcile", "--follow", "--settle", "100ms"]]
 URL = os.environ["TASKER_STORE_URL"]
 
@@ -117,7 +117,7 @@ def main():
                 kills -= 1
                 at = now + draw.uniform(0.05, 0.6)
             loop.start()
-            time.sleep(0.03)
+            time.sleep(0.03 if kills else 0.1)
         print("kills left:", kills)
     finally:
         loop.end()
