@@ -14,7 +14,7 @@
     "FROM steps s JOIN tasks t ON t.task_id = s.task "
 #define CONDITION                                                                                  \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
-    "AND (s.next_retry_at IS NULL OR s.next_retry_at <= $1) "                                      \
+    "AND coalesce(s.next_retry_at, 0) <= $1 "                                                      \
     "AND t.state IN ('pending', 'in_progress') "                                                   \
     "AND NOT EXISTS (SELECT 1 FROM held_namespaces h WHERE h.namespace = t.namespace) "
 #define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
