@@ -3,13 +3,18 @@
 #include <string.h>
 
 #include "tasker/outbound.h"
+#include "tasker/settle.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* ---- of some by their names */
 
+#define GIVEN_BACK                                                                                 \
+    "EXISTS (SELECT 1 FROM received_results g WHERE g.source = '" TSK_SETTLE_SOURCE                \
+    "' || b.batch_id AND g.stream_offset = 2)"
 #define SEEN                                                                                       \
-    "SELECT b.batch_id, b.state, b.publisher, b.offered_to, b.accepted_by, b.source,"              \
+    "SELECT b.batch_id, CASE WHEN " GIVEN_BACK " THEN 'cancelled' ELSE b.state END, b.publisher,"  \
+    " b.offered_to, b.accepted_by, b.source,"                                                      \
     " b.result_endpoint, b.delivery, b.published_at, b.claimed_until, b.sends,"                    \
     " (SELECT count(*) FROM (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id"       \
     " LIMIT 1) n), (SELECT count(*) FROM received_results f"                                       \

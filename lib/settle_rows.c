@@ -70,6 +70,10 @@ static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
 
 /* --- Steps. */
 
+/* Of the transition of a step that is given back: its attempt is begun once more, so this one goes to
+ * the end of the attempt before. */
+#define BACK_PLACE (10 - 1000)
+
 /* Whether it failed with its whole batch, with no end of its own. */
 static bool lost(const struct tsk_fold_step *step)
 {
@@ -131,6 +135,10 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
     int64_t begin = begin_of(s, step), end = end_of(s, step);
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
+    if (s->given_back && lost(step)) {
+        move(&walk, BACK_PLACE, TSK_STATE_PENDING, end);
+        begin = end = -1;
+    }
     if (begin >= 0)
         move(&walk, 2, TSK_STATE_IN_PROGRESS, begin);
     if (end >= 0)
@@ -155,7 +163,14 @@ static void fill_texts(const struct tsk_settle *s, const struct tsk_fold_step *s
         out->results = text_of(s, &step->results);
     if (step->status == TSK_STEP_FAILED && step->failed_at >= 0)
         out->error = text_of(s, &step->error);
-    if (lost(step) && s->error)
+    if (step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED &&
+        step->refusal) {
+        const char *error = tsk_names_get(&s->names, step->refusal);
+        out->error = (struct tsk_settle_text){error, strlen(error), 0};
+    }
+    if (step->outcome == TSK_OUTCOME_DONE && step->completed_at >= 0)
+        out->creates = tsk_names_get(&s->names, step->creates);
+    if (lost(step) && s->error && !s->given_back)
         out->error = (struct tsk_settle_text){s->error, strlen(s->error), 0};
 }
 
@@ -167,12 +182,14 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
         .step_id = step->step_id,
         .owns = step->owns,
         .known = i < s->known,
-        .news = step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN,
+        .given_back = s->given_back && lost(step),
+        .news = !(s->given_back && lost(step)) &&
+                (step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN),
         .attempt = step->attempt,
         .told_attempt = step->told,
         .status = (enum tsk_step_status)step->status,
         .outcome = (enum tsk_outcome)step->outcome,
-        .retry_at = retry_of(s, step),
+        .retry_at = s->given_back && lost(step) ? -1 : retry_of(s, step),
         .execution_ms = step->time_ms,
         .worker_id = tsk_names_get(&s->names, step->worker),
         .category = tsk_names_get(&s->names, step->category),
@@ -210,8 +227,9 @@ static struct sums sum_up(const struct tsk_settle *s)
     for (size_t i = 0; i < s->known; i++) {
         const struct tsk_fold_step *step = &s->steps[i];
         int64_t end = end_of(s, step);
-        sums.completed += step->status == TSK_STEP_COMPLETED;
-        sums.failed += step->status == TSK_STEP_FAILED;
+        bool refused = step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED;
+        sums.completed += step->status == TSK_STEP_COMPLETED && !refused;
+        sums.failed += step->status == TSK_STEP_FAILED || refused;
         sums.ended += end >= 0;
         sums.done += step->outcome == TSK_OUTCOME_DONE;
         if (end > sums.last)
@@ -222,6 +240,8 @@ static struct sums sum_up(const struct tsk_settle *s)
 
 static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *sums)
 {
+    if (s->given_back)
+        return TSK_STATE_CANCELLED;
     if (sums->done == s->known)
         return TSK_STATE_COMPLETED;
     return s->error_at >= 0 && s->timed_out ? TSK_STATE_TIMEOUT : TSK_STATE_FAILED;
@@ -236,9 +256,9 @@ static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
                         .moves = out->moves,
                         .count = &out->move_count};
     out->move_count = 0;
-    if (out->news && s->batch.base.state == TSK_STATE_CREATED)
+    if (out->news && s->batch.base.state == TSK_STATE_CREATED && !s->given_back)
         move(&walk, 2, TSK_STATE_PUBLISHED, s->first_at);
-    if (s->heard_at >= 0)
+    if (s->heard_at >= 0 && !s->given_back)
         move(&walk, 3, TSK_STATE_EXECUTING, s->heard_at);
     if (out->ended_at >= 0)
         move(&walk, 4, end_state(s, sums), out->ended_at);

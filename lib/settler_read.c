@@ -81,9 +81,11 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 static const char get_steps[] =
     "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"
     " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
-    " CASE WHEN s.task IS NULL THEN 7 ELSE " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST " END,"
-    " s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM"
-    " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END"
+    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST
+    " END, s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM"
+    " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END,"
+    " coalesce(s.template_name, s.name), s.creates IS NOT NULL,"
+    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task)"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
     " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = p.attempt * 1000 + 1"
     " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
@@ -119,6 +121,8 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     s->states[s->count++] = (uint8_t)state_at(TSK_SUBJECT_STEP, &row[9]);
     tsk_settle_step(s->settle, &step);
     note_task(s, &row[11]);
+    tsk_fan_step(s->fan, row[0].number, number_at(&row[11], 0), row[13].data, row[15].data,
+                 row[14].type == TSK_INT ? row[14].number != 0 : row[14].data[0] == 't');
     return 0;
 }
 
@@ -162,7 +166,9 @@ static int read_all(struct tsk_settler *s, bool out_of_time, struct tsk_err *err
     if (s->watch.begin)
         s->watch.begin(s->watch.ctx, s->batch_id, s->state, s->revision);
     tsk_settle_begin(s->settle, &s->outbound, s->watch.tell, s->watch.ctx);
+    tsk_fan_begin(s->fan);
     if (tsk_store_run(s->store, get_steps, &key, 1, take_step, s, err) < 0 ||
+        tsk_fan_load(s->fan, err) < 0 ||
         tsk_store_run(s->store, get_messages, &id, 1, take_message, s, err) < 0)
         return -1;
     if (out_of_time)

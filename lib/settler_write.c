@@ -203,13 +203,25 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
 }
 
 #define COLUMNS                                                                                    \
-    "attempts = $2, last_attempted_at = $3, processed_at = $4, retryable = $5, results = $6,"      \
+    "attempts = coalesce($2, attempts), last_attempted_at = $3, processed_at = $4, retryable = $5, results = $6,"      \
     " error = $7, error_category = $8, execution_ms = $9, worker_id = $10"
 static const char set_step[] = "UPDATE steps SET " COLUMNS
                                ", state = $11, updated_at = $12, next_retry_at = $13 WHERE id = $1";
 static const char set_columns[] = "UPDATE steps SET " COLUMNS " WHERE id = $1";
 static const char set_state[] =
-    "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = $4 WHERE id = $1";
+    "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = $4, attempts = coalesce($5, "
+    "attempts) WHERE id = $1";
+
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
+ * later batch. */
+static struct tsk_value attempts_of(const struct tsk_settled_step *step)
+{
+    if (!(step->owns & TSK_OWNS_STATE))
+        return tsk_value_null();
+    if (step->given_back)
+        return tsk_value_int(step->attempt - 1);
+    return tsk_value_int(step->news || step->owns & TSK_OWNS_TASK ? step->attempt : 0);
+}
 
 /* The row of the step: its state is that of the latest attempt that was sent, the rest that of the
  * latest one that was heard of. */
@@ -220,7 +232,7 @@ static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
     struct tsk_buf results = TSK_BUF_INIT, error = TSK_BUF_INIT;
     struct tsk_value values[13] = {
         [0] = tsk_value_int(step->row),
-        [1] = tsk_value_int(step->news ? step->attempt : 0),
+        [1] = attempts_of(step),
         [2] = told(step->started_at),
         [3] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
         [4] = tsk_value_int(step->retryable),
@@ -232,7 +244,7 @@ static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
         [12] = told(step->next_retry_at)};
     columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
     if (!columns) {
-        struct tsk_value some[] = {values[0], values[10], values[11], values[12]};
+        struct tsk_value some[] = {values[0], values[10], values[11], values[12], values[1]};
         return state ? tsk_store_send(s->store, set_state, some, COUNT(some), err) : 0;
     }
     int rc = get_text(s, step, false, &results, &values[5], err);

@@ -115,6 +115,11 @@ static const struct report_column step_columns[] = {
     {"handler_config", NULL, REPORT_JSON},
     {"results", NULL, REPORT_JSON},
     {"known_task", NULL, REPORT_BOOL},
+    {"created_by", NULL, REPORT_INT},
+    {"created_by_name", NULL, REPORT_TEXT},
+    {"template_step", NULL, REPORT_TEXT},
+    {"index", NULL, REPORT_INT},
+    {"count", NULL, REPORT_INT},
 };
 
 const struct list list_steps = {
@@ -128,7 +133,9 @@ const struct list list_steps = {
               "s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, s.created_at, s.updated_at, "
               "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
               "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "
-              "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END FROM steps s",
+              "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END, s.created_by, "
+              "(SELECT c.name FROM steps c WHERE c.id = s.created_by), s.template_name, "
+              "s.created_index, s.created_count FROM steps s",
     .states = "pending,enqueued,in_progress,complete,error,cancelled,resolved_manually",
     .state = "s.state",
     .created = "s.created_at",
