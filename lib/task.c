@@ -7,11 +7,13 @@
 #include <string.h>
 
 #include "fan_out.h"
+#include "schema_private.h"
 #include "tasker/buf.h"
 #include "tasker/plan.h"
 
-static const char find_identity[] = "SELECT task_id FROM tasks WHERE identity_hash = $1";
-static const char count_steps[] = "SELECT count(*) FROM steps WHERE task = $1";
+static const char find_identity[] = "SELECT t.task_id, (SELECT count(*) FROM steps s "
+                                    "WHERE s.task = t.task_id), t.context FROM tasks t "
+                                    "WHERE t.identity_hash = $1";
 
 static const char add_task[] =
     "INSERT INTO tasks (namespace, name, version, context, initiator, source_system, reason, tags, "
@@ -216,16 +218,28 @@ static int put_task(struct making *making, const char *identity, struct tsk_err 
     return rc;
 }
 
+static int take_found(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct making *making = ctx;
+    struct json_object *context = json_tokener_parse(row[2].data), *ours = making->request->context;
+    struct json_object *none = json_object_new_object();
+    (void)columns;
+    *making->made = (struct tsk_task_made){row[0].number, row[1].number, false,
+                                           !tsk_schema_equal(context, ours ? ours : none)};
+    json_object_put(context);
+    json_object_put(none);
+    return 1;
+}
+
 /* The task that has this identity already. */
 static int find_task(struct making *making, const char *identity, struct tsk_err *err)
 {
     struct tsk_value value = tsk_value_text(identity);
-    struct tsk_task_made *made = making->made;
-    if (tsk_store_get_int(making->store, find_identity, &value, 1, &made->task_id, err) < 1)
-        return tsk_err_set(err, TSK_TEMPFAIL, "a task of the same identity came and went");
-    value = tsk_value_int(made->task_id);
-    made->created = false;
-    return tsk_store_get_int(making->store, count_steps, &value, 1, &made->steps, err) < 0 ? -1 : 0;
+    if (tsk_store_run(making->store, find_identity, &value, 1, take_found, making, err) < 0)
+        return -1;
+    return making->made->created
+               ? tsk_err_set(err, TSK_TEMPFAIL, "a task of the same identity came and went")
+               : 0;
 }
 
 static int create(struct making *making, const char *identity, struct tsk_err *err)
@@ -255,7 +269,7 @@ int tsk_task_create(struct tsk_store *store, const struct tsk_template *template
                             .plan = tsk_plan_new(template),
                             .ids = tsk_alloc((template->count + 1) * sizeof(int64_t)),
                             .there = tsk_alloc(template->count + 1)};
-    *made = (struct tsk_task_made){0, 0, true};
+    *made = (struct tsk_task_made){0, 0, true, false};
     making.waits.items = tsk_alloc((template->count + 1) * sizeof *making.waits.items);
     int rc = create(&making, identity, err);
     tsk_plan_free(making.plan);

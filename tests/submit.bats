@@ -122,11 +122,21 @@ ship|pending|3|3|0|1|5" ]
 @test "an idempotency key makes the second submission answer with the first task" {
     printf '%s\n' '{"id":1}' >c.json
     tasker-submit -T process_order -x c.json -k nightly >one
-    tasker-submit -T process_order -x '{"id":2}' -k nightly >two
+    tasker-submit -T process_order -x '{"id":1.0}' -k nightly >two
     tasker-submit -T process_order -x '{"id":2}' >three
     [ "$(jq -r '[.task_id,.created]|@csv' one two)" = $'1,true\n1,false' ]
     [ "$(jq .created three)" = true ]
     [ "$(sql 'select count(*) from tasks')" = 2 ]
+}
+
+@test "an idempotency key that comes with another context is told, and makes nothing" {
+    echo '{"name":"process_order","context":{"id":1,"mail":"a@b.c"},"idempotency_key":"k"}' >in
+    echo '{"name":"process_order","context":{"mail":"a@b.c","id":1},"idempotency_key":"k"}' >>in
+    echo '{"name":"process_order","context":{"id":2},"idempotency_key":"k"}' >>in
+    run -65 --separate-stderr tasker-submit in
+    [ "$(jq -c '[.task_id,.created,.differs]' <<<"$output" | tr '\n' ' ')" = "[1,true,null] [1,false,null] [1,false,true] " ]
+    has 'in:3: the idempotency_key is that of task 1, which has another context' "$stderr"
+    [ "$(sql 'select count(*) from tasks')" = 1 ]
 }
 
 @test "with strict identity the same content is the same task, whatever its order" {

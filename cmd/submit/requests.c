@@ -1,5 +1,6 @@
 /* Requests in, tasks out. Lines that are at hand are made into tasks together, in one transaction,
  * and their lines on stdout follow its commit: what was printed is there. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,8 @@ static void print_made(const struct submit *submit, const struct pending *pendin
     else
         tsk_json_put_int(line, "steps", pending->made.steps);
     tsk_json_put_bool(line, "created", pending->made.created);
+    if (pending->made.differs)
+        tsk_json_put_bool(line, "differs", true);
     tsk_json_put_str(line, "correlation_id", pending->request.correlation_id);
     out_json(line);
     json_object_put(line);
@@ -202,6 +205,17 @@ static void print_made(const struct submit *submit, const struct pending *pendin
 static void name_unmade(const struct pending *pending)
 {
     diag_input(pending->file, pending->line, "not submitted");
+}
+
+/* The key was of another request: whoever gave it twice takes the first task for this one. */
+static void refuse_other(struct submit *submit, const struct pending *pending)
+{
+    char text[160];
+    snprintf(text, sizeof text,
+             "the idempotency_key is that of task %" PRId64
+             ", which has another context: no task was made",
+             pending->made.task_id);
+    refuse(submit, pending->file, pending->line, text, TSK_DATA);
 }
 
 static void end_group(struct submit *submit)
@@ -217,10 +231,12 @@ static void end_group(struct submit *submit)
     }
     for (size_t i = 0; i < submit->count; i++) {
         struct pending *pending = &submit->group[i];
-        if (ok)
-            print_made(submit, pending);
-        else
+        if (!ok)
             name_unmade(pending);
+        else
+            print_made(submit, pending);
+        if (ok && pending->made.differs)
+            refuse_other(submit, pending);
         json_object_put(pending->request.json);
         free(pending->identity);
     }

@@ -47,6 +47,7 @@ struct tsk_task_made {
     int64_t task_id;
     int64_t steps; /* made; optional ones are not */
     bool created;  /* false: it was there already, by its identity */
+    bool differs;  /* then: with another context */
 };
 
 /* Makes the task, its steps and dependencies, and their first transitions; within a transaction for
