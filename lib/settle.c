@@ -326,8 +326,8 @@ static bool gives_back(struct json_object *message)
     return tsk_json_bool(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY, &used) == 1 && !used;
 }
 
-/* Whether it gives a batch back that was heard of before. Nobody else's message gives one back: that
- * it says so is forgotten. */
+/* Whether it gives a batch back that was heard of before. Nobody else's message gives one back:
+ * that it says so is forgotten. */
 static bool is_idle_back(const struct tsk_settle *s, enum tsk_type type,
                          struct json_object *message)
 {

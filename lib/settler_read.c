@@ -67,7 +67,8 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 static const char get_steps[] =
     "SELECT p.step, p.step_id, s.task_id, p.attempt, s.retry_limit, s.name,"
     " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
-    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST " END,"
+    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST
+    " END,"
     " s.task, coalesce(s.template_name, s.name), s.creates IS NOT NULL,"
     " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task)"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"

@@ -24,7 +24,8 @@ static const char get_step[] =
     "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit, s.next_retry_at, s.waits_for, "
     "s.join_rule, s.unsatisfied, s.error_category, s.handler_class, s.task, s.updated_at, t.state, "
     "t.namespace, h.reason, h.created_at, s.created_by, (SELECT c.name FROM steps c WHERE c.id = "
-    "s.created_by), s.created_index, s.created_count FROM steps s LEFT JOIN tasks t ON t.task_id = s.task LEFT "
+    "s.created_by), s.created_index, s.created_count FROM steps s LEFT JOIN tasks t ON t.task_id = "
+    "s.task LEFT "
     "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1 AND s.task IS NOT NULL";
 static const char get_waits[] =
     "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit, d.choice FROM "
@@ -180,7 +181,8 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
     tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[0].number);
     add_plain(&explain->line, text(&row[1]));
     tsk_buf_printf(&explain->line, "), %s %s",
-                   row[6].number ? "which may ask for optional steps before it, and is" : "which is",
+                   row[6].number ? "which may ask for optional steps before it, and is"
+                                 : "which is",
                    text(&row[2]));
     if (row[3].type == TSK_INT && row[3].number > explain->now) {
         tsk_buf_str(&explain->line, " until ");
