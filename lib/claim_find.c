@@ -8,9 +8,9 @@
 #include "tasker/json.h"
 
 #define COLUMNS                                                                                    \
-    "SELECT s.id, s.task, s.attempts, s.retry_limit, s.timeout_ms, s.default_retryable, s.name, "  \
-    "s.handler_class, s.handler_config, t.context, t.namespace, t.name, t.handler_config, "        \
-    "s.template_name, s.created_index, s.created_count "                                           \
+    "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, "           \
+    "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
+    "t.name, t.handler_config, s.template_name, s.created_index, s.created_count "                 \
     "FROM steps s JOIN tasks t ON t.task_id = s.task "
 #define CONDITION                                                                                  \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \

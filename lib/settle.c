@@ -92,6 +92,7 @@ void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
     step->since = from->since;
     step->hand = (uint8_t)from->hand.state;
     step->hand_at = from->hand.at;
+    step->hand_from = (uint8_t)from->hand_from;
     step->attempt = (uint32_t)from->attempt;
     step->limit = (uint32_t)from->retry_limit;
     step->name = tsk_names_add(&s->names, from->name);

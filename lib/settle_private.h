@@ -23,7 +23,7 @@ struct tsk_fold_step {
     uint32_t heard;                    /* the attempt of what was heard; 0: not told */
     uint32_t told;                     /* the attempt that the verdict tells */
     uint32_t worker, category, reason; /* of the verdict */
-    uint8_t hand, owns;
+    uint8_t hand, hand_from, owns;
     uint8_t status, outcome; /* of the verdict */
 };
 

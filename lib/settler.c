@@ -295,3 +295,11 @@ int tsk_settler_run(struct tsk_settler *s, const struct tsk_settle_list *list, u
     tsk_settle_list_fini(&none);
     return rc;
 }
+
+int tsk_settler_within(struct tsk_settler *s, const struct tsk_settle_list *list, unsigned how,
+                       struct tsk_err *err)
+{
+    struct tsk_settle_list none = TSK_SETTLE_LIST_INIT;
+    struct group group = {s, list->items, list->count, how, true, &none, 0};
+    return list->count ? settle_group(s->store, &group, err) : 0;
+}

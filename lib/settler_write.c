@@ -242,7 +242,7 @@ static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
         [9] = tsk_value_text(step->worker_id),
         [10] = named(step->state.state),
         [11] = tsk_value_int(step->state.at),
-        [12] = told(step->state.state == TSK_STATE_PENDING ? step->retry_at : -1)};
+        [12] = told(step->next_retry_at)};
     columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
     if (!columns) {
         struct tsk_value some[] = {values[0], values[10], values[11], values[12], values[1]};

@@ -21,11 +21,12 @@ static const char get_task[] =
     "WHERE t.task_id = $1";
 static const char get_steps[] = "SELECT id FROM steps WHERE task = $1 ORDER BY place, id";
 static const char get_step[] =
-    "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit, s.next_retry_at, s.waits_for, "
+    "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit + s.attempts_before, "
+    "s.next_retry_at, s.waits_for, "
     "s.join_rule, s.unsatisfied, s.error_category, s.handler_class, s.task, s.updated_at, t.state, "
-    "t.namespace, h.reason, h.created_at, s.created_by, (SELECT c.name FROM steps c WHERE c.id = "
-    "s.created_by), s.created_index, s.created_count FROM steps s LEFT JOIN tasks t ON t.task_id = "
-    "s.task LEFT "
+    "t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name FROM steps c "
+    "WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s "
+    "LEFT JOIN tasks t ON t.task_id = s.task LEFT "
     "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1 AND s.task IS NOT NULL";
 static const char get_waits[] =
     "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit, d.choice FROM "
@@ -42,6 +43,10 @@ static const char get_batch[] =
 static const char get_refusal[] =
     "SELECT z.error FROM batch_steps x JOIN settled_batches z ON z.batch = x.batch WHERE x.step = "
     "$1 AND z.error IS NOT NULL ORDER BY x.attempt DESC LIMIT 1";
+
+static const char get_hand[] =
+    "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
+    "'operator' AND sort_key = (SELECT max(sort_key) FROM step_transitions WHERE step = $1)";
 
 struct explain {
     struct tsk_store *store;
@@ -97,6 +102,10 @@ static void tell_hold(struct explain *explain, const struct tsk_value *row)
     add_plain(&explain->line, text(&row[14]));
     tsk_buf_str(&explain->line, " is held since ");
     add_time(explain, row[16].number);
+    if (*text(&row[17])) {
+        tsk_buf_str(&explain->line, " by ");
+        add_plain(&explain->line, text(&row[17]));
+    }
     tsk_buf_str(&explain->line, ": ");
     add_plain(&explain->line, text(&row[15]));
     end_line(explain);
@@ -139,14 +148,14 @@ static void tell_end(const struct tsk_value *row)
 
 static void tell_creator(struct explain *explain, const struct tsk_value *row)
 {
-    if (row[17].type != TSK_INT)
+    if (row[18].type != TSK_INT)
         return;
     begin_line(explain);
-    if (row[19].type == TSK_INT)
-        tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[19].number,
-                       row[20].number);
-    tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[17].number);
-    add_plain(&explain->line, text(&row[18]));
+    if (row[20].type == TSK_INT)
+        tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[20].number,
+                       row[21].number);
+    tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[18].number);
+    add_plain(&explain->line, text(&row[19]));
     tsk_buf_str(&explain->line, "), whose output asked for it");
     end_line(explain);
 }
@@ -248,6 +257,26 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
+/* Who has ended it, or has it tried again; of one that is pending or has ended. */
+static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct explain *explain = ctx;
+    struct json_object *about = json_tokener_parse(text(&row[1]));
+    const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
+    (void)columns;
+    begin_line(explain);
+    add_plain(&explain->line, text(&row[0]));
+    tsk_buf_str(&explain->line, " by ");
+    add_plain(&explain->line, by ? by : "an operator");
+    tsk_buf_char(&explain->line, ' ');
+    add_time(explain, row[2].number);
+    tsk_buf_str(&explain->line, ": ");
+    add_plain(&explain->line, reason ? reason : "no reason is known");
+    end_line(explain);
+    json_object_put(about);
+    return 0;
+}
+
 static int on_refusal(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
@@ -276,6 +305,8 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
     if (claimed && tsk_store_run(store, get_batch, &value, 1, on_batch, explain, err) < 0)
         return -1;
     if (!claimed && tsk_store_run(store, get_refusal, &value, 1, on_refusal, explain, err) < 0)
+        return -1;
+    if (!claimed && tsk_store_run(store, get_hand, &value, 1, on_hand, explain, err) < 0)
         return -1;
     if (pending && !explain->waits && !explain->blocked)
         out_printf("    nothing is in its way: the next tasker-ready claims it");

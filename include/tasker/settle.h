@@ -15,8 +15,11 @@
  * - what nobody has heard of has no derived row at all.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
- * from its time on: where the ledger then wants a transition that the table does not have, it is
- * refused, and that is a discrepancy, "refused_transition".
+ * from the state on that it found a step in, for it was put down when the ledger had no more; where
+ * that is not known, and of a batch, from its time on. What the ledger then wants against the table
+ * is refused, and that is a discrepancy, "refused_transition"; so is what the operator wanted, if
+ * the table does not have that. A step that is stopped, fails or is lost after an operator has
+ * ended it asks for no transition. One that an operator has made pending has no back-off.
  *
  * A batch is executing from the first news on, and ended when it has a completion and each of its
  * steps has ended (completed, or failed if some step was not done), or by a batch_error (failed, or
@@ -60,6 +63,7 @@ struct tsk_settle_step {
     const char *name;             /* copied */
     int64_t since;                /* when it was enqueued with this attempt */
     struct tsk_settle_state hand; /* an operator's, after this attempt began */
+    enum tsk_state hand_from;     /* what the step was before it; NONE: not known */
     unsigned owns;                /* the caller's */
 };
 
@@ -104,6 +108,7 @@ struct tsk_settled_step {
     enum tsk_step_status status;
     enum tsk_outcome outcome;
     int64_t retry_at, execution_ms;
+    int64_t next_retry_at; /* retry_at, if that is what it waits for in its state */
     const char *worker_id, *category, *reason;
     bool retryable;
     int64_t started_at, ended_at;

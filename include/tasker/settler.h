@@ -94,6 +94,11 @@ void tsk_settler_limit(struct tsk_settler *settler, const struct tsk_create_limi
 int tsk_settler_run(struct tsk_settler *settler, const struct tsk_settle_list *list, unsigned how,
                     int64_t patience, struct tsk_err *err);
 
+/* The same within a transaction of the caller's (tsk_store_write), all in one go: it waits for
+ * batches that another process has. how must not be TSK_SETTLE_DRY. */
+int tsk_settler_within(struct tsk_settler *settler, const struct tsk_settle_list *list,
+                       unsigned how, struct tsk_err *err);
+
 /* With TSK_SETTLE_DRY: takes the batches that are out of time at now (wall ms) as ended by that. */
 void tsk_settler_assume(struct tsk_settler *settler, int64_t now);
 
