@@ -140,6 +140,7 @@ check-faults:
 	@.ci/deps build demo check
 	@$(AGAIN) build
 	@TASKER_BUILD=$(abspath $(BUILD)) tests/fault/run --long $(F)
+	@LOOP_KILLS=60 BATS_TEST_TIMEOUT=1000 TASKER_BUILD=$(abspath $(BUILD)) tests/run -f 'killed at random' shapes
 
 units: $(UNIT_BINS)
 

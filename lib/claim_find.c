@@ -56,24 +56,23 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     struct tsk_ready_list *list = ctx;
     (void)columns;
     list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_ready){.id = row[0].number,
-                                                    .task = row[1].number,
-                                                    .attempt = row[2].number + 1,
-                                                    .retry_limit = row[3].number,
-                                                    .timeout_ms = row[4].number,
-                                                    .retryable = row[5].number != 0,
-                                                    .name = text_of(&row[6]),
-                                                    .handler_class = text_of(&row[7]),
-                                                    .handler_config = text_of(&row[8]),
-                                                    .context = text_of(&row[9]),
-                                                    .namespace_name = text_of(&row[10]),
-                                                    .task_name = text_of(&row[11]),
-                                                    .task_config = text_of(&row[12]),
-                                                    .kind = row[13].type == TSK_TEXT
-                                                                ? tsk_strdup(row[13].data)
-                                                                : NULL,
-                                                    .index = row[14].number,
-                                                    .count = row[15].number};
+    list->items[list->count++] =
+        (struct tsk_ready){.id = row[0].number,
+                           .task = row[1].number,
+                           .attempt = row[2].number + 1,
+                           .retry_limit = row[3].number,
+                           .timeout_ms = row[4].number,
+                           .retryable = row[5].number != 0,
+                           .name = text_of(&row[6]),
+                           .handler_class = text_of(&row[7]),
+                           .handler_config = text_of(&row[8]),
+                           .context = text_of(&row[9]),
+                           .namespace_name = text_of(&row[10]),
+                           .task_name = text_of(&row[11]),
+                           .task_config = text_of(&row[12]),
+                           .kind = row[13].type == TSK_TEXT ? tsk_strdup(row[13].data) : NULL,
+                           .index = row[14].number,
+                           .count = row[15].number};
     return 0;
 }
 

@@ -1,6 +1,6 @@
-/* previous_results: what the steps gave that one waited for, by their names in the template; not those
- * that could only have asked for more of them. Those of N of a kind are a list, in which each has its
- * place, and null stands for one that gave nothing. */
+/* previous_results: what the steps gave that one waited for, by their names in the template; not
+ * those that could only have asked for more of them. Those of N of a kind are a list, in which each
+ * has its place, and null stands for one that gave nothing. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #define PREVIOUS                                                                                   \
     "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END, "   \
     "p.created_count FROM step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.choice "  \
-    "= 0 AND (" OK     " OR p.created_count IS NOT NULL) AND d.to_step IN "
+    "= 0 AND (" OK " OR p.created_count IS NOT NULL) AND d.to_step IN "
 #define IN_ORDER " ORDER BY d.to_step, p.place, p.created_index, p.id"
 static const char previous_sqlite[] = PREVIOUS "(SELECT value FROM json_each($1))" IN_ORDER;
 static const char previous_postgresql[] =
@@ -101,4 +101,3 @@ int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, str
     free(previous.sorted);
     return rc < 0 ? -1 : 0;
 }
-

@@ -55,8 +55,9 @@ static int unknown_step(const struct judge *judge, const char *name)
     }
     if (!regular)
         near = tsk_nearest(name, names, count);
-    tsk_err_set(judge->err, TSK_DATA, KEY ": \"%.80s\" is no optional step of the template%s%.80s%s",
-                name, near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
+    tsk_err_set(judge->err, TSK_DATA,
+                KEY ": \"%.80s\" is no optional step of the template%s%.80s%s", name,
+                near ? " (did you mean " : "", near ? near : "", near ? "?)" : "");
     free(names);
     return -1;
 }

@@ -16,7 +16,7 @@
 
 /* A step that is asked for. */
 struct wanted {
-    char *kind; /* the optional step */
+    char *kind;           /* the optional step */
     int64_t index, count; /* 0: not one of several */
     int64_t by, at;       /* who asked first, and when that one was done */
 };
@@ -176,8 +176,8 @@ static int read_plan(struct fan *fan, struct tsk_err *err)
     if (tsk_store_run(fan->store, get_task, &key, 1, on_task, fan, err) < 0)
         return -1;
     return fan->plan ? 0
-                     : tsk_err_set(err, TSK_BUG, "task %" PRId64 ": its optional steps are not kept",
-                                   fan->task);
+                     : tsk_err_set(err, TSK_BUG,
+                                   "task %" PRId64 ": its optional steps are not kept", fan->task);
 }
 
 static const char add_step[] =
@@ -241,8 +241,8 @@ static int put_steps(struct fan *fan, struct tsk_err *err)
         if (put_step(fan, next, tsk_map_key(e), wanted, err) < 0)
             return -1;
         fan->live = tsk_grow(fan->live, &fan->cap, fan->count + 1, sizeof *fan->live);
-        fan->live[fan->count++] = (struct live){next, tsk_strdup(tsk_map_key(e)),
-                                                tsk_strdup(wanted->kind), true};
+        fan->live[fan->count++] =
+            (struct live){next, tsk_strdup(tsk_map_key(e)), tsk_strdup(wanted->kind), true};
     }
     return 0;
 }
@@ -262,8 +262,8 @@ static int on_edge(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* The steps that are there, as lists by their place in the plan: of each the first, then the next of
- * the same place, as place in live + 1. */
+/* The steps that are there, as lists by their place in the plan: of each the first, then the next
+ * of the same place, as place in live + 1. */
 struct places {
     size_t *first, *next;
     bool *there;
@@ -337,7 +337,7 @@ static int write_edges(struct fan *fan, struct tsk_err *err)
     size_t b = 0, a = 0;
     int rc = 0;
     while (rc == 0 && (b < before->count || a < after->count)) {
-        int order = b == before->count ? 1
+        int order = b == before->count  ? 1
                     : a == after->count ? -1
                                         : by_ends(&before->items[b], &after->items[a]);
         bool same = order == 0 && before->items[b].choice == after->items[a].choice;
@@ -380,10 +380,8 @@ static int change(struct fan *fan, struct tsk_err *err)
 
 int tsk_fan_out(struct tsk_store *store, int64_t task, struct tsk_err *err)
 {
-    struct fan fan = {.store = store,
-                      .task = task,
-                      .wanted = tsk_map_new(free_wanted),
-                      .parser = tsk_json_new()};
+    struct fan fan = {
+        .store = store, .task = task, .wanted = tsk_map_new(free_wanted), .parser = tsk_json_new()};
     int rc = change(&fan, err);
     while (fan.count)
         forget_live(&fan, fan.count - 1);

@@ -4,9 +4,9 @@
 
 #include "tasker/store.h"
 
-/* Makes the steps of a task that its done steps ask for (steps.creates) and that are not there, takes
- * away those that nobody asks for and nobody has claimed, and brings its dependencies up to date; the
- * task's row is locked. Returns whether anything has changed, or -1. */
+/* Makes the steps of a task that its done steps ask for (steps.creates) and that are not there,
+ * takes away those that nobody asks for and nobody has claimed, and brings its dependencies up to
+ * date; the task's row is locked. Returns whether anything has changed, or -1. */
 int tsk_fan_out(struct tsk_store *store, int64_t task, struct tsk_err *err);
 
 /* task.c: draws count ids for new steps in a row. Returns 0 and the first, or -1. */

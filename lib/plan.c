@@ -1,4 +1,5 @@
-/* Plans: a template's dependencies, by places, from the template itself or from what was kept of it.
+/* Plans: a template's dependencies, by places, from the template itself or from what was kept of
+ * it.
  */
 #include "tasker/plan.h"
 
@@ -121,7 +122,8 @@ char *tsk_plan_text(const struct tsk_plan *plan)
 
 static bool read_waits(struct tsk_plan *plan, struct step *step, struct json_object *names)
 {
-    size_t count = json_object_is_type(names, json_type_array) ? json_object_array_length(names) : 0;
+    size_t count =
+        json_object_is_type(names, json_type_array) ? json_object_array_length(names) : 0;
     step->waits = tsk_alloc((count + 1) * sizeof *step->waits);
     step->is.waits = step->waits;
     for (size_t i = 0; i < count; i++) {

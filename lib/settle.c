@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tasker/create.h"
-
 #define TEXTS_MOST (16u << 20)
 #define COLLECTORS "lost:" /* source of what a collector makes itself */
 
@@ -255,31 +253,6 @@ static struct tsk_fold_step *note_partial(struct tsk_settle *s, const struct tsk
     return step;
 }
 
-/* Has an output judged. What is wrong with it goes into partial, and is good until the next one. */
-static void judge(struct tsk_settle *s, struct tsk_fold_step *step, struct tsk_rpartial *partial,
-                  const char *output, size_t output_len)
-{
-    struct tsk_err err = TSK_ERR_INIT;
-    size_t len;
-    if (!s->judge || !tsk_create_possible(output, output_len))
-        return;
-    tsk_buf_reset(&s->creates);
-    if (s->judge(s->judge_ctx, (size_t)(step - s->steps), output, output_len, &s->creates, &err) ==
-        0) {
-        step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
-        return;
-    }
-    struct json_object *error =
-        tsk_error_object(err.text, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
-    step->refusal = tsk_names_add(&s->names, tsk_json_text(error, &len));
-    json_object_put(error);
-    tsk_buf_reset(&s->creates);
-    tsk_buf_str(&s->creates, err.text);
-    partial->refused = true;
-    partial->category = TSK_CREATE_CATEGORY;
-    partial->reason = s->creates.data;
-}
-
 static void note_first(int64_t *at, int64_t now)
 {
     if (*at < 0)
@@ -308,7 +281,7 @@ static void take_partial(struct tsk_settle *s, struct json_object *message)
         const char *text = tsk_json_text(value, &len);
         keep(s, completed ? &step->results : &step->error, text, len);
         if (completed)
-            judge(s, step, &partial, text, len);
+            tsk_settle_weigh(s, step, &partial, text, len);
     }
     note_news(s, false);
     tsk_reconcile_partial(s->reconcile, &partial, s->now);
@@ -327,8 +300,8 @@ static bool gives_back(struct json_object *message)
     return tsk_json_bool(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY, &used) == 1 && !used;
 }
 
-/* Whether it gives a batch back that was heard of before. Nobody else's message gives one back: that
- * it says so is forgotten. */
+/* Whether it gives a batch back that was heard of before. Nobody else's message gives one back:
+ * that it says so is forgotten. */
 static bool is_idle_back(const struct tsk_settle *s, enum tsk_type type,
                          struct json_object *message)
 {
@@ -393,7 +366,7 @@ static bool take_usual(struct tsk_settle *s, const struct tsk_settle_message *me
     struct tsk_fold_step *step = note_partial(s, &partial);
     if (step && tsk_settle_output(message->data, message->len, &output)) {
         keep(s, &step->results, output.text, output.len);
-        judge(s, step, &partial, output.text, output.len);
+        tsk_settle_weigh(s, step, &partial, output.text, output.len);
     }
     note_news(s, false);
     tsk_reconcile_partial(s->reconcile, &partial, s->now);

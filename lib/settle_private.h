@@ -75,6 +75,11 @@ void tsk_settle_conclude(struct tsk_settle *settle);
  * if there is nothing. */
 bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output);
 
+/* settle_text.c: has an output judged. What is wrong with it goes into partial, and is good until
+ * the next one. */
+void tsk_settle_weigh(struct tsk_settle *settle, struct tsk_fold_step *step,
+                      struct tsk_rpartial *partial, const char *output, size_t output_len);
+
 /* settle.c */
 struct tsk_fold_discrepancy *tsk_settle_found(struct tsk_settle *settle, int64_t step_id);
 

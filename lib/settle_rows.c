@@ -70,8 +70,8 @@ static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
 
 /* --- Steps. */
 
-/* Of the transition of a step that is given back: its attempt is begun once more, so this one goes to
- * the end of the attempt before. */
+/* Of the transition of a step that is given back: its attempt is begun once more, so this one goes
+ * to the end of the attempt before. */
 #define BACK_PLACE (10 - 1000)
 
 /* Whether it failed with its whole batch, with no end of its own. */

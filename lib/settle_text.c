@@ -1,5 +1,6 @@
-/* What a step put out, and its error, as they stand in the messages. */
+/* What a step put out, and its error, as they stand in the messages; and what is thought of it. */
 #include "settle_private.h"
+#include "tasker/create.h"
 
 bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output)
 {
@@ -49,4 +50,28 @@ void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *mess
     if (json)
         tsk_result_normalise(message->topic, json, take_text, &wanted, NULL);
     json_object_put(json);
+}
+
+void tsk_settle_weigh(struct tsk_settle *s, struct tsk_fold_step *step,
+                      struct tsk_rpartial *partial, const char *output, size_t output_len)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    size_t len;
+    if (!s->judge || !tsk_create_possible(output, output_len))
+        return;
+    tsk_buf_reset(&s->creates);
+    if (s->judge(s->judge_ctx, (size_t)(step - s->steps), output, output_len, &s->creates, &err) ==
+        0) {
+        step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
+        return;
+    }
+    struct json_object *error =
+        tsk_error_object(err.text, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
+    step->refusal = tsk_names_add(&s->names, tsk_json_text(error, &len));
+    json_object_put(error);
+    tsk_buf_reset(&s->creates);
+    tsk_buf_str(&s->creates, err.text);
+    partial->refused = true;
+    partial->category = TSK_CREATE_CATEGORY;
+    partial->reason = s->creates.data;
 }

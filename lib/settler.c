@@ -56,13 +56,13 @@ void tsk_settler_assume(struct tsk_settler *s, int64_t now)
     " AND s.task IS NOT NULL) FROM batches b WHERE b.id = $1 FOR NO KEY UPDATE OF b"
 #define LOCK_STEPS                                                                                 \
     "SELECT s.id, EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = s.task AND t.optional_steps IS"  \
-    " NOT NULL) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"              \
+    " NOT NULL) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"               \
     " AND s.task IS NOT NULL ORDER BY s.id FOR NO KEY UPDATE OF s"
 static const char lock_batch[] = LOCK_BATCH, try_batch[] = LOCK_BATCH " SKIP LOCKED";
 static const char lock_steps[] = LOCK_STEPS, try_steps[] = LOCK_STEPS " SKIP LOCKED";
 
-/* Steps that may ask for others: what one may ask for depends on what others have. So of those of one
- * task no two are settled at the same time. */
+/* Steps that may ask for others: what one may ask for depends on what others have. So of those of
+ * one task no two are settled at the same time. */
 #define LOCK_TASKS                                                                                 \
     "SELECT t.task_id FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id IN"            \
     " (SELECT s.task FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1)"         \
@@ -86,8 +86,8 @@ static int lock_tasks(struct tsk_store *store, int64_t batch, bool wait, struct 
 {
     struct tsk_value key = tsk_value_int(batch);
     int64_t all = 0;
-    int64_t got = tsk_store_run(store, wait ? lock_all_tasks : try_all_tasks, &key, 1, on_locked, NULL,
-                                err);
+    int64_t got =
+        tsk_store_run(store, wait ? lock_all_tasks : try_all_tasks, &key, 1, on_locked, NULL, err);
     if (got < 0 || wait)
         return got < 0 ? -1 : 1;
     if (tsk_store_get_int(store, count_tasks, &key, 1, &all, err) < 0)

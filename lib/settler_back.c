@@ -1,11 +1,11 @@
 /* Batches that were claimed and never accepted. Whether one still may be depends on the clock, and
  * what is derived must not: so its end becomes a message of the ledger first, the same one whoever
- * puts it there. Whoever does so takes the claim on the batch with it, for ever, so that no publisher
- * sends it any more.
+ * puts it there. Whoever does so takes the claim on the batch with it, for ever, so that no
+ * publisher sends it any more.
  *
  * One that was offered to nobody is given back: its steps are pending as before. One that was about
- * to be sent to a worker may be running there: it has its time limit from then on, and is out of time
- * like one that was accepted. */
+ * to be sent to a worker may be running there: it has its time limit from then on, and is out of
+ * time like one that was accepted. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,7 +66,8 @@ struct unsent {
     bool offered;
 };
 
-/* A publisher that wants it at the same time changes the same row: one of the two finds it changed. */
+/* A publisher that wants it at the same time changes the same row: one of the two finds it changed.
+ */
 static const char take_claim[] =
     "UPDATE batches AS b SET publisher = 'reconcile', claimed_until = 9223372036854775807 WHERE "
     "b.id = $3 AND " UNSENT " RETURNING batch_id, offered_to";
@@ -117,8 +118,7 @@ static int add_messages(struct tsk_store *store, void *ctx, struct tsk_err *err)
 }
 
 int tsk_settler_give_back(struct tsk_settler *settler, const struct tsk_settle_list *list,
-                          int64_t now, int64_t claim_timeout, int64_t patience,
-                          struct tsk_err *err)
+                          int64_t now, int64_t claim_timeout, int64_t patience, struct tsk_err *err)
 {
     struct unsent unsent = {
         .settler = settler, .list = list, .now = now, .patience = claim_timeout};

@@ -173,8 +173,8 @@ int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err)
     struct tsk_settled_step step;
     for (size_t i = 0; i < fan->count; i++) {
         tsk_settled_step(fan->s->settle, i, &step);
-        bool done = step.state.state == TSK_STATE_COMPLETE ||
-                    step.state.state == TSK_STATE_RESOLVED;
+        bool done =
+            step.state.state == TSK_STATE_COMPLETE || step.state.state == TSK_STATE_RESOLVED;
         const char *creates = done ? step.creates : NULL;
         struct tsk_value values[] = {tsk_value_int(step.row), tsk_value_text(creates)};
         if (!(step.owns & TSK_OWNS_STATE) || (!creates && !fan->steps[i].asked))

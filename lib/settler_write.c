@@ -203,7 +203,8 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
 }
 
 #define COLUMNS                                                                                    \
-    "attempts = coalesce($2, attempts), last_attempted_at = $3, processed_at = $4, retryable = $5, results = $6,"      \
+    "attempts = coalesce($2, attempts), last_attempted_at = $3, processed_at = $4, retryable = "   \
+    "$5, results = $6,"                                                                            \
     " error = $7, error_category = $8, execution_ms = $9, worker_id = $10"
 static const char set_step[] = "UPDATE steps SET " COLUMNS
                                ", state = $11, updated_at = $12, next_retry_at = $13 WHERE id = $1";
@@ -212,8 +213,8 @@ static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = $4, attempts = coalesce($5, "
     "attempts) WHERE id = $1";
 
-/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
- * later batch. */
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by
+ * a later batch. */
 static struct tsk_value attempts_of(const struct tsk_settled_step *step)
 {
     if (!(step->owns & TSK_OWNS_STATE))

@@ -163,22 +163,24 @@ join|complete" ]
 
 # A step that asks for what cannot be fails for good, says why, and nothing is made.
 cannot_be() {
-    local template step output why n=0
+    local template step output why name state category attempts error
     while IFS='|' read -r template step output why; do
         template=${template// /} step=${step// /}
         submit "$template" "{\"$step\": $output}"
     done <../table
     export TASKER_WORKFLOW_MAX_CREATED_STEPS=50 TASKER_WORKFLOW_MAX_TASK_STEPS=45
     run_loop
+    store_sql "select name, state, error_category, attempts, error from steps where error is not null order by task" >errors
+    [ "$(wc -l <errors)" = "$(wc -l <../table)" ]
     while IFS='|' read -r template step output why; do
-        n=$((n + 1)) step=${step// /} why=${why# }
-        [ "$(store_sql "select state, error_category, attempts from steps where task = $n and name = '$step'")" = "error|validation|1" ]
-        store_sql "select error from steps where task = $n and name = '$step'" >error
-        [ "$(jq -r '.error_type + " " + (.retryable | tostring)' error)" = "create_steps false" ]
-        has "$why" "$(jq -r .message error)"
-        [ -z "$(store_sql "select name from steps where task = $n and created_by is not null")" ]
-        [ "$(task_state $n)" = error ]
-    done <../table
+        IFS='|' read -r name state category attempts error <&4
+        [ "$name $state $category $attempts" = "${step// /} error validation 1" ]
+        has "${why# }" "${error//\\/}"
+        has '"error_type":"create_steps"' "$error"
+        has '"retryable":false' "$error"
+    done <../table 4<errors
+    [ -z "$(store_sql "select name from steps where created_by is not null")" ]
+    [ "$(store_sql "select distinct state from tasks")" = error ]
     [ "$(store_sql "select state from batches where id = (select batch from batch_steps where step = 1)")" = failed ]
     has "for steps that cannot be made" reconcile.err
     tasker-reconcile --batch "$(store_sql "select batch_id from batches where id = 1")" >verdict || true

@@ -92,12 +92,15 @@ outcome() {
     store_sql "select t.task_id, t.state, s.name, s.state, s.results, s.error_category from steps s join tasks t on t.task_id = s.task order by t.task_id, s.place, s.created_index"
 }
 work_for_loop() {
-    local i
-    for i in 4 9 1; do submit wide "{\"n\": $i}"; done
-    for i in 1 2 3 4; do submit diamond '{"ok": true}'; done
-    submit diamond '{"ok": false}'
+    local i round
+    for ((round = 0; round < (kills + 2) / 3; round++)); do
+        for i in 4 9 1; do submit wide "{\"n\": $i}"; done
+        for i in 1 2 3 4; do submit diamond '{"ok": true}'; done
+        submit diamond '{"ok": false}'
+    done
 }
 killed_at_random() {
+    local kills=${LOOP_KILLS:-3}
     export TASKER_WORKFLOW_CLAIM_TIMEOUT=1s TASKER_STORE_CLAIM=500ms
     : >"$STARTS"
     work_for_loop
@@ -109,7 +112,7 @@ killed_at_random() {
         : >"$STARTS"
         work_for_loop
     fi
-    python3 "$ROOT/tests/fault/loop.py" ${LOOP_SEED:+--seed "$LOOP_SEED"} --kills "${LOOP_KILLS:-3}" --seconds 100 >told ||
+    python3 "$ROOT/tests/fault/loop.py" ${LOOP_SEED:+--seed "$LOOP_SEED"} --kills "$kills" --seconds $((80 + 5 * kills)) >told ||
         { cat told loop.log >&2 && return 1; }
     outcome >disturbed
     cat told

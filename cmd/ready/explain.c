@@ -190,7 +190,8 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
     tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[0].number);
     add_plain(&explain->line, text(&row[1]));
     tsk_buf_printf(&explain->line, "), %s %s",
-                   row[6].number ? "which may ask for optional steps before it, and is" : "which is",
+                   row[6].number ? "which may ask for optional steps before it, and is"
+                                 : "which is",
                    text(&row[2]));
     if (row[3].type == TSK_INT && row[3].number > explain->now) {
         tsk_buf_str(&explain->line, " until ");

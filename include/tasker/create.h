@@ -5,9 +5,9 @@
  *
  * each of which is then made: as a step of that name, or, with a count, as so many, "shard#1" to
  * "shard#8". A count of 0 asks for none. What asks must be a step that the optional one waits for,
- * directly or through others: so nothing is made too late, and nothing in a circle. An optional step
- * is made once: another step may ask for it again, but not with a count, nor if it was made with
- * one. */
+ * directly or through others: so nothing is made too late, and nothing in a circle. An optional
+ * step is made once: another step may ask for it again, but not with a count, nor if it was made
+ * with one. */
 #ifndef TASKER_CREATE_H
 #define TASKER_CREATE_H
 
@@ -32,8 +32,8 @@ struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf);
 
 /* Steps of a kind that were made, for one that asked. */
 struct tsk_create_made {
-    char *name;   /* of their kind */
-    int64_t by;   /* who asked */
+    char *name; /* of their kind */
+    int64_t by; /* who asked */
     int64_t steps;
     bool counted; /* with a count */
 };

@@ -10,8 +10,8 @@
  * - but that a collector waits no longer (such an error of the source "lost:…") is no end: it is
  *   the time limit of the batch that counts;
  * - a step that completed with an output that cannot be, as a judge says, has failed for good;
- * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent to
- *   nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
+ * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent
+ * to nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
  * - what nobody has heard of has no derived row at all.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
@@ -34,10 +34,11 @@
 #include "tasker/reconcile.h"
 #include "tasker/state.h"
 
-/* The source, before its batch_id, of messages that are made of what is known and the clock: the same
- * for all that look, so that they are in the ledger once. */
+/* The source, before its batch_id, of messages that are made of what is known and the clock: the
+ * same for all that look, so that they are in the ledger once. */
 #define TSK_SETTLE_SOURCE "reconcile:"
-/* The offset there of the message by which a batch is given back, and what its error has (false). */
+/* The offset there of the message by which a batch is given back, and what its error has (false).
+ */
 #define TSK_SETTLE_BACK_OFFSET 2
 #define TSK_SETTLE_BACK_KEY "attempt_used"
 
@@ -91,8 +92,8 @@ struct tsk_settle_text {
 
 enum { TSK_STEP_MOVES = 3, TSK_BATCH_MOVES = 3 };
 
-/* Looks at what the step at place i, of those that the batch was sent with, put out, as JSON. Adds to
- * creates what it asks for (JSON; nothing: none). Returns 0, or -1 with err: it cannot be. */
+/* Looks at what the step at place i, of those that the batch was sent with, put out, as JSON. Adds
+ * to creates what it asks for (JSON; nothing: none). Returns 0, or -1 with err: it cannot be. */
 typedef int tsk_settle_judge_fn(void *ctx, size_t i, const char *output, size_t len,
                                 struct tsk_buf *creates, struct tsk_err *err);
 

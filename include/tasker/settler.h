@@ -42,9 +42,9 @@ int tsk_settle_find_since(struct tsk_store *store, int64_t since, struct tsk_set
                           struct tsk_err *err);
 int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_settle_list *list,
                             struct tsk_err *err);
-/* The same of batches of tasks that are created and that nobody has accepted: neither has a publisher a
- * claim on them at now, nor was there one for claim_timeout ms (where a worker may have got it, nor for
- * its time limit); and the ledger has nothing of them. */
+/* The same of batches of tasks that are created and that nobody has accepted: neither has a
+ * publisher a claim on them at now, nor was there one for claim_timeout ms (where a worker may have
+ * got it, nor for its time limit); and the ledger has nothing of them. */
 int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t claim_timeout,
                            struct tsk_settle_list *list, struct tsk_err *err);
 int tsk_settle_find_all(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err);
@@ -110,8 +110,8 @@ void tsk_settler_assume(struct tsk_settler *settler, int64_t now);
 int tsk_settler_time_out(struct tsk_settler *settler, const struct tsk_settle_list *list,
                          int64_t now, int64_t patience, struct tsk_err *err);
 
-/* The same for those of list that tsk_settle_find_unsent would still find. No publisher sends them any
- * more; those that were offered to no worker are given back, the others are out of time. */
+/* The same for those of list that tsk_settle_find_unsent would still find. No publisher sends them
+ * any more; those that were offered to no worker are given back, the others are out of time. */
 int tsk_settler_give_back(struct tsk_settler *settler, const struct tsk_settle_list *list,
                           int64_t now, int64_t claim_timeout, int64_t patience,
                           struct tsk_err *err);
