@@ -139,7 +139,8 @@ check-valgrind:
 check-faults:
 	@.ci/deps build demo check
 	@$(AGAIN) build
-	@TASKER_BUILD=$(abspath $(BUILD)) tests/fault/run --long $(F)
+	@export TASKER_BUILD=$(abspath $(BUILD)); failed=0; \
+	  for t in crash run; do tests/fault/$$t --long $(F) || failed=1; done; exit $$failed
 
 units: $(UNIT_BINS)
 
