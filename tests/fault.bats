@@ -44,6 +44,6 @@ crash() { timeout 150 "$ROOT/tests/fault/crash" "$@"; }
 }
 
 @test "crash: a loss would be seen: confirmed before it is written, the run fails" {
-    run -1 crash --seed 2 --kills 15 --early
+    run -1 crash --seed 2 --kills 60 --early
     [[ $output == *"not in the ledger once"* ]]
 }
