@@ -172,7 +172,9 @@ BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSHDIR = $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/tasker
-DOCS := config/tasker.yaml config/handlers.yaml
+UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+DOCS := config/tasker.yaml config/handlers.yaml config/crontab
+UNITS_SYSTEMD := $(wildcard config/systemd/*)
 PAGES1 := $(wildcard cmd/*.1)
 PAGES7 := $(wildcard cmd/*.7)
 
@@ -193,7 +195,7 @@ export PC
 # bash and fish look for a completion by the name of the command, so each program has a link.
 install: all
 	install -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man7 \
-	  $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR)
+	  $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR) $(UNITDIR)
 	install -m 755 $(BINS) $(BINDIR)
 	install -m 644 $(LIB) $(LIBDIR)
 	echo "$$PC" >$(LIBDIR)/pkgconfig/tasker.pc
@@ -201,6 +203,8 @@ install: all
 	$(if $(PAGES1),install -m 644 $(PAGES1) $(MANDIR)/man1)
 	$(if $(PAGES7),install -m 644 $(PAGES7) $(MANDIR)/man7)
 	install -m 644 $(DOCS) $(DOCDIR)
+	install -m 644 $(UNITS_SYSTEMD) $(UNITDIR)
+	sed -i 's|/usr/local/bin|$(PREFIX)/bin|' $(UNITS_SYSTEMD:config/systemd/%=$(UNITDIR)/%)
 	install -m 644 completions/tasker.bash $(BASHDIR)/tasker
 	install -m 644 completions/tasker.fish $(FISHDIR)/tasker.fish
 	install -m 644 completions/_tasker $(ZSHDIR)/_tasker
@@ -210,6 +214,7 @@ install: all
 uninstall:
 	rm -f $(PROGRAMS:%=$(BINDIR)/%) $(LIBDIR)/libtasker.a $(LIBDIR)/pkgconfig/tasker.pc
 	rm -f $(PAGES1:cmd/%=$(MANDIR)/man1/%) $(PAGES7:cmd/%=$(MANDIR)/man7/%)
+	rm -f $(UNITS_SYSTEMD:config/systemd/%=$(UNITDIR)/%)
 	rm -f $(BASHDIR)/tasker $(PROGRAMS:%=$(BASHDIR)/%) $(ZSHDIR)/_tasker
 	rm -f $(FISHDIR)/tasker.fish $(PROGRAMS:%=$(FISHDIR)/%.fish)
 	rm -rf $(INCDIR) $(DOCDIR)

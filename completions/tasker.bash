@@ -55,6 +55,17 @@ _tasker_options()
 -n --dry-run
 - --rebuild
 - --store arg' ;;
+    tasker-resolve) echo '
+-r --reason arg
+- --by arg
+- --task arg
+- --namespace arg
+-H --handler arg
+- --category validation,infrastructure,retryable,permanent,business_logic,timeout,cancelled,unknown
+-l --limit arg
+-w --wait arg
+-n --dry-run
+- --store store' ;;
     tasker-status) echo '
 -f --format text,json,prometheus
 -t --timeout arg
@@ -127,13 +138,30 @@ _tasker_keys()
     "${folder}tasker-status" config 2>/dev/null </dev/null | awk '$1 ~ /^[a-z]+[.][a-z_]+$/ {print $1}'
 }
 
+# Prints what can stand behind the words of tasker-resolve.
+_tasker_actions()
+{
+    local word
+    for word; do
+        case $word in
+        retry | reset | resolve | cancel) echo step task && return ;;
+        hold | release) return ;;
+        esac
+    done
+    echo retry reset resolve cancel hold release
+}
+
 # Prints the words that a program takes as operands, after those that stand there already; nothing
 # where these are files.
 _tasker_operands()
 {
     local program=$1 word
-    [ "${program##*/}" = tasker-status ] || return
     shift
+    if [ "${program##*/}" = tasker-resolve ]; then
+        _tasker_actions "$@"
+        return
+    fi
+    [ "${program##*/}" = tasker-status ] || return
     for word; do
         case $word in
         config) _tasker_keys "$program" && return ;;
@@ -197,4 +225,4 @@ _tasker()
     fi
 }
 
-complete -F _tasker tasker-ready tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile
+complete -F _tasker tasker-ready tasker-status tasker-submit tasker-publish tasker-work tasker-collect tasker-reconcile tasker-resolve

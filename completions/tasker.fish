@@ -14,7 +14,7 @@ function __tasker_states
     end
 end
 
-for program in tasker-collect tasker-publish tasker-ready tasker-reconcile tasker-status tasker-submit tasker-work
+for program in tasker-collect tasker-publish tasker-ready tasker-reconcile tasker-resolve tasker-status tasker-submit tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
     complete -c $program -l set -x -a '(__tasker_keys)=' -d 'Set any configuration key'
@@ -73,6 +73,24 @@ complete -c tasker-reconcile -s b -l batch -x -d 'Settle this batch from the led
 complete -c tasker-reconcile -s n -l dry-run -d 'With --ledger or --batch: tell what would change, and change nothing'
 complete -c tasker-reconcile -l rebuild -d 'Make all that is derived from the ledger anew'
 complete -c tasker-reconcile -l store -x -d 'Where batches and the ledger are'
+
+complete -c tasker-resolve -f -n __fish_use_subcommand -a retry -d 'Try again now'
+complete -c tasker-resolve -f -n __fish_use_subcommand -a reset -d 'All attempts again'
+complete -c tasker-resolve -f -n __fish_use_subcommand -a resolve -d 'Done by other means'
+complete -c tasker-resolve -f -n __fish_use_subcommand -a cancel -d 'Not to be run, or not any more'
+complete -c tasker-resolve -f -n __fish_use_subcommand -a hold -d 'Claim nothing of a namespace'
+complete -c tasker-resolve -f -n __fish_use_subcommand -a release -d 'Claim it again'
+complete -c tasker-resolve -f -n '__fish_seen_subcommand_from retry reset resolve cancel' -a 'step task'
+complete -c tasker-resolve -s r -l reason -x -d 'Why; it is kept with what was done'
+complete -c tasker-resolve -l by -x -d 'Who does it'
+complete -c tasker-resolve -l task -x -d 'Steps of this task'
+complete -c tasker-resolve -l namespace -x -d 'Steps of tasks of this namespace'
+complete -c tasker-resolve -s H -l handler -x -d 'Steps of this handler_class, or glob'
+complete -c tasker-resolve -l category -x -a 'validation infrastructure retryable permanent business_logic timeout cancelled unknown' -d 'Steps with errors of this category'
+complete -c tasker-resolve -s l -l limit -x -d 'At most so many of these'
+complete -c tasker-resolve -s w -l wait -x -d 'How long to wait for workers'
+complete -c tasker-resolve -s n -l dry-run -d 'Print what would be done, and do nothing'
+complete -c tasker-resolve -l store -x -d 'Where tasks are kept'
 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'

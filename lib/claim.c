@@ -27,7 +27,8 @@ static const char enqueue_step[] =
 static const char add_step_transition[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "
     "created_at) VALUES ($1, $2 * 1000 + 1, 'pending', 'enqueued', 'step_enqueued', 'program', $3, "
-    "$4)";
+    "$4) ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "
+    "excluded.created_at"; /* this attempt was claimed before, and given back */
 static const char start_task[] =
     "UPDATE tasks SET state = 'in_progress', updated_at = $2 WHERE task_id = $1 AND state = "
     "'pending'";

@@ -32,6 +32,8 @@ static void put_metadata(struct tsk_buf *body, const struct tsk_ready *step, siz
                    ",\"retry_limit\":%" PRId64 ",\"retryable\":%s",
                    sequence, total, step->attempt, step->retry_limit,
                    step->retryable ? "true" : "false");
+    if (step->count)
+        tsk_buf_printf(body, ",\"index\":%" PRId64 ",\"count\":%" PRId64, step->index, step->count);
     if (step->timeout_ms)
         tsk_buf_printf(body, ",\"timeout_ms\":%" PRId64, step->timeout_ms);
     tsk_buf_char(body, '}');
@@ -53,6 +55,8 @@ static void put_step(struct tsk_buf *body, const struct tsk_ready *step, size_t 
     put_text(body, "task_name", step->task_name);
     if (strcmp(step->task_config, "{}") != 0)
         put_object(body, "task_handler_config", step->task_config);
+    if (step->kind)
+        put_text(body, "template_step", step->kind);
     put_metadata(body, step, sequence, total);
     tsk_buf_char(body, '}');
 }

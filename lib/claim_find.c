@@ -8,12 +8,13 @@
 #include "tasker/json.h"
 
 #define COLUMNS                                                                                    \
-    "SELECT s.id, s.task, s.attempts, s.retry_limit, s.timeout_ms, s.default_retryable, s.name, "  \
-    "s.handler_class, s.handler_config, t.context, t.namespace, t.name, t.handler_config "         \
+    "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, "           \
+    "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
+    "t.name, t.handler_config, s.template_name, s.created_index, s.created_count "                 \
     "FROM steps s JOIN tasks t ON t.task_id = s.task "
 #define CONDITION                                                                                  \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
-    "AND (s.next_retry_at IS NULL OR s.next_retry_at <= $1) "                                      \
+    "AND coalesce(s.next_retry_at, 0) <= $1 "                                                      \
     "AND t.state IN ('pending', 'in_progress') "                                                   \
     "AND NOT EXISTS (SELECT 1 FROM held_namespaces h WHERE h.namespace = t.namespace) "
 #define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
@@ -67,7 +68,12 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
                                                     .context = text_of(&row[9]),
                                                     .namespace_name = text_of(&row[10]),
                                                     .task_name = text_of(&row[11]),
-                                                    .task_config = text_of(&row[12])};
+                                                    .task_config = text_of(&row[12]),
+                                                    .kind = row[13].type == TSK_TEXT
+                                                                ? tsk_strdup(row[13].data)
+                                                                : NULL,
+                                                    .index = row[14].number,
+                                                    .count = row[15].number};
     return 0;
 }
 
@@ -75,6 +81,7 @@ void tsk_ready_fini(struct tsk_ready_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
         struct tsk_ready *step = &list->items[i];
+        free(step->kind);
         free(step->name);
         free(step->handler_class);
         free(step->handler_config);
@@ -88,73 +95,6 @@ void tsk_ready_fini(struct tsk_ready_list *list)
     *list = (struct tsk_ready_list){NULL, 0, 0};
 }
 
-/* ---- what those before them gave */
-
-#define PREVIOUS                                                                                   \
-    "SELECT d.to_step, p.name, p.results FROM step_dependencies d JOIN steps p ON p.id = "         \
-    "d.from_step WHERE p.state IN ('complete', 'resolved_manually') AND d.to_step IN "
-static const char previous_sqlite[] =
-    PREVIOUS "(SELECT value FROM json_each($1)) ORDER BY d.to_step, p.place, p.id";
-static const char previous_postgresql[] = PREVIOUS
-    "(SELECT json_array_elements_text($1::json)::bigint) ORDER BY d.to_step, p.place, p.id";
-
-static int by_id(const void *a, const void *b)
-{
-    const struct tsk_ready *const *x = a, *const *y = b;
-    return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
-}
-
-struct previous {
-    struct tsk_ready **sorted; /* by id */
-    size_t count;
-};
-
-static void add_name(struct tsk_buf *out, const char *name)
-{
-    struct json_object *text = json_object_new_string(name);
-    size_t len;
-    const char *quoted = tsk_json_text(text, &len);
-    tsk_buf_add(out, quoted, len);
-    json_object_put(text);
-}
-
-static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    const struct previous *previous = ctx;
-    struct tsk_ready key = {.id = row[0].number}, *wanted = &key, **found;
-    (void)columns;
-    found = bsearch(&wanted, previous->sorted, previous->count, sizeof *previous->sorted, by_id);
-    if (!found)
-        return 0;
-    struct tsk_buf *out = &(*found)->previous;
-    if (out->len)
-        tsk_buf_char(out, ',');
-    add_name(out, row[1].data);
-    tsk_buf_char(out, ':');
-    tsk_buf_str(out, row[2].type == TSK_TEXT ? row[2].data : "null");
-    return 0;
-}
-
-static int find_previous(struct tsk_store *store, struct tsk_ready_list *list, struct tsk_err *err)
-{
-    struct previous previous = {tsk_alloc((list->count + 1) * sizeof *previous.sorted),
-                                list->count};
-    struct tsk_buf ids = TSK_BUF_INIT;
-    tsk_buf_char(&ids, '[');
-    for (size_t i = 0; i < list->count; i++) {
-        previous.sorted[i] = &list->items[i];
-        tsk_buf_printf(&ids, "%s%" PRId64, i ? "," : "", list->items[i].id);
-    }
-    tsk_buf_char(&ids, ']');
-    qsort(previous.sorted, previous.count, sizeof *previous.sorted, by_id);
-    struct tsk_value value = tsk_value_text(ids.data);
-    int64_t rc = tsk_store_run(store, TSK_SQL(store, previous_sqlite, previous_postgresql), &value,
-                               1, on_previous, &previous, err);
-    tsk_buf_fini(&ids);
-    free(previous.sorted);
-    return rc < 0 ? -1 : 0;
-}
-
 int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
                    struct tsk_ready_list *list, struct tsk_err *err)
 {
@@ -166,7 +106,7 @@ int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, i
         values[count++] = tsk_value_text(opts->namespace_name);
     if (tsk_store_run(store, query_of(store, opts), values, count, on_step, list, err) < 0)
         return -1;
-    return list->count ? find_previous(store, list, err) : 0;
+    return list->count ? tsk_ready_previous(store, list, err) : 0;
 }
 
 static const char next_any[] =

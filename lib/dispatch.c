@@ -8,7 +8,7 @@
  *            is the order of sending, since that time is the same for all
  *   parked   its worker left just now: if only a connection was cut, it comes again and has it, and
  *            another worker would run it a second time
- *   refused  every registered worker rejected it
+ *   refused  every registered worker rejected it, and whoever was to connect again has had the time
  *
  * and in a map by batch_id, for the answers. As a batch is sent as soon as there is anybody to
  * send it to, the queue is long only while nobody is there, and then it is not walked. */
@@ -101,7 +101,7 @@ struct tsk_dispatch *tsk_dispatch_new(const struct tsk_dispatch_opts *opts)
     dispatch->opts = *opts;
     dispatch->held = tsk_map_new(free_held);
     dispatch->workers = tsk_map_new(tsk_dispatch_worker_free);
-    dispatch->stranded = -1;
+    dispatch->stranded = dispatch->gathered_at = -1;
     return dispatch;
 }
 
@@ -204,7 +204,7 @@ void *tsk_dispatch_reject(struct tsk_dispatch *dispatch, const char *batch_id,
 /* ---- what to do next */
 
 /* Finds the first batch that can go to a worker now. Those that nobody wants go to refused. */
-static bool next_queued(struct tsk_dispatch *dispatch)
+static bool next_queued(struct tsk_dispatch *dispatch, int64_t now)
 {
     for (struct held *held = dispatch->queued.first, *next; held; held = next) {
         bool refused;
@@ -215,7 +215,9 @@ static bool next_queued(struct tsk_dispatch *dispatch)
             dispatch->target = worker;
             return true;
         }
-        if (refused) {
+        if (refused && now < dispatch->gathered_at) {
+            dispatch->undecided = true;
+        } else if (refused) {
             tsk_held_remove(held);
             tsk_held_append(&dispatch->refused, held);
         }
@@ -269,13 +271,14 @@ static enum tsk_dispatch_kind next_for_plain(struct tsk_dispatch *dispatch, int6
 static enum tsk_dispatch_kind next_send(struct tsk_dispatch *dispatch, int64_t now)
 {
     size_t registered = tsk_dispatch_registered(dispatch);
+    dispatch->undecided = false;
     if (next_overdue(dispatch, now) || next_allowed(dispatch))
         return TSK_DISPATCH_SEND;
     if (registered && registered >= dispatch->opts.workers)
         dispatch->started = true;
     if (!registered)
         return next_for_plain(dispatch, now);
-    if (!dispatch->started || !next_queued(dispatch))
+    if (!dispatch->started || !next_queued(dispatch, now))
         return TSK_DISPATCH_NONE;
     return dispatch->opts.ask ? TSK_DISPATCH_OFFER : TSK_DISPATCH_SEND;
 }
@@ -361,6 +364,8 @@ int64_t tsk_dispatch_deadline(const struct tsk_dispatch *dispatch)
         due = tsk_earlier(due, dispatch->reserved.first->due);
     if (dispatch->queued.first && serves_plain(dispatch))
         due = tsk_earlier(due, dispatch->quiet_at);
+    if (dispatch->undecided)
+        due = tsk_earlier(due, dispatch->gathered_at);
     return due;
 }
 

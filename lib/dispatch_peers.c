@@ -83,6 +83,8 @@ int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t 
         worker->seen.silent_since = -1;
         tsk_map_put(dispatch->workers, id, worker);
     }
+    if (dispatch->gathered_at < 0)
+        dispatch->gathered_at = now + dispatch->opts.gather_ms;
     dispatch->registrations++;
     worker->seen.registered++;
     give_back(dispatch, worker, now);

@@ -42,7 +42,9 @@ struct tsk_dispatch {
     int64_t quiet_at;      /* no subscription changed until then: who is plain is known */
     int64_t blocked_until; /* the socket took nothing; 0: it does */
     int64_t stranded;
-    bool started; /* opts.workers were there once */
+    int64_t gathered_at; /* when all workers that connect again are there; -1: none was there yet */
+    bool undecided;      /* a batch is queued that all who are there by now have rejected */
+    bool started;        /* opts.workers were there once */
     uint64_t uses;
 };
 

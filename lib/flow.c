@@ -8,7 +8,9 @@
 
 /* What is known of the steps that one waits for. */
 struct before {
-    size_t all, ok, ended, cancelled, open; /* open: not looked at yet */
+    size_t all, ok, ended, cancelled; /* of those that it waits for, choices and others */
+    size_t choices, chosen, lost;     /* of the choices among them: all, ok and cancelled ones */
+    size_t open;                      /* not looked at yet */
     int64_t because, cancelled_at;
 };
 
@@ -36,17 +38,21 @@ static int64_t open_of(const struct tsk_flow_step *step, const struct before *be
 {
     if (step->join == TSK_JOIN_ALL_DONE)
         return (int64_t)(before->all - before->ended);
-    if (step->join == TSK_JOIN_ANY_OK)
-        return before->ok || !before->all ? 0 : (int64_t)(before->all - before->ok);
+    if (step->join == TSK_JOIN_ANY_OK && before->ok > before->chosen)
+        return 0;
+    if (step->join == TSK_JOIN_ANY_OK && before->all > before->choices)
+        return (int64_t)(before->all - before->chosen);
     return (int64_t)(before->all - before->ok);
 }
 
 /* Whether its join can never be satisfied, whatever is tried again. */
 static bool is_impossible(const struct tsk_flow_step *step, const struct before *before)
 {
-    if (step->join == TSK_JOIN_ALL_OK)
-        return before->cancelled > 0;
-    return step->join == TSK_JOIN_ANY_OK && before->all && before->cancelled == before->all;
+    if (step->join != TSK_JOIN_ANY_OK)
+        return step->join == TSK_JOIN_ALL_OK && before->cancelled > 0;
+    size_t others = before->all - before->choices;
+    return before->chosen + before->lost == before->choices &&
+           before->cancelled - before->lost == others && (others || before->lost);
 }
 
 static void decide(struct tsk_flow_step *step, const struct before *before)
@@ -65,10 +71,12 @@ static void decide(struct tsk_flow_step *step, const struct before *before)
 }
 
 /* Tells what is behind a step how that stands. */
-static void pass_on(struct before *before, const struct tsk_flow_step *step)
+static void pass_on(struct before *before, const struct tsk_flow_step *step, bool choice)
 {
     before->open--;
     before->ok += tsk_state_satisfies(step->state);
+    before->chosen += choice && tsk_state_satisfies(step->state);
+    before->lost += choice && is_cancelled(step);
     before->ended += is_ended(step);
     if (!is_cancelled(step))
         return;
@@ -91,7 +99,7 @@ static void walk(struct flow *flow)
         decide(&flow->steps[at], &flow->before[at]);
         for (size_t e = flow->first[at]; e; e = flow->next[e - 1]) {
             size_t to = flow->edges[e - 1].to;
-            pass_on(&flow->before[to], &flow->steps[at]);
+            pass_on(&flow->before[to], &flow->steps[at], flow->edges[e - 1].choice);
             if (!flow->before[to].open)
                 queue[tail++] = to;
         }
@@ -139,6 +147,7 @@ enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
     for (size_t e = 0; e < edge_count; e++) {
         flow.before[edges[e].to].all++;
         flow.before[edges[e].to].open++;
+        flow.before[edges[e].to].choices += edges[e].choice;
         flow.next[e] = flow.first[edges[e].from];
         flow.first[edges[e].from] = e + 1;
     }

@@ -1,6 +1,6 @@
 /* A task with its steps and edges out of the store, and what has changed back into it. The task's
  * row is locked first: of two who settle steps of one task, the second sees what the first has
- * written. Only what differs is written. */
+ * written. Steps that others ask for are made first (fan_out.c). Only what differs is written. */
 #include "tasker/flow_store.h"
 
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fan_out.h"
 #include "tasker/buf.h"
 #include "tasker/flow.h"
 
@@ -29,6 +30,7 @@ struct loaded {
     size_t count, cap, row_cap;
     struct tsk_flow_edge *edges;
     size_t edge_count, edge_cap;
+    bool fans; /* a step asks for others, or was asked for */
 };
 
 /* ---- reading */
@@ -42,10 +44,11 @@ struct loaded {
 static const char get_task[] = TASK, lock_task[] = TASK " FOR UPDATE OF t";
 static const char get_steps[] =
     "SELECT s.id, s.state, s.updated_at, s.join_rule, s.unsatisfied, s.waits_for, s.attempts, "
-    "c.from_state IS NOT NULL, s.created_at FROM steps s LEFT JOIN step_transitions c ON c.step = "
+    "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL FROM "
+    "steps s LEFT JOIN step_transitions c ON c.step = "
     "s.id AND c.origin = 'ledger' AND c.event = 'step.unsatisfied' WHERE s.task = $1 ORDER BY s.id";
 static const char get_edges[] =
-    "SELECT d.from_step, d.to_step FROM step_dependencies d JOIN steps s ON s.id = d.to_step WHERE "
+    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step WHERE "
     "s.task = $1 ORDER BY d.to_step, d.from_step";
 
 static bool is_true(const struct tsk_value *value)
@@ -76,6 +79,7 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     bool undone = is_true(&row[7]);
     enum tsk_state state = tsk_state_find(TSK_SUBJECT_STEP, row[1].data);
     (void)columns;
+    in->fans |= is_true(&row[9]);
     in->steps = tsk_grow(in->steps, &in->cap, in->count + 1, sizeof *in->steps);
     in->rows = tsk_grow(in->rows, &in->row_cap, in->count + 1, sizeof *in->rows);
     in->rows[in->count] = (struct row){state, row[5].number, row[6].number, undone};
@@ -109,19 +113,27 @@ static int on_edge(void *ctx, const struct tsk_value *row, size_t columns)
     if (from == in->count || to == in->count)
         return 0;
     in->edges = tsk_grow(in->edges, &in->edge_cap, in->edge_count + 1, sizeof *in->edges);
-    in->edges[in->edge_count++] = (struct tsk_flow_edge){from, to};
+    in->edges[in->edge_count++] = (struct tsk_flow_edge){from, to, row[2].number != 0};
     return 0;
+}
+
+static int load_steps(struct loaded *in, struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(in->task);
+    in->count = 0;
+    return tsk_store_run(in->store, get_steps, &key, 1, on_step, in, err) < 0 ? -1 : 0;
 }
 
 static int load(struct loaded *in, struct tsk_err *err)
 {
     struct tsk_value key = tsk_value_int(in->task);
     const char *task = TSK_SQL(in->store, get_task, lock_task);
-    return tsk_store_run(in->store, task, &key, 1, on_task, in, err) < 0 ||
-                   tsk_store_run(in->store, get_steps, &key, 1, on_step, in, err) < 0 ||
-                   tsk_store_run(in->store, get_edges, &key, 1, on_edge, in, err) < 0
-               ? -1
-               : 0;
+    if (tsk_store_run(in->store, task, &key, 1, on_task, in, err) < 0 || load_steps(in, err) < 0)
+        return -1;
+    int changed = in->fans ? tsk_fan_out(in->store, in->task, err) : 0;
+    if (changed < 0 || (changed && load_steps(in, err) < 0))
+        return -1;
+    return tsk_store_run(in->store, get_edges, &key, 1, on_edge, in, err) < 0 ? -1 : 0;
 }
 
 /* ---- writing */

@@ -3,18 +3,23 @@
 #include <string.h>
 
 #include "tasker/outbound.h"
+#include "tasker/settle.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* ---- of some by their names */
 
+#define GIVEN_BACK                                                                                 \
+    "EXISTS (SELECT 1 FROM received_results g WHERE g.source = '" TSK_SETTLE_SOURCE                \
+    "' || b.batch_id AND g.stream_offset = 2)"
 #define SEEN                                                                                       \
-    "SELECT b.batch_id, b.state, b.publisher, b.offered_to, b.accepted_by, b.source,"              \
+    "SELECT b.batch_id, CASE WHEN " GIVEN_BACK " THEN 'cancelled' ELSE b.state END, b.publisher,"  \
+    " b.offered_to, b.accepted_by, b.source,"                                                      \
     " b.result_endpoint, b.delivery, b.published_at, b.claimed_until, b.sends,"                    \
     " (SELECT count(*) FROM (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id"       \
     " LIMIT 1) n), (SELECT count(*) FROM received_results f"                                       \
     " WHERE f.source = '" TSK_OUTBOUND_SOURCE "' || b.batch_id), CASE WHEN b.state = 'created' "   \
-    "AND b.publisher = $2 THEN NULL ELSE b.body END"                                               \
+    "AND b.publisher = $2 THEN NULL ELSE b.body END, b.dropped"                                    \
     " FROM batches b WHERE b.batch_id IN "
 
 static const char look_sqlite[] = SEEN "(SELECT value FROM json_each($1))";
@@ -42,7 +47,8 @@ static int tell_seen(void *ctx, const struct tsk_value *row, size_t columns)
                                      .news = row[11].number > 0,
                                      .refused = row[12].number > 0,
                                      .body = row[13].data,
-                                     .len = row[13].len};
+                                     .len = row[13].len,
+                                     .dropped = row[14].data};
     (void)columns;
     look->fn(look->ctx, &seen);
     return 0;
@@ -114,7 +120,7 @@ int tsk_outbound_claim_unsent(struct tsk_store *store, const struct tsk_outbound
 }
 
 #define UNSENT                                                                                     \
-    "SELECT b.created_at, b.id, b.batch_id, b.offered_to, b.body FROM batches b"                   \
+    "SELECT b.created_at, b.id, b.batch_id, b.offered_to, b.body, b.dropped FROM batches b"                   \
     " WHERE b.state = 'created'" AFTER UNKNOWN
 #define IN_ORDER " ORDER BY b.created_at, b.id LIMIT $3"
 
@@ -130,7 +136,8 @@ static int tell_unsent(void *ctx, const struct tsk_value *row, size_t columns)
                                          .batch_id = row[2].data,
                                          .offered_to = row[3].data,
                                          .body = row[4].data,
-                                         .len = row[4].len};
+                                         .len = row[4].len,
+                                         .dropped = row[5].data};
     (void)columns;
     each->fn(each->ctx, &unsent);
     return 0;

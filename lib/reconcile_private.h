@@ -39,6 +39,7 @@ struct tsk_rpartial {
     int64_t limit;             /* -1: not told */
     enum tsk_step_status status;
     bool retryable;
+    bool refused; /* it completed with an output that cannot be: it has failed for good */
     const char *step_name, *worker_id, *category, *reason; /* or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
@@ -73,6 +74,7 @@ enum {
     TSK_RSTEP_DISORDER = 32,   /* sequence numbers went back */
     TSK_RSTEP_CONFLICT = 64,   /* two ends of one attempt */
     TSK_RSTEP_CONTESTED = 128, /* two summaries that disagree */
+    TSK_RSTEP_REFUSED = 256,   /* completed, with an output that cannot be */
 };
 
 struct tsk_rstep {
@@ -86,7 +88,7 @@ struct tsk_rstep {
     uint32_t limit;           /* UINT32_MAX: not told */
     uint32_t name, worker, category, reason;
     uint8_t status, summary; /* enum tsk_step_status, by partial result and by completion */
-    uint8_t flags;
+    uint16_t flags;
 };
 
 struct tsk_rlink {

@@ -95,7 +95,7 @@ static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
     step->retry_after = narrow_told(partial->retry_after);
     step->category = tsk_names_add(names, partial->category);
     step->reason = add_reason(names, partial->reason);
-    step->flags &= (uint8_t)~TSK_RSTEP_RETRYABLE;
+    step->flags &= (uint16_t)~TSK_RSTEP_RETRYABLE;
     step->flags |= partial->retryable ? TSK_RSTEP_RETRYABLE : 0;
 }
 
@@ -106,6 +106,7 @@ static bool note_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
     if (step->status == partial->status)
         return false;
     bool first = !tsk_status_final(step->status);
+    step->flags |= partial->refused ? TSK_RSTEP_REFUSED : 0;
     if (!first)
         step->flags |= TSK_RSTEP_CONFLICT;
     bool summed_up = tsk_rstep_match(step) == TSK_RMATCH_SAME && tsk_status_final(step->summary);
@@ -169,7 +170,7 @@ static void settle_conflict(struct tsk_rstep *step)
         return;
     step->status = step->summary; /* completed: the failure stood until now */
     step->category = step->reason = 0;
-    step->flags &= (uint8_t)~TSK_RSTEP_RETRYABLE;
+    step->flags &= (uint16_t)~TSK_RSTEP_RETRYABLE;
 }
 
 void tsk_rstep_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,

@@ -102,6 +102,12 @@ static void fill_lost(struct tsk_verdict_step *out, const struct tsk_verdict *ve
     out->category = tsk_json_str(batch->error, "error_category");
     if (tsk_json_bool(batch->error, "retryable", &retryable) != 1)
         retryable = tsk_category_retryable(out->category);
+    bool used = true; /* the attempt: not if the batch was sent to nobody */
+    if (tsk_json_bool(batch->error, "attempt_used", &used) == 1 && !used) {
+        out->outcome = TSK_OUTCOME_RETRY;
+        out->retry_at = batch->error_at;
+        return;
+    }
     fill_failure(out, verdict->opts, retryable, batch->error_at, -1);
 }
 
@@ -111,7 +117,8 @@ static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict 
     if (mismatch(step) || undecided(verdict->batch, step) || verdict->batch->given_up)
         return;
     if (out->status == TSK_STEP_COMPLETED)
-        out->outcome = TSK_OUTCOME_DONE;
+        out->outcome =
+            step->flags & TSK_RSTEP_REFUSED ? TSK_OUTCOME_FAILED : TSK_OUTCOME_DONE;
     else if (out->status == TSK_STEP_FAILED && partial_ended(step))
         fill_failure(out, verdict->opts, step->flags & TSK_RSTEP_RETRYABLE, step->ended,
                      step->retry_after == UINT32_MAX ? -1 : (int64_t)step->retry_after);
@@ -270,8 +277,9 @@ static void count_outcomes(struct tsk_verdict *verdict)
     for (size_t i = 0; i < verdict->steps; i++) {
         struct tsk_verdict_step step;
         tsk_verdict_step(verdict, i, &step);
-        verdict->completed += step.status == TSK_STEP_COMPLETED;
-        verdict->failed += step.status == TSK_STEP_FAILED;
+        bool refused = step.status == TSK_STEP_COMPLETED && step.outcome == TSK_OUTCOME_FAILED;
+        verdict->completed += step.status == TSK_STEP_COMPLETED && !refused;
+        verdict->failed += step.status == TSK_STEP_FAILED || refused;
         verdict->in_progress += step.status == TSK_STEP_IN_PROGRESS;
         verdict->missing += step.status == TSK_STEP_MISSING;
         verdict->retry += step.outcome == TSK_OUTCOME_RETRY;

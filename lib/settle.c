@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tasker/create.h"
+
 #define TEXTS_MOST (16u << 20)
 #define COLLECTORS "lost:" /* source of what a collector makes itself */
 
@@ -42,9 +44,16 @@ void tsk_settle_free(struct tsk_settle *s)
     tsk_json_free(s->json);
     tsk_buf_fini(&s->texts);
     tsk_buf_fini(&s->scratch);
+    tsk_buf_fini(&s->creates);
     free(s->steps);
     free(s->found);
     free(s);
+}
+
+void tsk_settle_judge(struct tsk_settle *s, tsk_settle_judge_fn *judge, void *ctx)
+{
+    s->judge = judge;
+    s->judge_ctx = ctx;
 }
 
 void tsk_settle_begin(struct tsk_settle *s, const struct tsk_settle_batch *batch,
@@ -61,7 +70,7 @@ void tsk_settle_begin(struct tsk_settle *s, const struct tsk_settle_batch *batch
     s->now = INT64_MIN;
     s->first_at = s->heard_at = s->completion_at = s->error_at = -1;
     s->completed_at = s->time_ms = -1;
-    s->concluded = s->timed_out = false;
+    s->concluded = s->timed_out = s->given_back = false;
     s->verdict = TSK_INCOMPLETE;
     s->revision = 0;
 }
@@ -85,6 +94,7 @@ void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
     step->since = from->since;
     step->hand = (uint8_t)from->hand.state;
     step->hand_at = from->hand.at;
+    step->hand_from = (uint8_t)from->hand_from;
     step->attempt = (uint32_t)from->attempt;
     step->limit = (uint32_t)from->retry_limit;
     step->name = tsk_names_add(&s->names, from->name);
@@ -218,8 +228,8 @@ static void keep(struct tsk_settle *s, struct tsk_kept *kept, const char *text, 
     tsk_buf_add(&s->texts, text, len);
 }
 
-/* Notes when a partial result came. Returns where what it brought is to be kept, or NULL. */
-static struct tsk_kept *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
+/* Notes when a partial result came. Returns its step if it brought an end that is news, or NULL. */
+static struct tsk_fold_step *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
 {
     struct tsk_fold_step *step = find_step(s, partial->step_id);
     uint32_t attempt = partial->attempt < UINT32_MAX ? (uint32_t)partial->attempt : UINT32_MAX - 1;
@@ -239,37 +249,35 @@ static struct tsk_kept *note_partial(struct tsk_settle *s, const struct tsk_rpar
     if (partial->status == TSK_STEP_IN_PROGRESS || *at >= 0)
         return NULL;
     *at = s->now;
-    struct tsk_kept *kept = completed ? &step->results : &step->error;
-    *kept = (struct tsk_kept){0, 0, 0};
-    return kept;
+    *(completed ? &step->results : &step->error) = (struct tsk_kept){0, 0, 0};
+    if (completed)
+        step->creates = step->refusal = 0;
+    return step;
 }
 
-static void take_partial(struct tsk_settle *s, struct json_object *message)
+/* Has an output judged. What is wrong with it goes into partial, and is good until the next one. */
+static void judge(struct tsk_settle *s, struct tsk_fold_step *step, struct tsk_rpartial *partial,
+                  const char *output, size_t output_len)
 {
-    struct tsk_rpartial partial;
+    struct tsk_err err = TSK_ERR_INIT;
     size_t len;
-    tsk_rpartial_read(&partial, message);
-    struct tsk_kept *kept = note_partial(s, &partial);
-    struct json_object *value =
-        tsk_json_get(message, partial.status == TSK_STEP_COMPLETED ? "output" : "error");
-    if (!kept || !value)
+    if (!s->judge || !tsk_create_possible(output, output_len))
         return;
-    const char *text = tsk_json_text(value, &len);
-    keep(s, kept, text, len);
-}
-
-static bool is_timeout(struct json_object *message)
-{
-    const char *category = tsk_json_str(tsk_json_get(message, "error"), "error_category");
-    return category && strcmp(category, "timeout") == 0;
-}
-
-/* Whether it is a collector's own, of its patience. */
-static bool is_impatience(const struct tsk_settle *s, enum tsk_type type,
-                          struct json_object *message)
-{
-    return s->source && strncmp(s->source, COLLECTORS, strlen(COLLECTORS)) == 0 &&
-           type == TSK_TYPE_ERROR && is_timeout(message);
+    tsk_buf_reset(&s->creates);
+    if (s->judge(s->judge_ctx, (size_t)(step - s->steps), output, output_len, &s->creates, &err) ==
+        0) {
+        step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
+        return;
+    }
+    struct json_object *error =
+        tsk_error_object(err.text, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
+    step->refusal = tsk_names_add(&s->names, tsk_json_text(error, &len));
+    json_object_put(error);
+    tsk_buf_reset(&s->creates);
+    tsk_buf_str(&s->creates, err.text);
+    partial->refused = true;
+    partial->category = TSK_CREATE_CATEGORY;
+    partial->reason = s->creates.data;
 }
 
 static void note_first(int64_t *at, int64_t now)
@@ -288,11 +296,64 @@ static void note_news(struct tsk_settle *s, bool timeout)
         note_first(&s->heard_at, s->now);
 }
 
+static void take_partial(struct tsk_settle *s, struct json_object *message)
+{
+    struct tsk_rpartial partial;
+    size_t len;
+    tsk_rpartial_read(&partial, message);
+    struct tsk_fold_step *step = note_partial(s, &partial);
+    bool completed = partial.status == TSK_STEP_COMPLETED;
+    struct json_object *value = tsk_json_get(message, completed ? "output" : "error");
+    if (step && value) {
+        const char *text = tsk_json_text(value, &len);
+        keep(s, completed ? &step->results : &step->error, text, len);
+        if (completed)
+            judge(s, step, &partial, text, len);
+    }
+    note_news(s, false);
+    tsk_reconcile_partial(s->reconcile, &partial, s->now);
+}
+
+static bool is_timeout(struct json_object *message)
+{
+    const char *category = tsk_json_str(tsk_json_get(message, "error"), "error_category");
+    return category && strcmp(category, "timeout") == 0;
+}
+
+/* Whether it says that no attempt was used. */
+static bool gives_back(struct json_object *message)
+{
+    bool used = true;
+    return tsk_json_bool(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY, &used) == 1 && !used;
+}
+
+/* Whether it gives a batch back that was heard of before. Nobody else's message gives one back: that
+ * it says so is forgotten. */
+static bool is_idle_back(const struct tsk_settle *s, enum tsk_type type,
+                         struct json_object *message)
+{
+    if (type != TSK_TYPE_ERROR || !gives_back(message))
+        return false;
+    if (s->source && strncmp(s->source, TSK_SETTLE_SOURCE, strlen(TSK_SETTLE_SOURCE)) == 0)
+        return s->first_at >= 0;
+    json_object_object_del(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY);
+    return false;
+}
+
+/* Whether it is a collector's own, of its patience. */
+static bool is_impatience(const struct tsk_settle *s, enum tsk_type type,
+                          struct json_object *message)
+{
+    return s->source && strncmp(s->source, COLLECTORS, strlen(COLLECTORS)) == 0 &&
+           type == TSK_TYPE_ERROR && is_timeout(message);
+}
+
 /* Takes in a message whose shape is known to be right. */
 static void feed(struct tsk_settle *s, enum tsk_type type, struct json_object *message)
 {
     bool timeout = type == TSK_TYPE_ERROR && is_timeout(message);
     bool ends = type == TSK_TYPE_ERROR && !s->concluded;
+    s->given_back |= ends && gives_back(message);
     note_news(s, timeout);
     if (type == TSK_TYPE_COMPLETION && !s->concluded)
         note_first(&s->completion_at, s->now);
@@ -311,11 +372,12 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     const char *batch_id = tsk_json_str(message, "batch_id");
     (void)changed;
     if (!batch_id || strcmp(batch_id, s->id) != 0 || type == TSK_TYPE_WORKER ||
-        is_impatience(s, type, message))
+        is_impatience(s, type, message) || is_idle_back(s, type, message))
         return 0;
     if (type == TSK_TYPE_PARTIAL)
         take_partial(s, message);
-    feed(s, type, message);
+    else
+        feed(s, type, message);
     return 0;
 }
 
@@ -328,9 +390,11 @@ static bool take_usual(struct tsk_settle *s, const struct tsk_settle_message *me
     if (!tsk_result_usual(message->topic, message->data, message->len, &usual) ||
         !tsk_rpartial_usual(&partial, &usual, &s->scratch) || strcmp(partial.batch_id, s->id) != 0)
         return false;
-    struct tsk_kept *kept = note_partial(s, &partial);
-    if (kept && tsk_settle_output(message->data, message->len, &output))
-        keep(s, kept, output.text, output.len);
+    struct tsk_fold_step *step = note_partial(s, &partial);
+    if (step && tsk_settle_output(message->data, message->len, &output)) {
+        keep(s, &step->results, output.text, output.len);
+        judge(s, step, &partial, output.text, output.len);
+    }
     note_news(s, false);
     tsk_reconcile_partial(s->reconcile, &partial, s->now);
     return true;

@@ -18,11 +18,12 @@ struct tsk_fold_step {
     int64_t started_at, completed_at, failed_at; /* received; -1: not */
     int64_t retry_at, time_ms;                   /* of the verdict */
     struct tsk_kept results, error;
+    uint32_t creates, refusal; /* JSON: what its output asks for; the error, if that cannot be */
     uint32_t attempt, limit, name;
     uint32_t heard;                    /* the attempt of what was heard; 0: not told */
     uint32_t told;                     /* the attempt that the verdict tells */
     uint32_t worker, category, reason; /* of the verdict */
-    uint8_t hand, owns;
+    uint8_t hand, hand_from, owns;
     uint8_t status, outcome; /* of the verdict */
 };
 
@@ -39,6 +40,8 @@ struct tsk_settle {
     struct tsk_json *json;
     tsk_verdict_fn *tell;
     void *ctx;
+    tsk_settle_judge_fn *judge;
+    void *judge_ctx;
     struct tsk_reconcile *reconcile; /* of the batch; NULL before its first message */
     struct tsk_settle_batch batch;   /* batch_id is id */
     char id[TSK_ID_SIZE];
@@ -46,7 +49,7 @@ struct tsk_settle {
     size_t count, cap, known; /* the first known ones were sent */
     size_t last;              /* the step that was looked for last */
     struct tsk_names names;
-    struct tsk_buf texts, scratch;
+    struct tsk_buf texts, scratch, creates;
     struct tsk_fold_discrepancy *found;
     size_t found_count, found_cap;
     const char *source;    /* of the message that is being taken in; or NULL */
@@ -58,6 +61,7 @@ struct tsk_settle {
     int64_t error_at;      /* of the batch_error that ended it */
     bool concluded;        /* it had its first verdict */
     bool timed_out;        /* by that batch_error */
+    bool given_back;       /* by that: it was sent to nobody */
     enum tsk_verdict_kind verdict;
     int64_t revision, completed_at, time_ms;
     char *error; /* JSON */

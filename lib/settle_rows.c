@@ -9,36 +9,70 @@
 struct walk {
     enum tsk_subject subject;
     struct tsk_settle_state is, hand;
+    enum tsk_state hand_from; /* what the operator found it in; NONE: not told */
     struct tsk_transition *moves;
     size_t *count;
-    enum tsk_state refused_from, refused_to; /* the first; NONE */
+    bool by_hand;                            /* it is so by what an operator did */
+    bool gives_way;                          /* then it asks for no more */
+    enum tsk_state refused_from, refused_to; /* NONE: nothing was */
+    bool refused_hand;                       /* that was an operator's */
 };
 
-/* What an operator did comes in between, at its time. */
-static void let_hand(struct walk *walk, int64_t until)
+/* Of a step the last one counts, which is its end; of a batch the first. */
+static void refuse(struct walk *walk, enum tsk_state to, bool hand)
 {
-    if (walk->hand.state == TSK_STATE_NONE || walk->hand.at > until)
+    if (walk->refused_to != TSK_STATE_NONE && walk->subject == TSK_SUBJECT_BATCH)
         return;
-    walk->is = walk->hand;
+    walk->refused_from = walk->is.state;
+    walk->refused_to = to;
+    walk->refused_hand = hand;
+}
+
+static void let_hand(struct walk *walk)
+{
+    struct tsk_settle_state hand = walk->hand;
+    if (hand.state == TSK_STATE_NONE)
+        return;
     walk->hand.state = TSK_STATE_NONE;
+    if (walk->is.state != hand.state &&
+        !tsk_state_allowed(walk->subject, walk->is.state, hand.state)) {
+        refuse(walk, hand.state, true);
+        return;
+    }
+    walk->is = hand;
+    walk->by_hand = true;
+}
+
+/* Whether what an operator did comes before the next move, at a time. Where it is known in what
+ * state the operator found it, that counts and not the clock: the ledger had nothing more then. */
+static bool hand_is_first(const struct walk *walk, int64_t at)
+{
+    if (walk->hand_from == TSK_STATE_NONE)
+        return walk->hand.at <= at;
+    return walk->hand_from == walk->is.state;
 }
 
 static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
 {
-    let_hand(walk, at);
+    if (hand_is_first(walk, at))
+        let_hand(walk);
+    if (walk->by_hand && walk->gives_way)
+        return;
     const char *event = tsk_state_event(walk->subject, walk->is.state, to);
     if (!event) {
-        if (walk->refused_to == TSK_STATE_NONE) {
-            walk->refused_from = walk->is.state;
-            walk->refused_to = to;
-        }
+        refuse(walk, to, false);
         return;
     }
     walk->moves[(*walk->count)++] = (struct tsk_transition){place, walk->is.state, to, event, at};
     walk->is = (struct tsk_settle_state){to, at};
+    walk->by_hand = false;
 }
 
 /* --- Steps. */
+
+/* Of the transition of a step that is given back: its attempt is begun once more, so this one goes to
+ * the end of the attempt before. */
+#define BACK_PLACE (10 - 1000)
 
 /* Whether it failed with its whole batch, with no end of its own. */
 static bool lost(const struct tsk_fold_step *step)
@@ -80,26 +114,38 @@ static int64_t retry_of(const struct tsk_settle *s, const struct tsk_fold_step *
     return end_of(s, step) + tsk_retry_delay(&s->rules.retry, step->step_id, step->told, -1);
 }
 
+/* Whether it was not done, as is only right for one that an operator has ended: that it was
+ * stopped, or lost, asks for no transition then. */
+static bool gives_way(const struct tsk_fold_step *step)
+{
+    return tsk_state_ended(TSK_SUBJECT_STEP, (enum tsk_state)step->hand) &&
+           step->outcome != TSK_OUTCOME_DONE;
+}
+
 static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_step *step,
                              struct tsk_transition *moves, size_t *count)
 {
-    struct walk walk = {TSK_SUBJECT_STEP,
-                        {TSK_STATE_ENQUEUED, step->since},
-                        {(enum tsk_state)step->hand, step->hand_at},
-                        moves,
-                        count,
-                        TSK_STATE_NONE,
-                        TSK_STATE_NONE};
+    struct walk walk = {.subject = TSK_SUBJECT_STEP,
+                        .is = {TSK_STATE_ENQUEUED, step->since},
+                        .hand = {(enum tsk_state)step->hand, step->hand_at},
+                        .hand_from = (enum tsk_state)step->hand_from,
+                        .gives_way = gives_way(step),
+                        .moves = moves,
+                        .count = count};
     int64_t begin = begin_of(s, step), end = end_of(s, step);
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
+    if (s->given_back && lost(step)) {
+        move(&walk, BACK_PLACE, TSK_STATE_PENDING, end);
+        begin = end = -1;
+    }
     if (begin >= 0)
         move(&walk, 2, TSK_STATE_IN_PROGRESS, begin);
     if (end >= 0)
         move(&walk, 3, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
     if (end >= 0 && step->outcome == TSK_OUTCOME_RETRY && walk.is.state == TSK_STATE_ERROR)
         move(&walk, 4, TSK_STATE_PENDING, end);
-    let_hand(&walk, INT64_MAX);
+    let_hand(&walk);
     return walk;
 }
 
@@ -117,7 +163,14 @@ static void fill_texts(const struct tsk_settle *s, const struct tsk_fold_step *s
         out->results = text_of(s, &step->results);
     if (step->status == TSK_STEP_FAILED && step->failed_at >= 0)
         out->error = text_of(s, &step->error);
-    if (lost(step) && s->error)
+    if (step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED &&
+        step->refusal) {
+        const char *error = tsk_names_get(&s->names, step->refusal);
+        out->error = (struct tsk_settle_text){error, strlen(error), 0};
+    }
+    if (step->outcome == TSK_OUTCOME_DONE && step->completed_at >= 0)
+        out->creates = tsk_names_get(&s->names, step->creates);
+    if (lost(step) && s->error && !s->given_back)
         out->error = (struct tsk_settle_text){s->error, strlen(s->error), 0};
 }
 
@@ -129,24 +182,30 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
         .step_id = step->step_id,
         .owns = step->owns,
         .known = i < s->known,
-        .news = step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN,
+        .given_back = s->given_back && lost(step),
+        .news = !(s->given_back && lost(step)) &&
+                (step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN),
         .attempt = step->attempt,
         .told_attempt = step->told,
         .status = (enum tsk_step_status)step->status,
         .outcome = (enum tsk_outcome)step->outcome,
-        .retry_at = retry_of(s, step),
+        .retry_at = s->given_back && lost(step) ? -1 : retry_of(s, step),
         .execution_ms = step->time_ms,
         .worker_id = tsk_names_get(&s->names, step->worker),
         .category = tsk_names_get(&s->names, step->category),
         .reason = tsk_names_get(&s->names, step->reason),
         .retryable =
             step->outcome != TSK_OUTCOME_FAILED || !tsk_retry_left(step->told, step->limit),
+        .next_retry_at = -1,
         .started_at = begin_of(s, step),
         .ended_at = end_of(s, step),
     };
     fill_texts(s, step, out);
-    if (out->known)
-        out->state = walk_step(s, step, out->moves, &out->move_count).is;
+    if (!out->known)
+        return;
+    struct walk walk = walk_step(s, step, out->moves, &out->move_count);
+    out->state = walk.is;
+    out->next_retry_at = walk.is.state == TSK_STATE_PENDING && !walk.by_hand ? out->retry_at : -1;
 }
 
 size_t tsk_settled_steps(const struct tsk_settle *s)
@@ -168,8 +227,9 @@ static struct sums sum_up(const struct tsk_settle *s)
     for (size_t i = 0; i < s->known; i++) {
         const struct tsk_fold_step *step = &s->steps[i];
         int64_t end = end_of(s, step);
-        sums.completed += step->status == TSK_STEP_COMPLETED;
-        sums.failed += step->status == TSK_STEP_FAILED;
+        bool refused = step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED;
+        sums.completed += step->status == TSK_STEP_COMPLETED && !refused;
+        sums.failed += step->status == TSK_STEP_FAILED || refused;
         sums.ended += end >= 0;
         sums.done += step->outcome == TSK_OUTCOME_DONE;
         if (end > sums.last)
@@ -180,6 +240,8 @@ static struct sums sum_up(const struct tsk_settle *s)
 
 static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *sums)
 {
+    if (s->given_back)
+        return TSK_STATE_CANCELLED;
     if (sums->done == s->known)
         return TSK_STATE_COMPLETED;
     return s->error_at >= 0 && s->timed_out ? TSK_STATE_TIMEOUT : TSK_STATE_FAILED;
@@ -188,16 +250,19 @@ static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *s
 static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
 {
     struct tsk_settled_batch *out = &s->settled;
-    struct walk walk = {TSK_SUBJECT_BATCH, s->batch.base,  s->batch.hand, out->moves,
-                        &out->move_count,  TSK_STATE_NONE, TSK_STATE_NONE};
+    struct walk walk = {.subject = TSK_SUBJECT_BATCH,
+                        .is = s->batch.base,
+                        .hand = s->batch.hand,
+                        .moves = out->moves,
+                        .count = &out->move_count};
     out->move_count = 0;
-    if (out->news && s->batch.base.state == TSK_STATE_CREATED)
+    if (out->news && s->batch.base.state == TSK_STATE_CREATED && !s->given_back)
         move(&walk, 2, TSK_STATE_PUBLISHED, s->first_at);
-    if (s->heard_at >= 0)
+    if (s->heard_at >= 0 && !s->given_back)
         move(&walk, 3, TSK_STATE_EXECUTING, s->heard_at);
     if (out->ended_at >= 0)
         move(&walk, 4, end_state(s, sums), out->ended_at);
-    let_hand(&walk, INT64_MAX);
+    let_hand(&walk);
     return walk;
 }
 
@@ -214,8 +279,9 @@ static void add_refusal(struct tsk_settle *s, int64_t step_id, const struct walk
     if (walk->refused_to == TSK_STATE_NONE)
         return;
     struct tsk_fold_discrepancy *one = tsk_settle_found(s, step_id);
-    tsk_buf_printf(&text, "the ledger wants it %s, and it was %s", tsk_state_name(walk->refused_to),
-                   tsk_state_name(walk->refused_from));
+    tsk_buf_printf(&text, "%s wants it %s, and it was %s",
+                   walk->refused_hand ? "an operator" : "the ledger",
+                   tsk_state_name(walk->refused_to), tsk_state_name(walk->refused_from));
     one->refused = true;
     one->made = tsk_names_add(&s->names, text.data);
     tsk_buf_fini(&text);

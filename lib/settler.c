@@ -21,6 +21,9 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
     s->settle = tsk_settle_new(rules);
     s->watch = *watch;
     s->assumed = -1;
+    s->limits = (struct tsk_create_limits)TSK_CREATE_LIMITS_INIT;
+    s->fan = tsk_fan_new(s);
+    tsk_settle_judge(s->settle, tsk_fan_judge, s->fan);
     return s;
 }
 
@@ -29,9 +32,15 @@ void tsk_settler_free(struct tsk_settler *s)
     if (!s)
         return;
     tsk_settle_free(s->settle);
+    tsk_fan_free(s->fan);
     free(s->states);
     free(s->tasks);
     free(s);
+}
+
+void tsk_settler_limit(struct tsk_settler *s, const struct tsk_create_limits *limits)
+{
+    s->limits = *limits;
 }
 
 void tsk_settler_assume(struct tsk_settler *s, int64_t now)
@@ -46,17 +55,44 @@ void tsk_settler_assume(struct tsk_settler *s, int64_t now)
     "b.id"                                                                                         \
     " AND s.task IS NOT NULL) FROM batches b WHERE b.id = $1 FOR NO KEY UPDATE OF b"
 #define LOCK_STEPS                                                                                 \
-    "SELECT s.id FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"              \
+    "SELECT s.id, EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = s.task AND t.optional_steps IS"  \
+    " NOT NULL) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"              \
     " AND s.task IS NOT NULL ORDER BY s.id FOR NO KEY UPDATE OF s"
 static const char lock_batch[] = LOCK_BATCH, try_batch[] = LOCK_BATCH " SKIP LOCKED";
 static const char lock_steps[] = LOCK_STEPS, try_steps[] = LOCK_STEPS " SKIP LOCKED";
 
-static int ignore_row(void *ctx, const struct tsk_value *row, size_t columns)
+/* Steps that may ask for others: what one may ask for depends on what others have. So of those of one
+ * task no two are settled at the same time. */
+#define LOCK_TASKS                                                                                 \
+    "SELECT t.task_id FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id IN"            \
+    " (SELECT s.task FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1)"         \
+    " ORDER BY t.task_id FOR NO KEY UPDATE OF t"
+#define COUNT_TASKS                                                                                \
+    "SELECT count(*) FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id IN"             \
+    " (SELECT s.task FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1)"
+static const char lock_all_tasks[] = LOCK_TASKS, try_all_tasks[] = LOCK_TASKS " SKIP LOCKED";
+static const char count_tasks[] = COUNT_TASKS;
+
+static int on_locked(void *ctx, const struct tsk_value *row, size_t columns)
 {
-    (void)ctx;
-    (void)row;
-    (void)columns;
+    bool *optional = ctx;
+    if (columns > 1)
+        *optional |= row[1].type == TSK_INT ? row[1].number != 0 : row[1].data[0] == 't';
     return 0;
+}
+
+/* Returns 1, 0 if another process has one of them (never if wait), or -1. */
+static int lock_tasks(struct tsk_store *store, int64_t batch, bool wait, struct tsk_err *err)
+{
+    struct tsk_value key = tsk_value_int(batch);
+    int64_t all = 0;
+    int64_t got = tsk_store_run(store, wait ? lock_all_tasks : try_all_tasks, &key, 1, on_locked, NULL,
+                                err);
+    if (got < 0 || wait)
+        return got < 0 ? -1 : 1;
+    if (tsk_store_get_int(store, count_tasks, &key, 1, &all, err) < 0)
+        return -1;
+    return got == all;
 }
 
 /* Returns 1, 0 if another process has some of it (never if wait), or -1. */
@@ -73,9 +109,12 @@ static int lock(struct tsk_store *store, int64_t batch, bool wait, struct tsk_er
         return wait; /* it is gone, or locked */
     if (!shared)
         return 1;
+    bool optional = false;
     int64_t got =
-        tsk_store_run(store, wait ? lock_steps : try_steps, &key, 1, ignore_row, NULL, err);
-    return got < 0 ? -1 : wait || got == shared;
+        tsk_store_run(store, wait ? lock_steps : try_steps, &key, 1, on_locked, &optional, err);
+    if (got < 0 || (!wait && got != shared))
+        return got < 0 ? -1 : 0;
+    return optional ? lock_tasks(store, batch, wait, err) : 1;
 }
 
 /* All that is asked is about few rows, found by an index; but the planner of PostgreSQL, which
@@ -119,7 +158,10 @@ static void tell_settled(struct tsk_settler *s)
     };
     for (size_t i = 0; i < s->count; i++) {
         tsk_settled_step(s->settle, i, &step);
-        change.steps += step.owns & TSK_OWNS_STATE && step.state.state != s->states[i];
+        bool changed = step.owns & TSK_OWNS_STATE && step.state.state != s->states[i];
+        bool refused = step.status == TSK_STEP_COMPLETED && step.outcome == TSK_OUTCOME_FAILED;
+        change.steps += changed;
+        change.refused += changed && refused;
     }
     s->watch.settled(s->watch.ctx, &change);
 }
@@ -148,7 +190,8 @@ static int settle_one(struct tsk_settler *s, int64_t batch, unsigned how, bool w
     if (!marked && !force)
         return 1;
     int there = tsk_settler_read(s, batch, err);
-    if (there > 0 && !dry && tsk_settler_write(s, !force && !s->revision, err) < 0)
+    if (there > 0 && !dry &&
+        (tsk_settler_write(s, !force && !s->revision, err) < 0 || tsk_fan_write(s->fan, err) < 0))
         return -1;
     if (there > 0 && s->watch.settled)
         tell_settled(s);
@@ -251,4 +294,12 @@ int tsk_settler_run(struct tsk_settler *s, const struct tsk_settle_list *list, u
     tsk_settle_list_fini(&later);
     tsk_settle_list_fini(&none);
     return rc;
+}
+
+int tsk_settler_within(struct tsk_settler *s, const struct tsk_settle_list *list, unsigned how,
+                       struct tsk_err *err)
+{
+    struct tsk_settle_list none = TSK_SETTLE_LIST_INIT;
+    struct group group = {s, list->items, list->count, how, true, &none, 0};
+    return list->count ? settle_group(s->store, &group, err) : 0;
 }

@@ -2,6 +2,7 @@
 #ifndef LIB_SETTLER_PRIVATE_H
 #define LIB_SETTLER_PRIVATE_H
 
+#include "tasker/create.h"
 #include "tasker/message.h"
 #include "tasker/settler.h"
 
@@ -10,12 +11,14 @@ enum {
     TSK_OWNS_STATE = 1,   /* no later attempt was sent */
     TSK_OWNS_COLUMNS = 2, /* the ledger has nothing of a later attempt */
     TSK_OWNS_FIRST = 4,   /* no earlier attempt was sent */
+    TSK_OWNS_TASK = 8,    /* a task has it, and whoever claims it counts its attempts */
 };
 
 struct tsk_settler {
     struct tsk_store *store;
     struct tsk_settle *settle;
     struct tsk_settle_watch watch;
+    struct tsk_create_limits limits;
     int64_t assumed; /* see tsk_settler_assume; -1 */
     /* Of the batch at hand, as it was read: */
     int64_t batch;
@@ -28,6 +31,7 @@ struct tsk_settler {
     size_t count, cap;
     int64_t *tasks; /* of the steps of the group at hand */
     size_t task_count, task_cap;
+    struct tsk_fan *fan; /* settler_fan.c */
 };
 
 /* settler_read.c: reads the batch and its ledger, and settles. Returns 1, 0 if there is no such
@@ -36,6 +40,19 @@ int tsk_settler_read(struct tsk_settler *settler, int64_t batch, struct tsk_err 
 
 /* settler_write.c: replaces what is derived of it. fresh: nothing is there to be taken away. */
 int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *err);
+
+/* settler_fan.c: what the outputs of steps ask for. New for each settler; then for each batch: begin,
+ * its steps (who they are; optional: the plan of its task, as text, or NULL; asked: whether its row
+ * says that it asked for something), load, before the messages are read; and in the end write, which
+ * puts down what those ask for whose state is this batch's. */
+struct tsk_fan *tsk_fan_new(struct tsk_settler *settler);
+void tsk_fan_free(struct tsk_fan *fan);
+void tsk_fan_begin(struct tsk_fan *fan);
+void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *name,
+                  const char *optional, bool asked);
+int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err);
+int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err);
+tsk_settle_judge_fn tsk_fan_judge;
 
 /* settler_timeout.c: the message that ends a batch out of time (the caller's). */
 char *tsk_settle_timeout_text(const char *batch_id, int64_t limit_at);

@@ -60,18 +60,35 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
     "o.step_id)"
 #define IS_LATEST_HEARD "CASE WHEN " OTHERS(LATER HEARD) " THEN 0 ELSE 2 END"
 #define IS_FIRST "CASE WHEN " OTHERS("o.attempt < p.attempt") " THEN 0 ELSE 4 END"
-#define HAND                                                                                       \
-    "(SELECT max(x.sort_key) FROM step_transitions x WHERE x.step = p.step AND x.origin ="         \
-    " 'operator' AND x.sort_key BETWEEN p.attempt * 1000 + 100 AND p.attempt * 1000 + 999)"
+/* The first and the last thing that an operator did to this attempt. */
+#define HANDS                                                                                      \
+    "(x.sort_key) FROM step_transitions x WHERE x.step = p.step AND x.origin = 'operator' AND"     \
+    " x.event <> '" TSK_EVENT_RESET "' AND x.sort_key BETWEEN p.attempt * 1000 + 100 AND"          \
+    " p.attempt * 1000 + 999)"
+#define FIRST_HAND "(SELECT min" HANDS
+#define LAST_HAND "(SELECT max" HANDS
+
+/* How many attempts it may have: those before this one that an operator let start anew do not
+ * count. */
+#define RESET_AT                                                                                   \
+    "x.sort_key / 1000 - CASE WHEN x.from_state IN ('enqueued', 'in_progress') THEN 1 ELSE 0 END"
+#define LIMIT                                                                                      \
+    "CASE WHEN s.attempts_before = 0 THEN s.retry_limit ELSE s.retry_limit + coalesce((SELECT"     \
+    " max(" RESET_AT                                                                               \
+    ") FROM step_transitions x WHERE x.step = p.step AND x.event = '" TSK_EVENT_RESET              \
+    "' AND x.origin = 'operator' AND " RESET_AT " < p.attempt), 0) END"
 
 static const char get_steps[] =
-    "SELECT p.step, p.step_id, s.task_id, p.attempt, s.retry_limit, s.name,"
+    "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"
     " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
-    " CASE WHEN s.task IS NULL THEN 7 ELSE " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST " END,"
-    " s.task"
+    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST
+    " END, s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM"
+    " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END,"
+    " coalesce(s.template_name, s.name), s.creates IS NOT NULL,"
+    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task)"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
     " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = p.attempt * 1000 + 1"
-    " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " HAND
+    " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
     " WHERE p.batch = $1 ORDER BY p.step_id";
 
 /* Notes a task whose flow is to be looked at when the group is settled. Steps of one task often
@@ -97,12 +114,15 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
         .name = row[5].data,
         .since = row[6].number,
         .hand = {state_at(TSK_SUBJECT_STEP, &row[7]), number_at(&row[8], -1)},
+        .hand_from = state_at(TSK_SUBJECT_STEP, &row[12]),
         .owns = (unsigned)row[10].number,
     };
     s->states = tsk_grow(s->states, &s->cap, s->count + 1, sizeof *s->states);
     s->states[s->count++] = (uint8_t)state_at(TSK_SUBJECT_STEP, &row[9]);
     tsk_settle_step(s->settle, &step);
     note_task(s, &row[11]);
+    tsk_fan_step(s->fan, row[0].number, number_at(&row[11], 0), row[13].data, row[15].data,
+                 row[14].type == TSK_INT ? row[14].number != 0 : row[14].data[0] == 't');
     return 0;
 }
 
@@ -146,7 +166,9 @@ static int read_all(struct tsk_settler *s, bool out_of_time, struct tsk_err *err
     if (s->watch.begin)
         s->watch.begin(s->watch.ctx, s->batch_id, s->state, s->revision);
     tsk_settle_begin(s->settle, &s->outbound, s->watch.tell, s->watch.ctx);
+    tsk_fan_begin(s->fan);
     if (tsk_store_run(s->store, get_steps, &key, 1, take_step, s, err) < 0 ||
+        tsk_fan_load(s->fan, err) < 0 ||
         tsk_store_run(s->store, get_messages, &id, 1, take_message, s, err) < 0)
         return -1;
     if (out_of_time)

@@ -114,8 +114,9 @@ static int write_discrepancies(struct tsk_settler *s, struct tsk_err *err)
     " created_at, origin) "
 
 /* The columns of a step's row that tell of what was heard, and those of its state. */
-#define HEARD(x)                                                                               \
-    "UPDATE steps SET attempts = " x "2, last_attempted_at = " x "3, processed_at = " x "4,"       \
+#define HEARD(x)                                                                                   \
+    "UPDATE steps SET attempts = coalesce(" x "2, attempts), last_attempted_at = " x "3,"          \
+    " processed_at = " x "4,"                                                                      \
     " retryable = " x "5, results = " x "6, error = " x "7, error_category = " x "8,"              \
     " execution_ms = " x "9, worker_id = " x "10"
 #define STATE(state, at, retry) "state = " state ", updated_at = " at ", next_retry_at = " retry
@@ -145,11 +146,12 @@ static const struct tsk_rows_sql sqls[KINDS] = {
     [COLUMNS] = {HEARD("$") " WHERE id = $1",
                  HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = v1",
                  "iiiiitttit"},
-    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4") " WHERE id = $1",
-                "UPDATE steps SET " STATE("v2", "v3", "v4")
-                " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])"
-                " AS v (v1, v2, v3, v4) WHERE id = v1",
-                "itii"},
+    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4") ", attempts = coalesce($5, attempts)"
+                " WHERE id = $1",
+                "UPDATE steps SET " STATE("v2", "v3", "v4") ", attempts = coalesce(v5, attempts)"
+                " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])"
+                " AS v (v1, v2, v3, v4, v5) WHERE id = v1",
+                "itiii"},
 };
 
 /* What is on its way: rows of each kind. */
@@ -248,6 +250,17 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
     return 0;
 }
 
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
+ * later batch. */
+static struct tsk_value attempts_of(const struct tsk_settled_step *step)
+{
+    if (!(step->owns & TSK_OWNS_STATE))
+        return tsk_value_null();
+    if (step->given_back)
+        return tsk_value_int(step->attempt - 1);
+    return tsk_value_int(step->news || step->owns & TSK_OWNS_TASK ? step->attempt : 0);
+}
+
 /* The row of the step: its state is that of the latest attempt that was sent, the rest that of the
  * latest one that was heard of. */
 static int write_row(struct writing *w, const struct tsk_settled_step *step,
@@ -257,7 +270,7 @@ static int write_row(struct writing *w, const struct tsk_settled_step *step,
     struct tsk_buf results = TSK_BUF_INIT, error = TSK_BUF_INIT;
     struct tsk_value values[13] = {
         [0] = tsk_value_int(step->row),
-        [1] = tsk_value_int(step->news ? step->attempt : 0),
+        [1] = attempts_of(step),
         [2] = told(step->started_at),
         [3] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
         [4] = tsk_value_int(step->retryable),
@@ -266,10 +279,10 @@ static int write_row(struct writing *w, const struct tsk_settled_step *step,
         [9] = tsk_value_text(step->worker_id),
         [10] = named(step->state.state),
         [11] = tsk_value_int(step->state.at),
-        [12] = told(step->state.state == TSK_STATE_PENDING ? step->retry_at : -1)};
+        [12] = told(step->next_retry_at)};
     columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
     if (!columns) {
-        struct tsk_value some[] = {values[0], values[10], values[11], values[12]};
+        struct tsk_value some[] = {values[0], values[10], values[11], values[12], values[1]};
         return state ? tsk_rows_add(&w->rows[STATES], some, err) : 0;
     }
     int rc = get_text(w->s, step, false, &results, &values[5], err);

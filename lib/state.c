@@ -50,6 +50,7 @@ static const struct transition {
           {IN(PENDING) | IN(ENQUEUED) | IN(IN_PROGRESS) | IN(ERROR), TSK_STATE_CANCELLED,
            "step.cancelled"},
           {IN(ERROR), TSK_STATE_PENDING, "step.retried"},
+          {IN(ENQUEUED), TSK_STATE_PENDING, "step.given_back"},
           {IN(PENDING) | IN(ENQUEUED) | IN(IN_PROGRESS) | IN(COMPLETE) | IN(ERROR) | IN(CANCELLED),
            TSK_STATE_RESOLVED, "step.resolved_manually"},
 },

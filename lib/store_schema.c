@@ -17,6 +17,21 @@ static const char get_version[] = "SELECT max(version) FROM " TABLE;
 static const char add_version[] =
     "INSERT INTO " TABLE " (version, name, applied_at) VALUES ($1, $2, $3)";
 
+/* SQLite plans by figures that only ANALYZE brings. Without them it takes rows of one state for few,
+ * and looks up the ten steps of a task by going through all that are complete. So it is told once
+ * how tables of ours grow: many rows a state, few that are ready. Those of ANALYZE, if somebody runs
+ * that, take their place. */
+static const char figures_sqlite[] =
+    "ANALYZE step_dependencies;"
+    "DELETE FROM sqlite_stat1;"
+    "INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES"
+    " ('tasks', 'tasks_by_state', '1000000 200000 2'),"
+    " ('batches', 'batches_by_state', '1000000 200000 2'),"
+    " ('steps', 'steps_by_state', '10000000 2000000 2');"
+    "INSERT INTO sqlite_stat1 (tbl, idx, stat) SELECT tbl_name, name, '1000 300 2 1 1'"
+    " FROM sqlite_master WHERE name = 'steps_ready';"
+    "ANALYZE sqlite_master"; /* reads them */
+
 int tsk_store_version_known(void)
 {
     return tsk_migrations[tsk_migration_count - 1].version;
@@ -72,6 +87,8 @@ static int apply(struct tsk_store *store, const struct tsk_migration *step, stru
                                  tsk_value_int(tsk_wall_ms())};
     int rc = store->ops->script(store->db, text, err);
     free(text);
+    if (rc == 0 && store->ops->kind == TSK_STORE_SQLITE)
+        rc = store->ops->script(store->db, figures_sqlite, err);
     if (rc == 0 && store->ops->run(store->db, add_version, values, 3, NULL, NULL, err) < 0)
         rc = -1;
     return rc < 0 ? tsk_err_prefix(err, "schema step %d (%s): ", step->version, step->name) : 0;

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fan_out.h"
 #include "tasker/buf.h"
+#include "tasker/plan.h"
 
 static const char find_identity[] = "SELECT task_id FROM tasks WHERE identity_hash = $1";
 static const char count_steps[] = "SELECT count(*) FROM steps WHERE task = $1";
@@ -24,7 +26,7 @@ static const char add_step[] =
     "$7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $15)";
 
 static const char add_dependency[] =
-    "INSERT INTO step_dependencies (from_step, to_step) VALUES ($1, $2)";
+    "INSERT INTO step_dependencies (from_step, to_step, choice) VALUES ($1, $2, $3)";
 
 static const char add_step_transition[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
@@ -52,67 +54,25 @@ static const char *text_of(struct json_object *value)
     return value ? tsk_json_text(value, &len) : NULL;
 }
 
-/* ---- optional steps, kept as JSON for the time when a step asks for them */
-
-/* The names of the steps that wait for step. */
-static struct json_object *steps_behind(const struct tsk_template *template,
-                                        const struct tsk_template_step *step)
-{
-    struct json_object *names = json_object_new_array();
-    for (size_t i = 0; i < template->count; i++) {
-        const struct tsk_template_step *other = &template->steps[i];
-        for (size_t d = 0; d < other->depends_count; d++) {
-            if (&template->steps[other->depends[d]] == step)
-                json_object_array_add(names, json_object_new_string(other->name));
-        }
-    }
-    return names;
-}
-
-static struct json_object *step_json(const struct tsk_template *template,
-                                     const struct tsk_template_step *step)
-{
-    static const char *const joins[] = {"all_ok", "all_done", "any_ok"};
-    static const char *const rules[] = {"cancel", "block"};
-    struct json_object *json = json_object_new_object(), *depends = json_object_new_array();
-    tsk_json_put_str(json, "name", step->name);
-    tsk_json_put_str(json, "handler_class", step->handler_class);
-    tsk_json_put_shared(json, "handler_config", step->handler_config);
-    tsk_json_put_bool(json, "retryable", step->retryable);
-    tsk_json_put_int(json, "retry_limit", step->retry_limit);
-    tsk_json_put_int(json, "timeout_ms", step->timeout_ms);
-    tsk_json_put_str(json, "join", joins[step->join]);
-    tsk_json_put_str(json, "unsatisfied", rules[step->unsatisfied]);
-    for (size_t i = 0; i < step->depends_count; i++)
-        json_object_array_add(depends,
-                              json_object_new_string(template->steps[step->depends[i]].name));
-    tsk_json_put(json, "depends_on_steps", depends);
-    tsk_json_put(json, "before", steps_behind(template, step));
-    return json;
-}
-
-/* NULL if there are none. "before" names the steps that wait for it, so that these can be joined
- * behind it when it is made. */
-static struct json_object *optional_steps(const struct tsk_template *template)
-{
-    struct json_object *list = NULL;
-    for (size_t i = 0; i < template->count; i++) {
-        if (!template->steps[i].optional)
-            continue;
-        list = list ? list : json_object_new_array();
-        json_object_array_add(list, step_json(template, &template->steps[i]));
-    }
-    return list;
-}
-
 /* ---- one task */
+
+/* What stands in a step's way at the start. A step that waits for an optional one, which is not there
+ * until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice does not
+ * run before the choice is made. */
+struct waits {
+    struct tsk_plan_wait *items;
+    size_t count;
+};
 
 struct making {
     struct tsk_store *store;
     const struct tsk_template *template;
     const struct tsk_task_request *request;
-    int64_t now, task_id, first_id;
+    int64_t now, task_id;
     int64_t *ids; /* of the steps, by place; 0: not made */
+    struct tsk_plan *plan;
+    bool *there; /* by place: whether it is made */
+    struct waits waits;
     struct tsk_task_made *made;
 };
 
@@ -126,53 +86,25 @@ static bool is_bypassed(const struct tsk_task_request *request, const char *name
     return false;
 }
 
-/* The steps, by place, that place waits for at the start: where it waits for an optional one, which
- * is not there until somebody asks for it, that one's own in its stead. So a step behind a choice
- * does not run before the choice is made. */
-struct waits {
-    size_t *places, count;
-    bool *seen;
-};
-
-static void collect_waits(const struct tsk_template *template, size_t place, struct waits *waits)
-{
-    const struct tsk_template_step *step = &template->steps[place];
-    for (size_t i = 0; i < step->depends_count; i++) {
-        size_t other = step->depends[i];
-        if (waits->seen[other])
-            continue;
-        waits->seen[other] = true;
-        if (template->steps[other].optional)
-            collect_waits(template, other, waits); /* as deep as optional steps stand in a row */
-        else
-            waits->places[waits->count++] = other;
-    }
-}
-
-/* The caller frees places. */
-static struct waits waits_of(const struct tsk_template *template, size_t place)
-{
-    struct waits waits = {tsk_alloc((template->count + 1) * sizeof(size_t)), 0,
-                          tsk_alloc(template->count + 1)};
-    collect_waits(template, place, &waits);
-    free(waits.seen);
-    return waits;
-}
-
-/* How many of them stand in its way at the start. */
+/* How many of them; for any_ok those that may ask for more only count until they have ended. */
 static int64_t waits_for(const struct making *making, const struct tsk_template_step *step,
                          const struct waits *waits)
 {
-    int64_t open = 0;
-    for (size_t i = 0; i < waits->count; i++)
-        open += !is_bypassed(making->request, making->template->steps[waits->places[i]].name);
-    if (step->join == TSK_JOIN_ANY_OK)
-        return waits->count && open == (int64_t)waits->count;
-    return open;
+    int64_t open = 0, choices = 0, ok = 0, others = 0;
+    for (size_t i = 0; i < waits->count; i++) {
+        const struct tsk_plan_wait *wait = &waits->items[i];
+        bool bypassed = is_bypassed(making->request, making->template->steps[wait->place].name);
+        open += !bypassed;
+        choices += wait->choice && !bypassed;
+        others += !wait->choice;
+        ok += !wait->choice && bypassed;
+    }
+    if (step->join != TSK_JOIN_ANY_OK || !others)
+        return open;
+    return ok ? 0 : others + choices;
 }
 
-static int put_step(struct making *making, size_t place, const struct waits *waits,
-                    struct tsk_err *err)
+static int put_step(struct making *making, size_t place, struct tsk_err *err)
 {
     static const char *const joins[] = {"all_ok", "all_done", "any_ok"};
     static const char *const rules[] = {"cancel", "block"};
@@ -191,7 +123,7 @@ static int put_step(struct making *making, size_t place, const struct waits *wai
                                  tsk_value_int(making->request->priority),
                                  tsk_value_text(joins[step->join]),
                                  tsk_value_text(rules[step->unsatisfied]),
-                                 tsk_value_int(waits_for(making, step, waits)),
+                                 tsk_value_int(waits_for(making, step, &making->waits)),
                                  tsk_value_int(step->retryable)};
     struct tsk_value transition[] = {tsk_value_int(making->ids[place]),
                                      tsk_value_int(bypassed ? 100 : 0),
@@ -207,13 +139,13 @@ static int put_step(struct making *making, size_t place, const struct waits *wai
                : 0;
 }
 
-static int put_dependencies(struct making *making, size_t place, const struct waits *waits,
-                            struct tsk_err *err)
+static int put_dependencies(struct making *making, size_t place, struct tsk_err *err)
 {
-    for (size_t i = 0; i < waits->count; i++) {
-        struct tsk_value values[] = {tsk_value_int(making->ids[waits->places[i]]),
-                                     tsk_value_int(making->ids[place])};
-        if (tsk_store_send(making->store, add_dependency, values, 2, err) < 0)
+    for (size_t i = 0; i < making->waits.count; i++) {
+        const struct tsk_plan_wait *wait = &making->waits.items[i];
+        struct tsk_value values[] = {tsk_value_int(making->ids[wait->place]),
+                                     tsk_value_int(making->ids[place]), tsk_value_int(wait->choice)};
+        if (tsk_store_send(making->store, add_dependency, values, 3, err) < 0)
             return -1;
     }
     return 0;
@@ -226,11 +158,18 @@ static int put_each(struct making *making, bool steps, struct tsk_err *err)
     for (size_t i = 0; rc == 0 && i < making->template->count; i++) {
         if (!making->ids[i])
             continue;
-        struct waits waits = waits_of(making->template, i);
-        rc = steps ? put_step(making, i, &waits, err) : put_dependencies(making, i, &waits, err);
-        free(waits.places);
+        making->waits.count =
+            tsk_plan_waits(making->plan, i, making->there, making->waits.items);
+        rc = steps ? put_step(making, i, err) : put_dependencies(making, i, err);
     }
     return rc;
+}
+
+int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err)
+{
+    struct tsk_value value = tsk_value_int(count);
+    const char *sql = TSK_SQL(store, next_sqlite, next_postgresql);
+    return tsk_store_get_int(store, sql, &value, 1, first, err) < 1 ? -1 : 0;
 }
 
 static int put_steps(struct making *making, struct tsk_err *err)
@@ -239,15 +178,15 @@ static int put_steps(struct making *making, struct tsk_err *err)
     int64_t wanted = 0, next;
     for (size_t i = 0; i < template->count; i++)
         wanted += !template->steps[i].optional;
-    struct tsk_value count = tsk_value_int(wanted);
     if (!wanted)
         return tsk_err_set(err, TSK_CONFIG, "template %s: all steps are optional, none can start",
                            template->path);
-    if (tsk_store_get_int(making->store, TSK_SQL(making->store, next_sqlite, next_postgresql),
-                          &count, 1, &next, err) < 1)
+    if (tsk_step_ids(making->store, wanted, &next, err) < 0)
         return -1;
-    for (size_t i = 0; i < template->count; i++)
-        making->ids[i] = template->steps[i].optional ? 0 : next++;
+    for (size_t i = 0; i < template->count; i++) {
+        making->there[i] = !template->steps[i].optional;
+        making->ids[i] = making->there[i] ? next++ : 0;
+    }
     return put_each(making, true, err) < 0 || put_each(making, false, err) < 0 ? -1 : 0;
 }
 
@@ -255,7 +194,7 @@ static int put_task(struct making *making, const char *identity, struct tsk_err 
 {
     const struct tsk_task_request *request = making->request;
     const struct tsk_template *template = making->template;
-    struct json_object *optional = optional_steps(template);
+    char *optional = tsk_plan_text(making->plan);
     struct tsk_value values[] = {
         tsk_value_text(template->namespace_name),
         tsk_value_text(template->name),
@@ -270,10 +209,10 @@ static int put_task(struct making *making, const char *identity, struct tsk_err 
         tsk_value_text(request->correlation_id),
         tsk_value_text(identity),
         tsk_value_text(text_of(template->handler_config)),
-        tsk_value_text(text_of(optional)),
+        tsk_value_text(optional),
         tsk_value_int(making->now)};
     int rc = tsk_store_get_int(making->store, add_task, values, 15, &making->task_id, err);
-    json_object_put(optional);
+    free(optional);
     return rc;
 }
 
@@ -289,23 +228,39 @@ static int find_task(struct making *making, const char *identity, struct tsk_err
     return tsk_store_get_int(making->store, count_steps, &value, 1, &made->steps, err) < 0 ? -1 : 0;
 }
 
+static int create(struct making *making, const char *identity, struct tsk_err *err)
+{
+    int rc = put_task(making, identity, err);
+    if (rc == 0)
+        return find_task(making, identity, err);
+    if (rc < 0)
+        return -1;
+    making->made->task_id = making->task_id;
+    struct tsk_value values[] = {tsk_value_int(making->task_id), tsk_value_int(making->now)};
+    if (put_steps(making, err) < 0 ||
+        tsk_store_send(making->store, add_task_transition, values, 2, err) < 0)
+        return -1;
+    return tsk_store_notify(making->store, err);
+}
+
 int tsk_task_create(struct tsk_store *store, const struct tsk_template *template,
                     const struct tsk_task_request *request, const char *identity, int64_t now,
                     struct tsk_task_made *made, struct tsk_err *err)
 {
-    struct making making = {store, template, request, now, 0, 0, NULL, made};
+    struct making making = {.store = store,
+                            .template = template,
+                            .request = request,
+                            .now = now,
+                            .made = made,
+                            .plan = tsk_plan_new(template),
+                            .ids = tsk_alloc((template->count + 1) * sizeof(int64_t)),
+                            .there = tsk_alloc(template->count + 1)};
     *made = (struct tsk_task_made){0, 0, true};
-    int rc = put_task(&making, identity, err);
-    if (rc == 0)
-        return find_task(&making, identity, err);
-    if (rc < 0)
-        return -1;
-    made->task_id = making.task_id;
-    struct tsk_value values[] = {tsk_value_int(making.task_id), tsk_value_int(now)};
-    making.ids = tsk_alloc((template->count + 1) * sizeof *making.ids);
-    rc = put_steps(&making, err);
+    making.waits.items = tsk_alloc((template->count + 1) * sizeof *making.waits.items);
+    int rc = create(&making, identity, err);
+    tsk_plan_free(making.plan);
     free(making.ids);
-    if (rc < 0 || tsk_store_send(store, add_task_transition, values, 2, err) < 0)
-        return -1;
-    return tsk_store_notify(store, err);
+    free(making.there);
+    free(making.waits.items);
+    return rc;
 }

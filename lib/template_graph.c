@@ -107,6 +107,33 @@ static void walk_from(struct walk *walk, size_t place)
     }
 }
 
+/* Whether name is that of one of several of a kind, "KIND#NUMBER". */
+static bool is_one_of(const char *name, const char *kind)
+{
+    size_t len = strlen(kind);
+    return strncmp(name, kind, len) == 0 && name[len] == '#' && name[len + 1] &&
+           strspn(name + len + 1, "0123456789") == strlen(name + len + 1);
+}
+
+/* An optional step is asked for by one that it waits for, and its names must be free. */
+static void check_optional(struct tsk_reading *reading, const struct tsk_template_step *step)
+{
+    const struct tsk_template *template = reading->template;
+    if (!step->optional || !step->name)
+        return;
+    if (!step->depends_count)
+        tsk_mistake(reading, step->line,
+                    "optional step \"%.80s\" waits for no step: nobody could ask for it",
+                    step->name);
+    for (size_t i = 0; i < template->count; i++) {
+        const struct tsk_template_step *other = &template->steps[i];
+        if (other->name && is_one_of(other->name, step->name))
+            tsk_mistake(reading, other->line,
+                        "\"%.80s\" is how one of several of the optional step \"%.80s\" is named",
+                        other->name, step->name);
+    }
+}
+
 void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *drafts)
 {
     struct tsk_template *template = reading->template;
@@ -116,6 +143,8 @@ void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *dra
                         tsk_alloc((count + 1) * sizeof(size_t)), 0};
     for (size_t i = 0; i < count; i++)
         find_depends(reading, drafts[i], &template->steps[i]);
+    for (size_t i = 0; i < count; i++)
+        check_optional(reading, &template->steps[i]);
     for (size_t i = 0; i < count; i++) {
         if (walk.marks[i] == NEW)
             walk_from(&walk, i);

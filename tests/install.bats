@@ -20,6 +20,7 @@ make_it() { make --no-print-directory -j1 -C "$ROOT" BUILD="${TASKER_BUILD:-buil
     [ -s to/usr/share/zsh/site-functions/_tasker ]
     to/usr/bin/tasker-status config -c to/usr/share/doc/tasker/tasker.yaml >/dev/null
     [ -s to/usr/share/doc/tasker/handlers.yaml ]
+    grep -qx 'ExecStart=/usr/bin/tasker-ready --follow' to/usr/lib/systemd/system/tasker-ready.service
 
     # A program can be built with the library.
     cat >use.c <<'END'

@@ -116,6 +116,8 @@ compare() {
     [ "$(bash_words tasker-status "")" = \
         "config endpoints workers tasks batches steps show errors slow orphans metrics store" ]
     [ "$(bash_words tasker-status show "")" = "task batch step" ]
+    [ "$(bash_words tasker-resolve r)" = "retry reset resolve release" ]
+    [ "$(bash_words tasker-resolve --reason x cancel "")" = "step task" ]
     [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
     [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]

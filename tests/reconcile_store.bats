@@ -182,7 +182,7 @@ refused() {
     run -0 tasker-reconcile --ledger
     [ "$(states b)" = "completed cancelled" ]
     [ "$(store_sql "SELECT type, step_id, detail FROM discrepancies")" = \
-        "refused_transition|1|the ledger wants it in_progress, and it was cancelled" ]
+        "refused_transition|1|the ledger wants it complete, and it was cancelled" ]
     rebuilt
 }
 

@@ -428,3 +428,15 @@ fewer_messages() { [ "$(store_sql 'SELECT count(*) FROM received_results')" -lt 
     has '"nosuch" does not exist' "$stderr"
     [[ "$output$stderr" != *s3cret* ]]
 }
+
+# As long as nobody has run ANALYZE, SQLite would take rows of one state for few.
+@test "SQLite looks steps up by what they are, and not through all of a state" {
+    store_begin sqlite
+    status_store --init
+    run -0 store_sql "EXPLAIN QUERY PLAN SELECT p.name FROM step_dependencies d JOIN steps p
+        ON p.id = d.from_step WHERE p.state IN ('complete', 'error') AND d.to_step IN (1, 2)"
+    has 'd USING INDEX step_dependencies_back' "$output"
+    [[ $output != *steps_by_state* ]]
+    run -0 store_sql "EXPLAIN QUERY PLAN SELECT id FROM steps WHERE task = 1 AND state = 'pending'"
+    has 'steps_of_task' "$output"
+}

@@ -102,7 +102,7 @@ ship|pending|3|3|0|1|5" ]
     [ "$(sql 'select group_concat(f.name || ">" || t.name, " ") from (select * from step_dependencies order by to_step, from_step) d join steps f on f.id = from_step join steps t on t.id = to_step')" = \
         "validate>reserve validate>pay pay>gift validate>ship reserve>ship pay>ship" ]
     [ "$(sql 'select count(*) from step_transitions where to_state = "pending"')" = 5 ]
-    [ "$(sql 'select json_extract(optional_steps, "$[0].name", "$[0].before[0]") from tasks')" = '["fraud","ship"]' ]
+    [ "$(sql 'select json_extract(optional_steps, "$.optional[0].name", "$.waits.fraud[0]") from tasks')" = '["fraud","validate"]' ]
 }
 
 @test "one wrong request costs no other" {

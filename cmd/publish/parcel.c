@@ -34,6 +34,8 @@ void parcel_free(struct parcel *parcel)
     json_object_put(parcel->past);
     free(parcel->target);
     free(parcel->told);
+    free(parcel->dropped);
+    tsk_buf_fini(&parcel->marked);
     free(parcel);
 }
 
@@ -128,6 +130,48 @@ void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const cha
     if (!json_object_object_get_ex(json, "created_at", NULL))
         add_created_at(parcel);
     tsk_buf_add(text, raw + start, len - start);
+}
+
+static bool is_among(struct json_object *ids, int64_t id)
+{
+    size_t count = json_object_is_type(ids, json_type_array) ? json_object_array_length(ids) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (json_object_get_int64(json_object_array_get_idx(ids, i)) == id)
+            return true;
+    }
+    return false;
+}
+
+static void mark_step(struct json_object *step)
+{
+    struct json_object *metadata = tsk_json_get(step, "metadata");
+    if (!metadata) {
+        metadata = json_object_new_object();
+        tsk_json_put(step, "metadata", metadata);
+    }
+    tsk_json_put_bool(metadata, "cancelled", true);
+}
+
+void parcel_mark(struct parcel *parcel, struct tsk_json *parser)
+{
+    struct json_object *batch, *dropped = NULL;
+    size_t len;
+    tsk_buf_reset(&parcel->marked);
+    if (!parcel->dropped ||
+        !(batch = tsk_json_object(parser, parcel->text.data, parcel->text.len, NULL)))
+        return;
+    tsk_json_parse(parser, parcel->dropped, strlen(parcel->dropped), &dropped, NULL);
+    struct json_object *steps = tsk_json_get(batch, "steps");
+    for (size_t i = 0; i < parcel->count; i++) {
+        struct json_object *step = json_object_array_get_idx(steps, i);
+        int64_t id;
+        if (tsk_json_int(step, "step_id", &id) == 1 && is_among(dropped, id))
+            mark_step(step);
+    }
+    const char *text = tsk_json_text(batch, &len);
+    tsk_buf_add(&parcel->marked, text, len);
+    json_object_put(dropped);
+    json_object_put(batch);
 }
 
 void parcel_begin(struct parcel *parcel)

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "tasker/buf.h"
+#include "tasker/json.h"
 #include "tasker/message.h"
 #include "tasker/outbound.h"
 
@@ -32,6 +33,8 @@ struct parcel {
     bool held;                 /* whether the dispatch has it */
     char *target;              /* the worker that it is offered to; NULL: none */
     char *told;                /* the one that the store knows of; NULL: none */
+    char *dropped;             /* JSON: the steps that are not to be run; NULL: none */
+    struct tsk_buf marked;     /* it with marks on these, which is then sent in place of text */
     struct json_object *reply; /* what the receipt tells; NULL: it was given to plain subscribers */
     struct json_object *line_error; /* what is told when every worker rejected it */
     int64_t at, attempts; /* when it was accepted (or rejected), and how often it was sent */
@@ -50,6 +53,9 @@ void parcel_set(char **text, const char *value);
 /* Makes it of a whole batch that came as raw: its bytes stay as they are, but what every batch has
  * to have (batch_id, protocol_version, created_at) is put in where it is missing. */
 void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const char *raw, size_t len);
+
+/* Makes marked, if some steps are dropped: their metadata then say "cancelled". */
+void parcel_mark(struct parcel *parcel, struct tsk_json *parser);
 
 /* Makes it of single steps: the start, each step's bytes as they came, the end. */
 void parcel_begin(struct parcel *parcel);

@@ -36,6 +36,7 @@ static void add_row(void *ctx, const struct tsk_outbound_unsent *row)
     parcel_fill(parcel, &batch, row->body, row->len);
     tsk_batch_fini(&batch);
     parcel_set(&parcel->told, row->offered_to);
+    parcel_set(&parcel->dropped, row->dropped);
     unsent->page.items = tsk_grow(unsent->page.items, &unsent->page.cap, unsent->page.count + 1,
                                   sizeof *unsent->page.items);
     unsent->page.items[unsent->page.count++] = parcel;
@@ -78,6 +79,7 @@ static void send_row(struct post *post, struct parcel *parcel, int64_t now)
         return;
     }
     post->added++;
+    parcel_mark(parcel, post->parser);
     if (parcel->told)
         tsk_dispatch_prefer(dispatch, parcel->batch_id, parcel->told,
                             record_prefer_until(post, now));

@@ -135,12 +135,13 @@ static void send_batch(struct post *post, const struct tsk_dispatch_act *act, in
 {
     struct parcel *parcel = act->tag;
     char topic[TSK_TOPIC_SIZE] = TSK_TOPIC_STEPS;
+    const struct tsk_buf *text = parcel->marked.len ? &parcel->marked : &parcel->text;
     struct tsk_err err;
     bool plain = !act->worker_id;
     if (!plain)
         snprintf(topic, sizeof topic, TSK_TOPIC_WORKER "%s", act->worker_id);
     diag_debug("batch %s: sent on %s", parcel->batch_id, topic);
-    int rc = tsk_bus_send(post->bus, topic, parcel->text.data, parcel->text.len, &err);
+    int rc = tsk_bus_send(post->bus, topic, text->data, text->len, &err);
     if (rc < 0)
         diag_warn("batch %s: %s", parcel->batch_id, err.text);
     tsk_dispatch_sent(post->dispatch, rc > 0, now);
@@ -316,6 +317,7 @@ static int open_all(struct post *post, struct tsk_err *err)
         .workers = post->workers,
         .grace_ms = GRACE_MS,
         .ask = post->record.store,
+        .gather_ms = tsk_earlier(tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX), post->wait),
     };
     post->dispatch = tsk_dispatch_new(&opts);
     post->parser = tsk_json_new();

@@ -187,6 +187,7 @@ static void note_seen(void *ctx, const struct tsk_outbound_seen *seen)
     if (seen->body && parcel->verdict != TSK_OUTBOUND_OTHER) /* it goes out as it is there */
         memcpy(parcel->text.data, seen->body, parcel->text.len);
     parcel_set(&parcel->told, seen->offered_to);
+    parcel_set(&parcel->dropped, seen->dropped);
     if (parcel->verdict == TSK_OUTBOUND_PAST)
         note_past(parcel, seen);
 }

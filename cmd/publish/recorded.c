@@ -25,6 +25,7 @@ static void take_back(struct post *post, struct parcel *parcel)
 static void may_go(struct post *post, struct parcel *parcel, int64_t now)
 {
     parcel->taken_since = 0;
+    parcel_mark(parcel, post->parser);
     if (!parcel->held)
         parcel->held =
             tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);

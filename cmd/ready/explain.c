@@ -10,6 +10,8 @@
 #include "common/plain.h"
 #include "ready/ready.h"
 #include "tasker/clock.h"
+#include "tasker/json.h"
+#include "tasker/outbound.h"
 #include "tasker/parse.h"
 #include "tasker/store.h"
 
@@ -19,17 +21,22 @@ static const char get_task[] =
     "WHERE t.task_id = $1";
 static const char get_steps[] = "SELECT id FROM steps WHERE task = $1 ORDER BY place, id";
 static const char get_step[] =
-    "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit, s.next_retry_at, s.waits_for, "
+    "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit + s.attempts_before, "
+    "s.next_retry_at, s.waits_for, "
     "s.join_rule, s.unsatisfied, s.error_category, s.handler_class, s.task, s.updated_at, t.state, "
-    "t.namespace, h.reason, h.created_at FROM steps s LEFT JOIN tasks t ON t.task_id = s.task LEFT "
+    "t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name FROM steps c "
+    "WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s "
+    "LEFT JOIN tasks t ON t.task_id = s.task LEFT "
     "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1 AND s.task IS NOT NULL";
 static const char get_waits[] =
-    "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit FROM "
+    "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit, d.choice FROM "
     "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 AND p.state NOT "
     "IN "
     "('complete', 'resolved_manually') ORDER BY p.place, p.id";
 static const char get_batch[] =
-    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to FROM "
+    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
+    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source = "
+    "'" TSK_OUTBOUND_SOURCE "' || b.batch_id) FROM "
     "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 ORDER BY x.attempt DESC, "
     "b.id "
     "DESC LIMIT 1";
@@ -37,9 +44,13 @@ static const char get_refusal[] =
     "SELECT z.error FROM batch_steps x JOIN settled_batches z ON z.batch = x.batch WHERE x.step = "
     "$1 AND z.error IS NOT NULL ORDER BY x.attempt DESC LIMIT 1";
 
+static const char get_hand[] =
+    "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
+    "'operator' AND sort_key = (SELECT max(sort_key) FROM step_transitions WHERE step = $1)";
+
 struct explain {
     struct tsk_store *store;
-    int64_t now;
+    int64_t now, patience; /* wall ms; how long a claimed batch may wait to be sent */
     bool found, waits, blocked;
     int64_t *ids;
     size_t count, cap;
@@ -91,6 +102,10 @@ static void tell_hold(struct explain *explain, const struct tsk_value *row)
     add_plain(&explain->line, text(&row[14]));
     tsk_buf_str(&explain->line, " is held since ");
     add_time(explain, row[16].number);
+    if (*text(&row[17])) {
+        tsk_buf_str(&explain->line, " by ");
+        add_plain(&explain->line, text(&row[17]));
+    }
     tsk_buf_str(&explain->line, ": ");
     add_plain(&explain->line, text(&row[15]));
     end_line(explain);
@@ -131,6 +146,20 @@ static void tell_end(const struct tsk_value *row)
         out_printf("    it has ended: %s", state);
 }
 
+static void tell_creator(struct explain *explain, const struct tsk_value *row)
+{
+    if (row[18].type != TSK_INT)
+        return;
+    begin_line(explain);
+    if (row[20].type == TSK_INT)
+        tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[20].number,
+                       row[21].number);
+    tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[18].number);
+    add_plain(&explain->line, text(&row[19]));
+    tsk_buf_str(&explain->line, "), whose output asked for it");
+    end_line(explain);
+}
+
 static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
@@ -145,6 +174,7 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     add_plain(&explain->line, text(&row[10]));
     tsk_buf_printf(&explain->line, "): %s", text(&row[2]));
     end_line(explain);
+    tell_creator(explain, row);
     if (strcmp(explain->state, "pending") == 0)
         tell_pending(explain, row);
     else if (strcmp(explain->state, "enqueued") != 0 && strcmp(explain->state, "in_progress") != 0)
@@ -159,13 +189,43 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
     begin_line(explain);
     tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[0].number);
     add_plain(&explain->line, text(&row[1]));
-    tsk_buf_printf(&explain->line, "), which is %s", text(&row[2]));
+    tsk_buf_printf(&explain->line, "), %s %s",
+                   row[6].number ? "which may ask for optional steps before it, and is" : "which is",
+                   text(&row[2]));
     if (row[3].type == TSK_INT && row[3].number > explain->now) {
         tsk_buf_str(&explain->line, " until ");
         add_time(explain, row[3].number);
     }
     end_line(explain);
     return 0;
+}
+
+/* Every worker has refused it; until reconcile looks at that, it stays as it is. */
+static void tell_refused(struct explain *explain, const struct tsk_value *message)
+{
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *json = tsk_json_object(parser, message->data, message->len, NULL);
+    const char *why = tsk_json_str(tsk_json_get(json, "error"), "message");
+    tsk_buf_str(&explain->line, "every worker has refused it: ");
+    add_plain(&explain->line, why ? why : "no reason is told");
+    tsk_buf_str(&explain->line, "; the next tasker-reconcile ends the batch");
+    json_object_put(json);
+    tsk_json_free(parser);
+}
+
+static void tell_unsent(struct explain *explain, const struct tsk_value *row)
+{
+    int64_t back = row[7].number > row[2].number ? row[7].number : row[2].number;
+    if (row[6].type == TSK_TEXT && row[7].number > explain->now) {
+        tsk_buf_str(&explain->line, "not sent yet: tasker-publish ");
+        add_plain(&explain->line, text(&row[6]));
+        tsk_buf_str(&explain->line, " has it and waits for a worker");
+        return;
+    }
+    tsk_buf_str(&explain->line, "not sent yet: is tasker-publish running, and a worker? "
+                                "tasker-publish --pending sends it; if nobody does, "
+                                "tasker-reconcile gives it back after ");
+    add_time(explain, back + explain->patience);
 }
 
 static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
@@ -178,7 +238,9 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
     add_time(explain, row[2].number);
     end_line(explain);
     begin_line(explain);
-    if (row[3].type == TSK_INT) {
+    if (row[8].type == TSK_BYTES && row[3].type != TSK_INT) {
+        tell_refused(explain, &row[8]);
+    } else if (row[3].type == TSK_INT) {
         tsk_buf_str(&explain->line, "accepted by ");
         add_plain(&explain->line, *text(&row[4]) ? text(&row[4]) : "nobody known");
         tsk_buf_char(&explain->line, ' ');
@@ -188,9 +250,29 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
         add_plain(&explain->line, text(&row[5]));
         tsk_buf_str(&explain->line, ", not accepted yet");
     } else {
-        tsk_buf_str(&explain->line, "not sent yet: is tasker-publish running, and a worker?");
+        tell_unsent(explain, row);
     }
     end_line(explain);
+    return 0;
+}
+
+/* Who has ended it, or has it tried again; of one that is pending or has ended. */
+static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct explain *explain = ctx;
+    struct json_object *about = json_tokener_parse(text(&row[1]));
+    const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
+    (void)columns;
+    begin_line(explain);
+    add_plain(&explain->line, text(&row[0]));
+    tsk_buf_str(&explain->line, " by ");
+    add_plain(&explain->line, by ? by : "an operator");
+    tsk_buf_char(&explain->line, ' ');
+    add_time(explain, row[2].number);
+    tsk_buf_str(&explain->line, ": ");
+    add_plain(&explain->line, reason ? reason : "no reason is known");
+    end_line(explain);
+    json_object_put(about);
     return 0;
 }
 
@@ -222,6 +304,8 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
     if (claimed && tsk_store_run(store, get_batch, &value, 1, on_batch, explain, err) < 0)
         return -1;
     if (!claimed && tsk_store_run(store, get_refusal, &value, 1, on_refusal, explain, err) < 0)
+        return -1;
+    if (!claimed && tsk_store_run(store, get_hand, &value, 1, on_hand, explain, err) < 0)
         return -1;
     if (pending && !explain->waits && !explain->blocked)
         out_printf("    nothing is in its way: the next tasker-ready claims it");
@@ -301,7 +385,8 @@ static int read_operands(struct asked *asked, char *const *operands, size_t coun
 enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, size_t count)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct asked asked = {.explain = {.now = tsk_wall_ms()}};
+    struct asked asked = {.explain = {.now = tsk_wall_ms(),
+                                      .patience = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT)}};
     enum tsk_exit status = TSK_OK;
     if (read_operands(&asked, operands, count, &err) < 0)
         return diag_err(&err);

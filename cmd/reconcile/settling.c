@@ -36,6 +36,12 @@ static void on_settled(void *ctx, const struct tsk_settle_change *change)
     struct settling *s = ctx;
     bool by_lines = s->touched && tsk_map_get(s->touched, change->batch_id);
     s->done++;
+    if (change->refused) {
+        diag_warn("batch %s: %zu step%s for steps that cannot be made; \"tasker-status errors\" says "
+                  "why",
+                  change->batch_id, change->refused, change->refused == 1 ? " asks" : "s ask");
+        s->status = tsk_exit_worse(s->status, TSK_NO);
+    }
     if (s->opts->dry_run)
         told_change(s->told, change);
     told_batch(s->told, s->opts->follow && (!change->ended || by_lines));
@@ -115,7 +121,7 @@ bool settling_time_out(struct settling *s, int64_t now, const struct tsk_settle_
 
 struct search {
     struct tsk_settle_list *list;
-    int64_t now;
+    int64_t now, timeout;
 };
 
 static int find_news(struct tsk_store *store, void *ctx, struct tsk_err *err)
@@ -127,7 +133,7 @@ static int find_news(struct tsk_store *store, void *ctx, struct tsk_err *err)
 
 bool settling_find_news(struct settling *s, struct tsk_settle_list *list)
 {
-    struct search search = {list, 0};
+    struct search search = {list, 0, 0};
     return settling_do(s, false, find_news, &search);
 }
 
@@ -140,8 +146,28 @@ static int find_overdue(struct tsk_store *store, void *ctx, struct tsk_err *err)
 
 bool settling_find_overdue(struct settling *s, int64_t now, struct tsk_settle_list *list)
 {
-    struct search search = {list, now};
+    struct search search = {list, now, 0};
     return settling_do(s, false, find_overdue, &search);
+}
+
+static int find_unsent(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct search *search = ctx;
+    search->list->count = 0;
+    return tsk_settle_find_unsent(store, search->now, search->timeout, search->list, err);
+}
+
+bool settling_give_back(struct settling *s, int64_t now, struct tsk_settle_list *list)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct search search = {list, now, s->claim_timeout};
+    if (!settling_do(s, false, find_unsent, &search))
+        return false;
+    while (tsk_settler_give_back(s->settler, list, now, s->claim_timeout, s->patience, &err) < 0) {
+        if (!again(s, &err))
+            return false;
+    }
+    return back(s) && settling_run(s, list, 0);
 }
 
 /* --- Begin and end. */
@@ -174,8 +200,11 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
     s->opts = opts;
     s->told = told;
     s->store = store;
+    struct tsk_create_limits limits = tsk_create_limits(conf);
     s->settler = tsk_settler_new(store, rules, &watch);
+    tsk_settler_limit(s->settler, &limits);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
+    s->claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT);
     s->due = -1;
     if (!needed)
         s->touched = tsk_map_new(free);

@@ -48,7 +48,7 @@ static bool settle_overdue(struct settling *s, struct tsk_settle_list *list)
 {
     int64_t now = tsk_wall_ms();
     return settling_find_overdue(s, now, list) && settling_time_out(s, now, list) &&
-           settling_run(s, list, 0);
+           settling_run(s, list, 0) && settling_give_back(s, now, list);
 }
 
 bool settling_look(struct settling *s)

@@ -176,6 +176,21 @@ static const char *origin_name(char origin)
     return origin == 'p' ? "program" : origin == 'l' ? "ledger" : "operator";
 }
 
+/* An operator's: who, and why. Returns whether that is what metadata has. */
+static bool put_reason(struct tsk_buf *line, const char *metadata)
+{
+    struct json_object *about = json_tokener_parse(metadata);
+    const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
+    if (by && reason) {
+        tsk_buf_str(line, " by ");
+        report_plain(line, by, strlen(by));
+        tsk_buf_str(line, ": ");
+        report_plain(line, reason, strlen(reason));
+    }
+    json_object_put(about);
+    return by && reason;
+}
+
 static void print_text(const struct history *history, const struct transition *item)
 {
     const char *texts = history->texts.data;
@@ -194,7 +209,8 @@ static void print_text(const struct history *history, const struct transition *i
     tsk_buf_printf(&line, "%s (", texts + item->to);
     report_plain(&line, texts + item->event, strlen(texts + item->event));
     tsk_buf_printf(&line, ", %s)", origin_name(item->origin));
-    if (texts[item->metadata] && strcmp(texts + item->metadata, "{}") != 0) {
+    bool told = item->origin == 'o' && put_reason(&line, texts + item->metadata);
+    if (!told && texts[item->metadata] && strcmp(texts + item->metadata, "{}") != 0) {
         tsk_buf_char(&line, ' ');
         report_plain(&line, texts + item->metadata, strlen(texts + item->metadata));
     }

@@ -12,7 +12,7 @@ static const struct report_column task_columns[] = {
     {"updated_at", "CHANGED", REPORT_TIME}, {"initiator", NULL, REPORT_TEXT},
     {"source_system", NULL, REPORT_TEXT},   {"reason", NULL, REPORT_TEXT},
     {"correlation_id", NULL, REPORT_TEXT},  {"tags", NULL, REPORT_JSON},
-    {"context", NULL, REPORT_JSON},
+    {"context", NULL, REPORT_JSON},         {"held", "HELD", REPORT_TEXT},
 };
 
 const struct list list_tasks = {
@@ -26,7 +26,8 @@ const struct list list_tasks = {
               "('complete', 'resolved_manually')), "
               "(SELECT count(*) FROM steps s WHERE s.task = t.task_id AND s.state = 'error'), "
               "t.priority, t.created_at, t.updated_at, t.initiator, t.source_system, t.reason, "
-              "t.correlation_id, t.tags, t.context FROM tasks t",
+              "t.correlation_id, t.tags, t.context, (SELECT h.reason FROM held_namespaces h "
+              "WHERE h.namespace = t.namespace) FROM tasks t",
     .states = "pending,in_progress,complete,error,cancelled,resolved_manually",
     .state = "t.state",
     .created = "t.created_at",
@@ -99,6 +100,7 @@ static const struct report_column step_columns[] = {
     {"state", "STATE", REPORT_TEXT},
     {"attempts", "ATTEMPTS", REPORT_INT},
     {"retry_limit", NULL, REPORT_INT},
+    {"attempts_before", NULL, REPORT_INT},
     {"execution_ms", "TIME", REPORT_MS},
     {"created_at", "CREATED", REPORT_TIME},
     {"updated_at", "CHANGED", REPORT_TIME},
@@ -113,6 +115,11 @@ static const struct report_column step_columns[] = {
     {"handler_config", NULL, REPORT_JSON},
     {"results", NULL, REPORT_JSON},
     {"known_task", NULL, REPORT_BOOL},
+    {"created_by", NULL, REPORT_INT},
+    {"created_by_name", NULL, REPORT_TEXT},
+    {"template_step", NULL, REPORT_TEXT},
+    {"index", NULL, REPORT_INT},
+    {"count", NULL, REPORT_INT},
 };
 
 const struct list list_steps = {
@@ -123,10 +130,12 @@ const struct list list_steps = {
     .select = "SELECT s.id, s.step_id, s.name, s.handler_class, s.task_id, "
               "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch "
               "WHERE p.step = s.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), "
-              "s.state, s.attempts, s.retry_limit, s.execution_ms, s.created_at, s.updated_at, "
+              "s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, s.created_at, s.updated_at, "
               "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
               "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "
-              "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END FROM steps s",
+              "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END, s.created_by, "
+              "(SELECT c.name FROM steps c WHERE c.id = s.created_by), s.template_name, "
+              "s.created_index, s.created_count FROM steps s",
     .states = "pending,enqueued,in_progress,complete,error,cancelled,resolved_manually",
     .state = "s.state",
     .created = "s.created_at",

@@ -9,6 +9,7 @@
 #include "status/query.h"
 #include "status/report.h"
 #include "tasker/clock.h"
+#include "tasker/outbound.h"
 
 enum { LIMIT = 50, AGE_MS = 60000 };
 
@@ -63,10 +64,19 @@ static const struct report_column columns[] = {
     "WHERE d.batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM batches b "                        \
     "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"
 
+#define IS_REFUSED                                                                                 \
+    "EXISTS (SELECT 1 FROM received_results f WHERE f.source = '" TSK_OUTBOUND_SOURCE              \
+    "' || b.batch_id)"
 #define UNSENT_BATCH                                                                               \
     "SELECT 'unsent_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "    \
     "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \
-    "ORDER BY b.created_at"
+    "AND NOT " IS_REFUSED " ORDER BY b.created_at"
+
+/* Every worker has refused it, and reconcile has not looked at that. */
+#define REFUSED_BATCH                                                                              \
+    "SELECT 'refused_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "   \
+    "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \
+    "AND " IS_REFUSED " ORDER BY b.created_at"
 
 struct kind {
     const char *name, *sql, *count;
@@ -82,6 +92,7 @@ static const struct kind kinds[] = {
     KIND("silent_step", SILENT_STEP),
     KIND("unknown_batch", UNKNOWN_BATCH),
     KIND("unsent_batch", UNSENT_BATCH),
+    KIND("refused_batch", REFUSED_BATCH),
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };

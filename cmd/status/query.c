@@ -55,37 +55,16 @@ void query_and(struct query *query, const char *text, const char *condition, str
     tsk_buf_fini(&whole);
 }
 
-/* GLOB has [ besides, and LIKE other characters that stand for any. */
-static void add_glob(struct tsk_buf *out, char c)
-{
-    if (c == '[')
-        tsk_buf_str(out, "[[]");
-    else
-        tsk_buf_char(out, c);
-}
-
-static void add_like(struct tsk_buf *out, char c)
-{
-    if (strchr("%_\\", c))
-        tsk_buf_char(out, '\\');
-    tsk_buf_char(out, (char)(c == '*' ? '%' : c == '?' ? '_' : c));
-}
-
 const char *query_handler(struct query *query, enum tsk_store_kind kind, const char *handler)
 {
     bool glob = strpbrk(handler, "*?") != NULL;
-    tsk_buf_str(&query->pattern, "");
-    for (const char *c = handler; *c; c++) {
-        if (!glob)
-            tsk_buf_char(&query->pattern, *c);
-        else if (kind == TSK_STORE_SQLITE)
-            add_glob(&query->pattern, *c);
-        else
-            add_like(&query->pattern, *c);
-    }
+    if (glob)
+        tsk_store_glob(kind, handler, &query->pattern);
+    else
+        tsk_buf_str(&query->pattern, handler);
     if (!glob)
         return "= ?";
-    return kind == TSK_STORE_SQLITE ? "GLOB ?" : "LIKE ? ESCAPE '\\'";
+    return kind == TSK_STORE_SQLITE ? TSK_GLOB_SQLITE("?") : TSK_GLOB_POSTGRESQL("?");
 }
 
 void query_limited(struct query *query, int64_t limit)

@@ -14,6 +14,7 @@
 #include "common/out.h"
 #include "common/plain.h"
 #include "status/counts.h"
+#include "status/held.h"
 #include "status/query.h"
 #include "status/report.h"
 #include "tasker/clock.h"
@@ -50,6 +51,7 @@ static const struct told told[] = {
     TOLD("task_transitions"),
     TOLD("step_transitions"),
     TOLD("batch_transitions"),
+    TOLD("namespace_transitions"),
 };
 
 enum { TABLES = sizeof told / sizeof *told, STATES = 3 };
@@ -65,6 +67,7 @@ struct look {
     bool about[TABLES];
     struct tally states[STATES];
     int64_t unsettled, oldest_unsettled, newest; /* times; 0: none */
+    struct held held;
 };
 
 static int count_table(struct tsk_store *store, struct look *look, size_t i, struct tsk_err *err)
@@ -101,7 +104,7 @@ static int look_inside(struct tsk_store *store, void *ctx, struct tsk_err *err)
     static const struct counted *const counted[] = {&counted_tasks, &counted_batches,
                                                     &counted_steps};
     struct look *look = ctx;
-    if (tsk_store_size(store, &look->size, err) < 0)
+    if (tsk_store_size(store, &look->size, err) < 0 || held_get(store, &look->held, err) < 0)
         return -1;
     for (size_t i = 0; i < STATES; i++) {
         if (counts_get(store, counted[i], &look->states[i], err) < 0)
@@ -198,6 +201,7 @@ static void put_inside(struct json_object *to, const struct look *look)
     tsk_json_put_int(to, "unsettled_batches", look->unsettled);
     put_time(to, "oldest_unsettled_at", look->oldest_unsettled);
     put_time(to, "newest_message_at", look->newest);
+    tsk_json_put(to, "held_namespaces", held_json(&look->held));
 }
 
 static void show_json(const struct look *look)
@@ -282,6 +286,7 @@ static void show_text(const struct look *look)
     out_printf("unsettled   %" PRId64 " batches", look->unsettled);
     show_time("  oldest    ", look->oldest_unsettled);
     show_time("newest      ", look->newest);
+    held_show(&look->held);
     show_tables(look);
 }
 
@@ -306,6 +311,7 @@ static enum tsk_exit show(const struct options *opts, struct tsk_store *store)
         show_json(&look);
     else
         show_text(&look);
+    held_fini(&look.held);
     return status ? diag_err(&err) : TSK_OK;
 }
 

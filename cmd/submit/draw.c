@@ -59,6 +59,7 @@ static void begin(struct drawing *drawing, const char *title)
         for (size_t i = 0; i < COLOURS; i++)
             out_printf("  classDef %s fill:%s,stroke:#666666,color:#000000", colours[i].state,
                        colours[i].colour);
+        out_printf("  classDef optional stroke-dasharray:5 3");
         return;
     }
     out_printf("digraph task {\n  label=\"%s\"; labelloc=t; rankdir=TB;\n"
@@ -84,12 +85,18 @@ static void node(struct drawing *drawing, int64_t id, const char *name, const ch
     else
         out_printf("  s%lld [label=\"%s\", fillcolor=\"%s\"%s];", (long long)id, text->data,
                    colour_of(state), dashed ? ", style=\"rounded,filled,dashed\"" : "");
+    if (drawing->mermaid && dashed)
+        out_printf("  class s%lld optional", (long long)id);
 }
 
-static void edge(const struct drawing *drawing, int64_t from, int64_t to)
+/* choice: the one behind waits only for what the other may ask for. */
+static void edge(const struct drawing *drawing, int64_t from, int64_t to, bool choice)
 {
-    out_printf(drawing->mermaid ? "  s%lld --> s%lld" : "  s%lld -> s%lld;", (long long)from,
-               (long long)to);
+    if (drawing->mermaid)
+        out_printf("  s%lld %s s%lld", (long long)from, choice ? "-.->" : "-->", (long long)to);
+    else
+        out_printf("  s%lld -> s%lld%s;", (long long)from, (long long)to,
+                   choice ? " [style=dashed]" : "");
 }
 
 static void end(struct drawing *drawing)
@@ -112,7 +119,7 @@ static void draw_template(struct drawing *drawing, const struct tsk_template *te
     }
     for (size_t i = 0; i < template->count; i++) {
         for (size_t d = 0; d < template->steps[i].depends_count; d++)
-            edge(drawing, (int64_t) template->steps[i].depends[d], (int64_t)i);
+            edge(drawing, (int64_t) template->steps[i].depends[d], (int64_t)i, false);
     }
     end(drawing);
 }
@@ -121,10 +128,10 @@ static void draw_template(struct drawing *drawing, const struct tsk_template *te
 
 static const char get_task[] =
     "SELECT namespace, name, version, state FROM tasks WHERE task_id = $1";
-static const char get_steps[] = "SELECT id, name, state, attempts, error_category FROM steps WHERE "
-                                "task = $1 ORDER BY place, id";
+static const char get_steps[] = "SELECT id, name, state, attempts, error_category, created_by FROM steps WHERE "
+                                "task = $1 ORDER BY place, created_index, id";
 static const char get_edges[] =
-    "SELECT d.from_step, d.to_step FROM step_dependencies d JOIN steps s ON s.id = d.to_step "
+    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step "
     "WHERE s.task = $1 ORDER BY d.from_step, d.to_step";
 
 struct live {
@@ -160,7 +167,8 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     if (row[3].number > 1)
         snprintf(note + strlen(note), sizeof note - strlen(note), ", attempt %lld",
                  (long long)row[3].number);
-    node(live->drawing, row[0].number, column(&row[1]), column(&row[2]), note, false);
+    node(live->drawing, row[0].number, column(&row[1]), column(&row[2]), note,
+         row[5].type == TSK_INT);
     return 0;
 }
 
@@ -168,7 +176,7 @@ static int on_edge(void *ctx, const struct tsk_value *row, size_t columns)
 {
     const struct live *live = ctx;
     (void)columns;
-    edge(live->drawing, row[0].number, row[1].number);
+    edge(live->drawing, row[0].number, row[1].number, row[2].number != 0);
     return 0;
 }
 

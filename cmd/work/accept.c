@@ -161,6 +161,7 @@ static int assign(struct work *work, struct batch *batch, struct tsk_err *err)
         struct run *run = &batch->runs[i];
         run->batch = batch;
         run->step = &batch->data.steps[i];
+        tsk_json_bool(tsk_json_get(run->step->json, "metadata"), "cancelled", &run->cancelled);
         run->handler = tsk_handlers_find(work->handlers, run->step->handler_class);
         if (!run->handler)
             return tsk_err_set(err, TSK_DATA, "no handler for %s", run->step->handler_class);

@@ -263,6 +263,8 @@ static void on_upstream(struct work *work, const struct tsk_frame *frame)
     int64_t offset;
     if (!message) {
         diag_warn("results: message of topic \"%s\" from a peer: %s", frame->topic, err.text);
+    } else if (!strcmp(frame->topic, TSK_TOPIC_CANCEL)) {
+        cancel_message(work, message);
     } else if (source && !strcmp(source, work->source)) { /* all workers hear it */
         if (!strcmp(frame->topic, TSK_TOPIC_REPLAY))
             on_replay(work, message, collector && tsk_name_valid(collector) ? collector : "");

@@ -103,6 +103,7 @@ static void settle(struct work *work, struct run *run, struct json_object *messa
 {
     struct batch *batch = run->batch;
     feed_send(work, TSK_TYPE_PARTIAL, message);
+    run->ended = true;
     ++*(run->completed ? &batch->completed : &batch->failed);
     ++*(run->completed ? &work->completed : &work->failed);
     if (!--batch->left)
@@ -173,6 +174,9 @@ static void describe(const struct work *work, const struct run *run, struct tsk_
                        process->killed ? " (killed: it did not end on TERM)" : "");
     else if (process->stop == STOP_WORKER)
         tsk_buf_str(text, "the worker was stopped before the step ended");
+    else if (process->stop == STOP_OPERATOR)
+        tsk_buf_printf(text, "cancelled by an operator%s",
+                       process->killed ? " (killed: it did not end on TERM)" : "");
     else if (WIFSIGNALED(process->child.status))
         tsk_buf_printf(text, "killed by signal %d (%s)", WTERMSIG(process->child.status),
                        strsignal(WTERMSIG(process->child.status)));
@@ -193,6 +197,9 @@ static struct json_object *exit_error(const struct work *work, const struct run 
     if (process->stop == STOP_TIMEOUT) {
         end = (struct tsk_end){"timeout", true};
         type = "HandlerTimeout";
+    } else if (process->stop == STOP_OPERATOR) {
+        end = (struct tsk_end){TSK_CATEGORY_CANCELLED, false};
+        type = "StepCancelled";
     } else if (process->stop == STOP_WORKER && end.category) {
         end = (struct tsk_end){"infrastructure", true};
         type = "WorkerStopped";
@@ -352,6 +359,12 @@ void finish_not_run(struct work *work, struct run *run, const char *type, const 
     if (run->trial)
         breaker_ended(work, run, NULL);
     finish_refused(work, run, tsk_error_object(text, type, category, retryable));
+}
+
+void finish_cancelled(struct work *work, struct run *run)
+{
+    finish_not_run(work, run, "StepCancelled", "cancelled by an operator before it was started",
+                   TSK_CATEGORY_CANCELLED, false);
 }
 
 void finish_not_started(struct work *work, struct run *run, int code)

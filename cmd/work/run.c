@@ -113,7 +113,9 @@ bool run_start_some(struct work *work)
     while (work->queue.first && may_give(work) && starts++ < STARTS_AT_ONCE) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
-        if (breaker_lets(work, run))
+        if (run->cancelled)
+            finish_cancelled(work, run);
+        else if (breaker_lets(work, run))
             give(work, run);
     }
     if (starts)
@@ -253,8 +255,14 @@ static void stop_one(struct work *work, struct run *run, int64_t now)
     struct process *process = run->process;
     if (process->stop != STOP_NONE || process->exited || !process->begun)
         return;
-    process->stop = STOP_WORKER;
+    process->stop = run->cancelled ? STOP_OPERATOR : STOP_WORKER;
     ask_to_end(work, run, now);
+}
+
+void run_cancel(struct work *work, struct run *run)
+{
+    stop_one(work, run, tsk_now_ms());
+    work->next_check = tsk_earlier(work->next_check, run->process->deadline);
 }
 
 /* The process is there: from now on it has a time limit. */
@@ -272,7 +280,7 @@ static void on_begun(struct work *work, struct run *run)
     process->deadline = started + run_time_limit(work, run);
     work->next_check = tsk_earlier(work->next_check, process->deadline);
     pipes_open(work, run);
-    if (work->hurry)
+    if (work->hurry || run->cancelled)
         stop_one(work, run, tsk_now_ms());
 }
 

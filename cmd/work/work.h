@@ -5,6 +5,7 @@
  *   breaker.c  unless its handler has failed too often
  *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
  *   pipes.c    what the process writes is read
+ *   cancel.c   an operator has ended a step: it is dropped, or stopped
  *   finish.c   how it ended becomes a result; the last step of a batch its completion
  *   feed.c     results go out, are kept, confirmed, sent again
  *   flow.c     how much of them may wait in the sockets
@@ -40,7 +41,9 @@ struct run {
     const struct tsk_handler *handler;
     int64_t sequence; /* of its last partial result */
     int64_t execution_ms;
-    bool completed;          /* once it has ended: with success */
+    bool ended;              /* its result is on its way */
+    bool completed;          /* with success */
+    bool cancelled;          /* an operator has ended it: it is not to be run, or to be stopped */
     bool trial;              /* its end decides on the circuit of its class */
     struct process *process; /* while the launcher has it, and while it runs */
 };
@@ -58,7 +61,7 @@ struct process {
     int64_t started_wall;
     int64_t watch_at; /* when its pipes are to be polled; -1: they are */
     int64_t deadline; /* when TERM is due, and then KILL; -1 never */
-    enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER } stop; /* why TERM was sent */
+    enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER, STOP_OPERATOR } stop; /* why TERM was sent */
     bool killed, exited;
     int64_t linger_until;         /* once exited: how long the pipes may still give something */
     struct json_object *error;    /* from descriptor 3 */
@@ -189,6 +192,8 @@ void run_take_back(struct work *work, bool told_too);
 void run_check_limits(struct work *work, int64_t now);
 /* Asks all running steps to end (TERM, later KILL). */
 void run_stop_all(struct work *work, int64_t now);
+/* Asks one to end that an operator has ended; one that has not begun, as soon as it has. */
+void run_cancel(struct work *work, struct run *run);
 /* Ends all that runs, at once. */
 void run_kill_all(struct work *work);
 /* At the end: kills what handlers left behind. Whatever lost its parent is this process's child,
@@ -246,8 +251,14 @@ void finish_shorten(struct json_object *message, size_t most);
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
                     const char *category, bool retryable);
 
+/* The same of one that an operator has ended. */
+void finish_cancelled(struct work *work, struct run *run);
+
 /* The same with an error object (taken). */
 void finish_refused(struct work *work, struct run *run, struct json_object *error);
+
+/* cancel.c: a message of an operator (borrowed). */
+void cancel_message(struct work *work, struct json_object *message);
 
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);

@@ -15,7 +15,8 @@ ALTER TABLE steps ADD COLUMN unsatisfied TEXT NOT NULL DEFAULT 'cancel'
 ALTER TABLE steps ADD COLUMN waits_for INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE steps ADD COLUMN default_retryable INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE steps ADD COLUMN template_name TEXT;
-CREATE INDEX steps_ready ON steps (priority DESC, created_at, id)
+-- The last column is for those that wait for a back-off: they are passed over within the index.
+CREATE INDEX steps_ready ON steps (priority DESC, created_at, id, coalesce(next_retry_at, 0))
     WHERE state = 'pending' AND waits_for = 0 AND task IS NOT NULL;
 
 CREATE TABLE held_namespaces (

@@ -20,6 +20,7 @@ struct tsk_dispatch_opts {
     size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
     int64_t grace_ms;        /* a worker that left and comes again so soon keeps what it was sent */
     bool ask;                /* nothing is sent that was not allowed */
+    int64_t gather_ms;       /* from the first worker on, until all that connect again are there */
 };
 
 struct tsk_dispatch *tsk_dispatch_new(const struct tsk_dispatch_opts *opts);

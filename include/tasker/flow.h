@@ -5,6 +5,9 @@
  *   all_ok    all are complete or resolved by hand
  *   all_done  all have ended, however they did (complete, resolved, cancelled, error)
  *   any_ok    one is complete or resolved (or it waits for none)
+ * It also waits for steps that may still ask for others which it would wait for (a choice, plan.h):
+ * as long as these have not ended, and with all_ok until they are complete or resolved. For any_ok
+ * they are none of those of which one is enough.
  * A step in error may yet be tried again by hand: who waits for it goes on waiting. One that is
  * cancelled never comes back: where that makes a join impossible, the step behind it is cancelled
  * too, or, if it blocks, waits for somebody who decides. So nothing hangs without a reason.
@@ -41,6 +44,7 @@ struct tsk_flow_step {
 /* One waits for the other; places in the list of steps. */
 struct tsk_flow_edge {
     size_t from, to;
+    bool choice; /* for what it may ask for */
 };
 
 enum tsk_flow_end {

@@ -110,6 +110,9 @@ bool tsk_result_usual(const char *topic, const char *text, size_t len, struct ts
 struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
                                      bool retryable);
 
+/* The category of a step that a worker has stopped, or not run, since an operator had ended it. */
+#define TSK_CATEGORY_CANCELLED "cancelled"
+
 /* Whether a failure of category (may be NULL) is worth another attempt, where nobody says. */
 bool tsk_category_retryable(const char *category);
 

@@ -48,6 +48,7 @@ struct tsk_outbound_seen {
     int64_t claimed_until, sends;
     bool news;        /* the ledger has something of it */
     bool refused;     /* namely that every worker rejected it */
+    const char *dropped; /* JSON: step_ids that are not to be run; an operator has ended them */
     const char *body; /* NULL: it is created, and of this publisher */
     size_t len;
 };
@@ -117,6 +118,7 @@ struct tsk_outbound_place {
 struct tsk_outbound_unsent {
     struct tsk_outbound_place place;
     const char *batch_id, *body, *offered_to; /* borrowed */
+    const char *dropped;                      /* as in tsk_outbound_seen */
     size_t len;
 };
 

@@ -9,11 +9,17 @@
  *   attempts are left;
  * - but that a collector waits no longer (such an error of the source "lost:…") is no end: it is
  *   the time limit of the batch that counts;
+ * - a step that completed with an output that cannot be, as a judge says, has failed for good;
+ * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent to
+ *   nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
  * - what nobody has heard of has no derived row at all.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
- * from its time on: where the ledger then wants a transition that the table does not have, it is
- * refused, and that is a discrepancy, "refused_transition".
+ * from the state on that it found a step in, for it was put down when the ledger had no more; where
+ * that is not known, and of a batch, from its time on. What the ledger then wants against the table
+ * is refused, and that is a discrepancy, "refused_transition"; so is what the operator wanted, if
+ * the table does not have that. A step that is stopped, fails or is lost after an operator has
+ * ended it asks for no transition. One that an operator has made pending has no back-off.
  *
  * A batch is executing from the first news on, and ended when it has a completion and each of its
  * steps has ended (completed, or failed if some step was not done), or by a batch_error (failed, or
@@ -27,6 +33,13 @@
 
 #include "tasker/reconcile.h"
 #include "tasker/state.h"
+
+/* The source, before its batch_id, of messages that are made of what is known and the clock: the same
+ * for all that look, so that they are in the ledger once. */
+#define TSK_SETTLE_SOURCE "reconcile:"
+/* The offset there of the message by which a batch is given back, and what its error has (false). */
+#define TSK_SETTLE_BACK_OFFSET 2
+#define TSK_SETTLE_BACK_KEY "attempt_used"
 
 /* A state that somebody else than the ledger brought about. Times are wall ms. */
 struct tsk_settle_state {
@@ -49,6 +62,7 @@ struct tsk_settle_step {
     const char *name;             /* copied */
     int64_t since;                /* when it was enqueued with this attempt */
     struct tsk_settle_state hand; /* an operator's, after this attempt began */
+    enum tsk_state hand_from;     /* what the step was before it; NONE: not known */
     unsigned owns;                /* the caller's */
 };
 
@@ -77,6 +91,11 @@ struct tsk_settle_text {
 
 enum { TSK_STEP_MOVES = 3, TSK_BATCH_MOVES = 3 };
 
+/* Looks at what the step at place i, of those that the batch was sent with, put out, as JSON. Adds to
+ * creates what it asks for (JSON; nothing: none). Returns 0, or -1 with err: it cannot be. */
+typedef int tsk_settle_judge_fn(void *ctx, size_t i, const char *output, size_t len,
+                                struct tsk_buf *creates, struct tsk_err *err);
+
 /* What follows for a step. -1 stands for a time or duration that is not there, NULL for a text. */
 struct tsk_settled_step {
     int64_t row, step_id;
@@ -88,10 +107,13 @@ struct tsk_settled_step {
     enum tsk_step_status status;
     enum tsk_outcome outcome;
     int64_t retry_at, execution_ms;
+    int64_t next_retry_at; /* retry_at, if that is what it waits for in its state */
     const char *worker_id, *category, *reason;
     bool retryable;
     int64_t started_at, ended_at;
     struct tsk_settle_text results, error;
+    const char *creates; /* that it is done and asks for, as JSON; NULL: nothing */
+    bool given_back;     /* with its batch: its attempt was not used */
     struct tsk_settle_state state;
     struct tsk_transition moves[TSK_STEP_MOVES];
     size_t move_count;
@@ -121,6 +143,9 @@ struct tsk_settle;
  * retry_limit matter. tell (may be NULL) is called for each verdict. */
 struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules);
 void tsk_settle_free(struct tsk_settle *settle);
+
+/* Has all outputs judged from now on. */
+void tsk_settle_judge(struct tsk_settle *settle, tsk_settle_judge_fn *judge, void *ctx);
 
 /* In this order, for each batch: begin, its steps in ascending order of step_id (each once), its
  * messages in the order of the ledger, end. tell (may be NULL) is called for each verdict, by

@@ -12,6 +12,7 @@
 #ifndef TASKER_SETTLER_H
 #define TASKER_SETTLER_H
 
+#include "tasker/create.h"
 #include "tasker/settle.h"
 #include "tasker/store.h"
 
@@ -41,6 +42,11 @@ int tsk_settle_find_since(struct tsk_store *store, int64_t since, struct tsk_set
                           struct tsk_err *err);
 int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_settle_list *list,
                             struct tsk_err *err);
+/* The same of batches of tasks that are created and that nobody has accepted: neither has a publisher a
+ * claim on them at now, nor was there one for claim_timeout ms (where a worker may have got it, nor for
+ * its time limit); and the ledger has nothing of them. */
+int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t claim_timeout,
+                           struct tsk_settle_list *list, struct tsk_err *err);
 int tsk_settle_find_all(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err);
 int tsk_settle_find_id(struct tsk_store *store, const char *batch_id, struct tsk_settle_list *list,
                        struct tsk_err *err);
@@ -50,6 +56,7 @@ struct tsk_settle_change {
     const char *batch_id; /* borrowed */
     enum tsk_state from, to;
     size_t steps;                      /* whose state has changed */
+    size_t refused;                    /* of these, that ask for steps that cannot be made */
     bool news;                         /* the ledger has something of it */
     bool ended;                        /* it has ended now, */
     bool ended_before;                 /* and had before */
@@ -79,22 +86,34 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
                                     const struct tsk_settle_watch *watch);
 void tsk_settler_free(struct tsk_settler *settler);
 
+/* Sets how many steps may be asked for (by default TSK_CREATE_LIMITS_INIT). */
+void tsk_settler_limit(struct tsk_settler *settler, const struct tsk_create_limits *limits);
+
 /* Settles the batches of list. patience is that of tsk_store_write, for each transaction. After an
  * error those of the groups before are settled. */
 int tsk_settler_run(struct tsk_settler *settler, const struct tsk_settle_list *list, unsigned how,
                     int64_t patience, struct tsk_err *err);
 
+/* The same within a transaction of the caller's (tsk_store_write), all in one go: it waits for
+ * batches that another process has. how must not be TSK_SETTLE_DRY. */
+int tsk_settler_within(struct tsk_settler *settler, const struct tsk_settle_list *list,
+                       unsigned how, struct tsk_err *err);
+
 /* With TSK_SETTLE_DRY: takes the batches that are out of time at now (wall ms) as ended by that. */
 void tsk_settler_assume(struct tsk_settler *settler, int64_t now);
 
-/* The source of the message that ends a batch out of time, before its batch_id, and its offset: the
- * same for all that look, so that it is in the ledger once. */
-#define TSK_SETTLE_SOURCE "reconcile:"
+/* The offset of the message that ends a batch out of time, in TSK_SETTLE_SOURCE. */
 #define TSK_SETTLE_OFFSET 1
 
 /* Puts such a message into the ledger for each batch of list that is out of time at now (wall ms)
  * and has neither an end nor news, and marks it as one with news. */
 int tsk_settler_time_out(struct tsk_settler *settler, const struct tsk_settle_list *list,
                          int64_t now, int64_t patience, struct tsk_err *err);
+
+/* The same for those of list that tsk_settle_find_unsent would still find. No publisher sends them any
+ * more; those that were offered to no worker are given back, the others are out of time. */
+int tsk_settler_give_back(struct tsk_settler *settler, const struct tsk_settle_list *list,
+                          int64_t now, int64_t claim_timeout, int64_t patience,
+                          struct tsk_err *err);
 
 #endif

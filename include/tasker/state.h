@@ -27,6 +27,9 @@ enum tsk_state {
     TSK_STATES
 };
 
+/* An operator's event that leaves a step in its state: its attempts count from none again. */
+#define TSK_EVENT_RESET "step.attempts_reset"
+
 /* The name as it is stored ("resolved_manually"), static; NULL for TSK_STATE_NONE. */
 const char *tsk_state_name(enum tsk_state state);
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tasker/buf.h"
 #include "tasker/conf.h"
 #include "tasker/err.h"
 
@@ -134,6 +135,11 @@ int tsk_store_get_int(struct tsk_store *store, const char *sql, const struct tsk
 /* Picks the text for the store's kind. Both must be static. */
 #define TSK_SQL(store, sqlite, postgresql)                                                         \
     (tsk_store_kind(store) == TSK_STORE_SQLITE ? (sqlite) : (postgresql))
+
+/* Adds a glob of * and ? as what stands, as a parameter, in TSK_GLOB_ of that kind. */
+void tsk_store_glob(enum tsk_store_kind kind, const char *glob, struct tsk_buf *out);
+#define TSK_GLOB_SQLITE(value) "GLOB " value
+#define TSK_GLOB_POSTGRESQL(value) "LIKE " value " ESCAPE '\\'"
 
 /* The work of a transaction. It may be called again from its start, after a rollback: also when a
  * commit was cut off and nobody can tell whether it happened. So doing it twice must be the same as

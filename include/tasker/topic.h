@@ -19,9 +19,13 @@
 #define TSK_TOPIC_REJECTED "batch_rejected"
 #define TSK_TOPIC_COLLECTED "collected"
 #define TSK_TOPIC_REPLAY "replay"
+#define TSK_TOPIC_CANCEL "cancel" /* by tasker-resolve, to the worker that has the steps */
 
 /* What a publisher says of itself on a status topic. */
 #define TSK_MESSAGE_PUBLISHER_STATUS "publisher_status"
+
+/* What a worker answers to a cancel, on the status topic of who asks. */
+#define TSK_MESSAGE_CANCEL_ANSWER "cancel_answer"
 
 /* Whether topic begins with kind ("worker."). */
 bool tsk_topic_is(const char *topic, const char *kind);

@@ -15,6 +15,22 @@ store_place() {
     case $disk in tmpfs* | ramfs*) die "$place is in memory: set TASKER_BENCH_STORE" ;; esac
 }
 
+# Starts a PostgreSQL server of this scenario's own, beside the stores; its pid is in $cluster, which
+# is empty where there is none.
+start_cluster() { # OPTION ...
+    cluster=
+    [ -x "$ROOT/tests/cluster" ] || return 0
+    start "$ROOT/tests/cluster" run "$place/pg" -cshared_buffers=128MB "$@" >"$WORK/cluster"
+    cluster=$started
+    until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
+}
+
+# A new database of it; $base is its URL.
+new_base() { # NAME
+    psql -X -q -h "$place/pg" -U tasker -d template1 -c "CREATE DATABASE $1" || die "no database"
+    base="postgresql:///$1?host=$place/pg&user=tasker"
+}
+
 # Makes the store of URL, with its schema.
 store_make() { # URL
     local collector try
@@ -58,26 +74,21 @@ appends_on() { # NAME URL-OF-OURS URL-OF-THE-LOOP
 }
 
 scenario_append() {
-    local round url cluster=
+    local round url base cluster
     store_place
-    if [ -x "$ROOT/tests/cluster" ]; then
-        start "$ROOT/tests/cluster" run "$place/pg" -cfsync=on -cshared_buffers=128MB >"$WORK/cluster"
-        cluster=$started
-        until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
-    fi
+    start_cluster -cfsync=on
     for ((round = 1; round <= ROUNDS; round++)); do
         say "append, round $round"
         for url in sqlite:$place/{ours,bare}.$round; do store_make "$url"; done
         appends_on sqlite "sqlite:$place/ours.$round" "sqlite:$place/bare.$round"
         rm -f "$place"/ours.* "$place"/bare.*
         [ -n "$cluster" ] || continue
-        for url in ours bare; do
-            psql -X -q -h "$place/pg" -U tasker -d template1 -c "CREATE DATABASE $url$round" ||
-                die "no database"
-            store_make "postgresql:///$url$round?host=$place/pg&user=tasker"
-        done
-        appends_on pg "postgresql:///ours$round?host=$place/pg&user=tasker" \
-            "postgresql:///bare$round?host=$place/pg&user=tasker"
+        new_base "ours$round"
+        url=$base
+        store_make "$url"
+        new_base "bare$round"
+        store_make "$base"
+        appends_on pg "$url" "$base"
     done
     row "ledger on SQLite, messages/s; bare loop" "$(noted append.sqlite)" \
         "$(noted append.sqlite.bare)" ">= 0.6"
@@ -138,23 +149,19 @@ look_store() { # NAME URL STEPS
 }
 
 scenario_look() {
-    local look_url cluster=
+    local look_url base cluster
     store_place
     say "look: filling stores"
     look_store look.sqlite.few "sqlite:$place/few" "$LOOK_FEW"
     look_store look.sqlite.many "sqlite:$place/many" "$LOOK_MANY"
     rm -f "$place"/few* "$place"/many*
     look_rows SQLite look.sqlite
-    [ -x "$ROOT/tests/cluster" ] || return 0
-    start "$ROOT/tests/cluster" run "$place/pg" -cfsync=off -cshared_buffers=128MB >"$WORK/cluster"
-    cluster=$started
-    until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
-    for look_url in few many; do
-        psql -X -q -h "$place/pg" -U tasker -d template1 -c "CREATE DATABASE $look_url" ||
-            die "no database"
-    done
-    look_store look.pg.few "postgresql:///few?host=$place/pg&user=tasker" "$LOOK_FEW"
-    look_store look.pg.many "postgresql:///many?host=$place/pg&user=tasker" "$LOOK_MANY"
+    start_cluster -cfsync=off
+    [ -n "$cluster" ] || return 0
+    new_base few
+    look_store look.pg.few "$base" "$LOOK_FEW"
+    new_base many
+    look_store look.pg.many "$base" "$LOOK_MANY"
     look_rows PostgreSQL look.pg
     stop "$cluster"
 }
@@ -175,13 +182,9 @@ settle_all() { # NAME URL MESSAGES
 }
 
 scenario_settle() {
-    local round url cluster= count=$((SETTLED * (2 * SETTLED_STEPS + 1)))
+    local round base cluster count=$((SETTLED * (2 * SETTLED_STEPS + 1)))
     store_place
-    if [ -x "$ROOT/tests/cluster" ]; then
-        start "$ROOT/tests/cluster" run "$place/pg" -cfsync=on -cshared_buffers=128MB >"$WORK/cluster"
-        cluster=$started
-        until grep -q '^ready' "$WORK/cluster"; do kill -0 "$cluster" || die "no cluster"; sleep 0.05; done
-    fi
+    start_cluster -cfsync=on
     for ((round = 1; round <= ROUNDS; round++)); do
         say "settle, round $round"
         "$OWN/settle_fill" "sqlite:$place/settle.$round" "$SETTLED" "$SETTLED_STEPS" >"$place/lines" ||
@@ -191,10 +194,9 @@ scenario_settle() {
         note settle.parse "$(value rate "$(cat "$WORK/parsed")")"
         rm -f "$place"/settle.* "$place/lines"
         [ -n "$cluster" ] || continue
-        psql -X -q -h "$place/pg" -U tasker -d postgres -c "CREATE DATABASE settle$round" || die "no database"
-        url="postgresql:///settle$round?host=$place/pg&user=tasker"
-        "$OWN/settle_fill" "$url" "$SETTLED" "$SETTLED_STEPS" >/dev/null || die "settle_fill failed"
-        settle_all pg "$url" "$count"
+        new_base "settle$round"
+        "$OWN/settle_fill" "$base" "$SETTLED" "$SETTLED_STEPS" >/dev/null || die "settle_fill failed"
+        settle_all pg "$base" "$count"
         psql -X -q -h "$place/pg" -U tasker -d postgres -c "DROP DATABASE settle$round" || die "no database"
     done
     row "settle $count on SQLite, messages/s; json-c parse" "$(noted settle.sqlite)" \

@@ -10,7 +10,7 @@
 
 static struct tsk_dispatch *start(size_t window, size_t workers)
 {
-    struct tsk_dispatch_opts opts = {window, 1000, 200, workers, 0, false};
+    struct tsk_dispatch_opts opts = {window, 1000, 200, workers, 0, false, 0};
     return tsk_dispatch_new(&opts);
 }
 
@@ -49,7 +49,7 @@ static const char *accept(struct tsk_dispatch *d, const char *id, const char *wo
  */
 static void test_grace(void)
 {
-    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, false};
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, false, 0};
     struct tsk_dispatch *d = tsk_dispatch_new(&opts);
     tsk_dispatch_join(d, "worker.a ", 0);
     add(d, "1");
@@ -277,6 +277,31 @@ static void test_reject(void)
 }
 
 /* Two workers of one name would both run a batch: neither gets one. */
+/* Who connects again may be a little later than the first, and have the handler that it lacks. */
+static void test_gather(void)
+{
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 0, false, 500};
+    struct tsk_dispatch *d = tsk_dispatch_new(&opts);
+    tsk_dispatch_join(d, "worker.a ", 10);
+    add(d, "1");
+    add(d, "2");
+    CHECK_STR(next(d, 10), "send 1 to a");
+    CHECK_STR(next(d, 10), "send 2 to a");
+    tsk_dispatch_reject(d, "1", "a", 20);
+    tsk_dispatch_reject(d, "2", "a", 20);
+    CHECK_STR(next(d, 20), "");
+    CHECK_INT(tsk_dispatch_deadline(d), 510);
+    tsk_dispatch_join(d, "worker.b ", 400);
+    CHECK_STR(next(d, 400), "send 1 to b");
+    CHECK_STR(next(d, 400), "send 2 to b");
+    CHECK_STR(accept(d, "1", "b", 410), "1");
+    tsk_dispatch_reject(d, "2", "b", 410);
+    CHECK_STR(next(d, 509), "");
+    CHECK_STR(next(d, 510), "reject 2");
+    CHECK_INT(tsk_dispatch_deadline(d), -1);
+    tsk_dispatch_free(d);
+}
+
 static void test_same_name(void)
 {
     struct tsk_dispatch *d = start(64, 0);
@@ -373,7 +398,7 @@ static void test_each_batch(void)
 /* Nothing leaves before it is allowed, and only to the one to whom it is allowed. */
 static void test_offers(void)
 {
-    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true};
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true, 0};
     struct tsk_dispatch *d = tsk_dispatch_new(&opts);
     add(d, "1");
     tsk_dispatch_join(d, "worker.a ", 0);
@@ -408,7 +433,7 @@ static void test_offers(void)
 /* One that a worker may know waits for it, and for no longer than it is told. */
 static void test_prefer(void)
 {
-    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true};
+    struct tsk_dispatch_opts opts = {64, 1000, 200, 0, 50, true, 0};
     struct tsk_dispatch *d = tsk_dispatch_new(&opts);
     tsk_dispatch_join(d, "worker.b ", 0);
     add(d, "1");
@@ -613,7 +638,7 @@ static void model_run(uint64_t seed)
     struct model *m = tsk_alloc(sizeof *m);
     m->random = seed;
     m->asks = roll(m, 2);
-    struct tsk_dispatch_opts opts = {1 + roll(m, 40), 1000, 200, 0, 0, m->asks};
+    struct tsk_dispatch_opts opts = {1 + roll(m, 40), 1000, 200, 0, 0, m->asks, 0};
     opts.workers = roll(m, 3) + 1; /* so that plain ones get none */
     m->d = tsk_dispatch_new(&opts);
     m->ever_refuses = roll(m, 2);
@@ -649,6 +674,7 @@ int main(int argc, char **argv)
     test_resend();
     test_late_alone();
     test_reject();
+    test_gather();
     test_same_name();
     test_window_and_blocked();
     test_silence();

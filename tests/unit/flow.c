@@ -33,7 +33,7 @@ static void set_up(struct tsk_flow_step *step, int64_t id, char state, char join
                                    .blocks = join < 'a'};
 }
 
-/* A row: states, joins, edges as pairs of places; then waits_for of each ("-": it is cancelled, by
+/* A row: states, joins, edges as pairs of places (the first one as a letter, a for 0: a choice); then waits_for of each ("-": it is cancelled, by
  * its join) and what becomes of the task. */
 static const struct {
     const char *states, *joins, *edges, *waits;
@@ -67,6 +67,24 @@ static const struct {
     {"cexp", "aaaa", "01021323", "000-", TSK_FLOW_ERROR},
     {"cecp", "aaaa", "01021323", "0001", TSK_FLOW_ERROR},
     {"eq", "aa", "", "00", TSK_FLOW_ON},
+    /* one that may ask for more, before it has ended, and when it has asked for nothing */
+    {"ip", "aa", "a1", "01", TSK_FLOW_ON},
+    {"ip", "ay", "a1", "01", TSK_FLOW_ON},
+    {"cp", "aa", "a1", "00", TSK_FLOW_ON},
+    {"cp", "ay", "a1", "00", TSK_FLOW_ON},
+    {"xp", "aa", "a1", "0-", TSK_FLOW_CANCELLED},
+    {"xp", "ay", "a1", "0-", TSK_FLOW_CANCELLED},
+    {"xp", "ad", "a1", "00", TSK_FLOW_ON},
+    {"ep", "ay", "a1", "01", TSK_FLOW_ERROR},
+    {"cxp", "aay", "a2b2", "00-", TSK_FLOW_CANCELLED},
+    /* beside one that is there: only that one is enough */
+    {"cip", "aay", "a212", "001", TSK_FLOW_ON},
+    {"icp", "aay", "a212", "000", TSK_FLOW_ON},
+    {"iip", "aay", "a212", "002", TSK_FLOW_ON},
+    {"cxp", "aay", "a212", "00-", TSK_FLOW_CANCELLED},
+    {"ixp", "aay", "a212", "002", TSK_FLOW_ON},
+    {"xxp", "aay", "a212", "00-", TSK_FLOW_CANCELLED},
+    {"cep", "aay", "a212", "001", TSK_FLOW_ERROR},
     {"pp", "aa", "0110", "11", TSK_FLOW_BLOCKED},
 };
 
@@ -80,9 +98,12 @@ static void check_table(void)
         int64_t at;
         for (size_t s = 0; s < count; s++)
             set_up(&steps[s], (int64_t)s + 1, table[i].states[s], table[i].joins[s]);
-        for (size_t e = 0; e < edge_count; e++)
-            edges[e] = (struct tsk_flow_edge){(size_t)(table[i].edges[2 * e] - '0'),
-                                              (size_t)(table[i].edges[2 * e + 1] - '0')};
+        for (size_t e = 0; e < edge_count; e++) {
+            char from = table[i].edges[2 * e];
+            bool choice = from >= 'a';
+            edges[e] = (struct tsk_flow_edge){(size_t)(from - (choice ? 'a' : '0')),
+                                              (size_t)(table[i].edges[2 * e + 1] - '0'), choice};
+        }
         enum tsk_flow_end end = tsk_flow(steps, count, edges, edge_count, &at);
         for (size_t s = 0; s < count; s++)
             got[s] = steps[s].cancelled ? '-' : (char)('0' + steps[s].waits_for);
@@ -97,7 +118,7 @@ static void check_table(void)
 static void check_because(void)
 {
     struct tsk_flow_step steps[4];
-    struct tsk_flow_edge edges[] = {{0, 2}, {1, 2}, {2, 3}};
+    struct tsk_flow_edge edges[] = {{0, 2, false}, {1, 2, false}, {2, 3, false}};
     int64_t at;
     set_up(&steps[0], 7, 'x', 'a');
     set_up(&steps[1], 5, 'x', 'a');
@@ -117,7 +138,7 @@ static void check_because(void)
 struct model {
     const struct tsk_flow_step *steps;
     size_t count;
-    bool edge[MOST][MOST];
+    bool edge[MOST][MOST], choice[MOST][MOST];
     bool gone[MOST]; /* cancelled by its join */
 };
 
@@ -128,8 +149,9 @@ static int count_before(const struct model *m, size_t to, const char *which)
         enum tsk_state state = m->gone[i] ? TSK_STATE_CANCELLED : m->steps[i].state;
         bool ok = state == TSK_STATE_COMPLETE || state == TSK_STATE_RESOLVED;
         bool cancelled = state == TSK_STATE_CANCELLED;
-        if (m->edge[i][to])
-            n += !strcmp(which, "all") || (!strcmp(which, "ok") && ok) ||
+        if (strncmp(which, "choice", 6) == 0 ? m->choice[i][to] : m->edge[i][to])
+            n += !strcmp(which, "choice") || (!strcmp(which, "choice ok") && ok) ||
+                 (!strcmp(which, "choice lost") && cancelled) || !strcmp(which, "all") || (!strcmp(which, "ok") && ok) ||
                  (!strcmp(which, "cancelled") && cancelled) ||
                  (!strcmp(which, "done") && (ok || cancelled || state == TSK_STATE_ERROR));
     }
@@ -138,12 +160,15 @@ static int count_before(const struct model *m, size_t to, const char *which)
 
 static bool can_run(const struct model *m, size_t i)
 {
-    int all = count_before(m, i, "all");
+    int all = count_before(m, i, "all"), choices = count_before(m, i, "choice");
+    int chosen = count_before(m, i, "choice ok");
     if (m->steps[i].join == TSK_JOIN_ALL_OK)
         return count_before(m, i, "ok") == all;
     if (m->steps[i].join == TSK_JOIN_ALL_DONE)
         return count_before(m, i, "done") == all;
-    return !all || count_before(m, i, "ok") > 0;
+    if (all > choices)
+        return count_before(m, i, "ok") > chosen;
+    return chosen == choices;
 }
 
 static bool never_can(const struct model *m, size_t i)
@@ -151,7 +176,13 @@ static bool never_can(const struct model *m, size_t i)
     int all = count_before(m, i, "all"), cancelled = count_before(m, i, "cancelled");
     if (m->steps[i].join == TSK_JOIN_ALL_OK)
         return cancelled > 0;
-    return m->steps[i].join == TSK_JOIN_ANY_OK && all && cancelled == all;
+    int choices = count_before(m, i, "choice"), lost = count_before(m, i, "choice lost");
+    bool decided = count_before(m, i, "choice ok") + lost == choices;
+    if (m->steps[i].join == TSK_JOIN_ALL_DONE || !decided)
+        return false;
+    if (all > choices)
+        return cancelled - lost == all - choices;
+    return lost > 0;
 }
 
 static void run_model(struct model *m)
@@ -187,7 +218,8 @@ static void check_random(unsigned long *random)
             if (draw(random, 3))
                 continue;
             model.edge[from][i] = true;
-            edges[edge_count++] = (struct tsk_flow_edge){from, i};
+            model.choice[from][i] = draw(random, 3) == 0;
+            edges[edge_count++] = (struct tsk_flow_edge){from, i, model.choice[from][i]};
         }
     }
     enum tsk_flow_end end = tsk_flow(steps, model.count, edges, edge_count, &at);

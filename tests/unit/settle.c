@@ -455,6 +455,49 @@ static void test_hands(void)
     fini(&t);
 }
 
+/* Where it is known what state the operator found, that counts and not the clock. */
+static void test_found(void)
+{
+    struct test t;
+    begin(&t, 4);
+    t.steps[0].hand = (struct tsk_settle_state){TSK_STATE_CANCELLED, 900};
+    t.steps[0].hand_from = TSK_STATE_IN_PROGRESS; /* its end came into the ledger later */
+    t.steps[1].hand = (struct tsk_settle_state){TSK_STATE_CANCELLED, 900};
+    t.steps[1].hand_from = TSK_STATE_ENQUEUED; /* stopped: no discrepancy */
+    t.steps[2].hand = (struct tsk_settle_state){TSK_STATE_PENDING, 250}; /* by a slow clock */
+    t.steps[2].hand_from = TSK_STATE_ERROR;
+    t.steps[3].hand = (struct tsk_settle_state){TSK_STATE_PENDING, 900};
+    t.steps[3].hand_from = TSK_STATE_PENDING; /* it does not wait for its back-off */
+    start(&t);
+    partial(&t, 300, 1, 1, "in_progress", "");
+    partial(&t, 400, 1, 1, "completed", "");
+    partial(&t, 400, 2, 1, "failed", ",\"error\":{\"error_category\":\"cancelled\"}");
+    partial(&t, 400, 3, 1, "failed", failed_validation);
+    partial(&t, 400, 4, 1, "failed",
+            ",\"error\":{\"error_category\":\"timeout\",\"retryable\":true}");
+    end(&t);
+    CHECK(strstr(t.rows.data, "step 1 cancelled@900 completed done 2:enqueued>in_progress@300\n"));
+    CHECK(strstr(t.rows.data, "step 2 cancelled@900 failed failed cancelled for-good\n"));
+    CHECK(strstr(t.rows.data, "step 3 pending@250 failed failed validation for-good "
+                              "2:enqueued>in_progress@400 3:in_progress>error@400\n"));
+    CHECK(strstr(t.rows.data, "step 4 pending@900 failed retry"));
+    CHECK(strstr(t.rows.data, "! refused_transition 1 the ledger wants it complete, and it was "
+                              "cancelled\n"));
+    CHECK(!strstr(t.rows.data, "refused_transition 2"));
+    struct tsk_settled_step step;
+    tsk_settled_step(t.settle, 3, &step);
+    CHECK_INT(step.next_retry_at, -1);
+    CHECK(step.retry_at > 0);
+    t.steps[3].hand.state = TSK_STATE_NONE;
+    start(&t);
+    partial(&t, 400, 4, 1, "failed",
+            ",\"error\":{\"error_category\":\"timeout\",\"retryable\":true}");
+    end(&t);
+    tsk_settled_step(t.settle, 3, &step);
+    CHECK_INT(step.next_retry_at, step.retry_at);
+    fini(&t);
+}
+
 /* Outputs that are too much to keep are named by the row that has them. */
 static void test_much_output(void)
 {
@@ -508,6 +551,7 @@ int main(void)
     test_unknown_and_unreadable();
     test_older_shape();
     test_hands();
+    test_found();
     test_much_output();
     return check_done();
 }

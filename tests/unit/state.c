@@ -33,6 +33,7 @@ static const struct allowed {
           {"pending", "error", "step.failed"},
           {"pending", "cancelled", "step.cancelled"},
           {"pending", "resolved_manually", "step.resolved_manually"},
+          {"enqueued", "pending", "step.given_back"},
           {"enqueued", "in_progress", "step.started"},
           {"enqueued", "error", "step.failed"},
           {"enqueued", "cancelled", "step.cancelled"},

@@ -1,0 +1,64 @@
+/* Steps that a step asks for: its output may have a member create_steps, a list of optional steps
+ * of its task's template,
+ *
+ *     {"create_steps": ["refund", {"name": "shard", "count": 8}], …}
+ *
+ * each of which is then made: as a step of that name, or, with a count, as so many, "shard#1" to
+ * "shard#8". A count of 0 asks for none. What asks must be a step that the optional one waits for,
+ * directly or through others: so nothing is made too late, and nothing in a circle. An optional step
+ * is made once: another step may ask for it again, but not with a count, nor if it was made with
+ * one. */
+#ifndef TASKER_CREATE_H
+#define TASKER_CREATE_H
+
+#include <stdint.h>
+
+#include "tasker/buf.h"
+#include "tasker/conf.h"
+#include "tasker/err.h"
+#include "tasker/plan.h"
+
+struct tsk_create_limits {
+    int64_t step; /* that one step may ask for */
+    int64_t task; /* that a task may then have in all */
+};
+#define TSK_CREATE_LIMITS_INIT                                                                     \
+    {                                                                                              \
+        1000, 10000                                                                                \
+    }
+
+/* The limits that are configured. */
+struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf);
+
+/* Steps of a kind that were made, for one that asked. */
+struct tsk_create_made {
+    char *name;   /* of their kind */
+    int64_t by;   /* who asked */
+    int64_t steps;
+    bool counted; /* with a count */
+};
+
+/* Who asks, and what its task has. */
+struct tsk_create_asker {
+    int64_t step;
+    const char *name; /* in the template */
+    const struct tsk_create_made *made;
+    size_t made_count;
+    int64_t steps; /* in all */
+};
+
+/* Whether an output may ask for steps at all: false if it is plain to see that it does not. */
+bool tsk_create_possible(const char *output, size_t len);
+
+/* Reads what an output (JSON) asks for, and holds it against the plan of the task (NULL: it has no
+ * optional steps) and the limits. Adds it to creates as JSON, [{"name", "count"}], nothing if it
+ * asks for none. Returns 0, or -1 with kind TSK_DATA and what is wrong, for the step's author. */
+int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
+                     const struct tsk_create_limits *limits, const char *output, size_t len,
+                     struct tsk_buf *creates, struct tsk_err *err);
+
+/* The category of the failure of a step that asks for what cannot be, and its error_type. */
+#define TSK_CREATE_CATEGORY "validation"
+#define TSK_CREATE_TYPE "create_steps"
+
+#endif

@@ -1,0 +1,104 @@
+/* previous_results: what the steps gave that one waited for, by their names in the template; not those
+ * that could only have asked for more of them. Those of N of a kind are a list, in which each has its
+ * place, and null stands for one that gave nothing. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claim_private.h"
+#include "tasker/json.h"
+
+#define OK "p.state IN ('complete', 'resolved_manually')"
+#define PREVIOUS                                                                                   \
+    "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END, "   \
+    "p.created_count FROM step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.choice "  \
+    "= 0 AND (" OK     " OR p.created_count IS NOT NULL) AND d.to_step IN "
+#define IN_ORDER " ORDER BY d.to_step, p.place, p.created_index, p.id"
+static const char previous_sqlite[] = PREVIOUS "(SELECT value FROM json_each($1))" IN_ORDER;
+static const char previous_postgresql[] =
+    PREVIOUS "(SELECT json_array_elements_text($1::json)::bigint)" IN_ORDER;
+
+static int by_id(const void *a, const void *b)
+{
+    const struct tsk_ready *const *x = a, *const *y = b;
+    return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
+}
+
+struct previous {
+    struct tsk_ready **sorted; /* by id */
+    size_t count;
+    struct tsk_buf *out; /* where a list is open, */
+    char *kind;          /* of this name; NULL: none is */
+};
+
+static void close_list(struct previous *previous)
+{
+    if (previous->kind)
+        tsk_buf_char(previous->out, ']');
+    free(previous->kind);
+    previous->kind = NULL;
+}
+
+static void add_name(struct tsk_buf *out, const char *name)
+{
+    struct json_object *text = json_object_new_string(name);
+    size_t len;
+    const char *quoted = tsk_json_text(text, &len);
+    tsk_buf_add(out, quoted, len);
+    json_object_put(text);
+}
+
+static struct tsk_buf *out_of(const struct previous *previous, int64_t id)
+{
+    struct tsk_ready key = {.id = id}, *wanted = &key, **found;
+    found = bsearch(&wanted, previous->sorted, previous->count, sizeof *previous->sorted, by_id);
+    return found ? &(*found)->previous : NULL;
+}
+
+static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct previous *previous = ctx;
+    struct tsk_buf *out = out_of(previous, row[0].number);
+    bool counted = row[3].type == TSK_INT;
+    (void)columns;
+    if (!out)
+        return 0;
+    bool goes_on = counted && previous->kind && previous->out == out &&
+                   strcmp(previous->kind, row[1].data) == 0;
+    if (!goes_on)
+        close_list(previous);
+    if (out->len)
+        tsk_buf_char(out, ',');
+    if (!goes_on) {
+        add_name(out, row[1].data);
+        tsk_buf_str(out, counted ? ":[" : ":");
+    }
+    tsk_buf_str(out, row[2].type == TSK_TEXT ? row[2].data : "null");
+    if (counted && !goes_on) {
+        previous->kind = tsk_strdup(row[1].data);
+        previous->out = out;
+    }
+    return 0;
+}
+
+int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, struct tsk_err *err)
+{
+    struct previous previous = {tsk_alloc((list->count + 1) * sizeof *previous.sorted), list->count,
+                                NULL, NULL};
+    struct tsk_buf ids = TSK_BUF_INIT;
+    tsk_buf_char(&ids, '[');
+    for (size_t i = 0; i < list->count; i++) {
+        previous.sorted[i] = &list->items[i];
+        tsk_buf_printf(&ids, "%s%" PRId64, i ? "," : "", list->items[i].id);
+    }
+    tsk_buf_char(&ids, ']');
+    qsort(previous.sorted, previous.count, sizeof *previous.sorted, by_id);
+    struct tsk_value value = tsk_value_text(ids.data);
+    int64_t rc = tsk_store_run(store, TSK_SQL(store, previous_sqlite, previous_postgresql), &value,
+                               1, on_previous, &previous, err);
+    close_list(&previous);
+    tsk_buf_fini(&ids);
+    free(previous.sorted);
+    return rc < 0 ? -1 : 0;
+}
+

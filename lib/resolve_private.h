@@ -1,0 +1,39 @@
+/* What the files resolve*.c share. */
+#ifndef LIB_RESOLVE_PRIVATE_H
+#define LIB_RESOLVE_PRIVATE_H
+
+#include "tasker/resolve.h"
+
+/* Of batches b: when it is clear that no publisher sends it at the moment; -1: somebody has
+ * accepted it. Results may be there before a publisher could put down who gives them. */
+#define TSK_SENT_UNTIL                                                                             \
+    "CASE WHEN b.published_at IS NOT NULL THEN -1 WHEN b.state = 'created' THEN b.claimed_until"   \
+    " ELSE 9000000000000000 END"
+
+/* What is under way in one transaction. */
+struct tsk_resolving {
+    struct tsk_store *store;
+    struct tsk_settler *settler;
+    const struct tsk_resolve_order *order;
+    enum tsk_resolve_action action; /* as ordered, or of the steps of a task */
+    char *about;                    /* metadata of the transitions */
+    struct tsk_resolved_list *list;
+    struct tsk_settle_list touched; /* batches to be settled */
+    struct tsk_resolve_ids tasks;   /* those of steps that are in none */
+    struct tsk_err *err;
+};
+
+/* Empties list, and settles what the ledger has of the steps. */
+int tsk_resolving_begin(struct tsk_resolving *r, const int64_t *ids, size_t count);
+int tsk_resolving_step(struct tsk_resolving *r, int64_t id);
+/* What follows from all of it. */
+int tsk_resolving_finish(struct tsk_resolving *r);
+void tsk_resolving_fini(struct tsk_resolving *r);
+
+struct tsk_resolved *tsk_resolved_add(struct tsk_resolved_list *list);
+void tsk_resolve_ids_add(struct tsk_resolve_ids *ids, int64_t id);
+
+/* resolve_text.c: metadata of a transition (the caller's). */
+char *tsk_resolve_about(const struct tsk_resolve_order *order);
+
+#endif

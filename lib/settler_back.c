@@ -1,0 +1,126 @@
+/* Batches that were claimed and never accepted. Whether one still may be depends on the clock, and
+ * what is derived must not: so its end becomes a message of the ledger first, the same one whoever
+ * puts it there. Whoever does so takes the claim on the batch with it, for ever, so that no publisher
+ * sends it any more.
+ *
+ * One that was offered to nobody is given back: its steps are pending as before. One that was about
+ * to be sent to a worker may be running there: it has its time limit from then on, and is out of time
+ * like one that was accepted. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "settler_private.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/ledger.h"
+
+#define LAST "CASE WHEN b.claimed_until > b.created_at THEN b.claimed_until ELSE b.created_at END"
+#define LIMIT                                                                                      \
+    LAST " + CASE WHEN b.offered_to IS NULL THEN $2 WHEN b.timeout_ms > $2 THEN b.timeout_ms "     \
+         "ELSE $2 END"
+/* A step that no task has was given by somebody who sends it again. */
+#define UNSENT                                                                                     \
+    "b.state = 'created' AND b.claimed_until <= $1 AND " LIMIT " <= $1"                            \
+    " AND NOT EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)"             \
+    " AND NOT EXISTS (SELECT 1 FROM batch_steps p JOIN steps s ON s.id = p.step"                   \
+    " WHERE p.batch = b.id AND s.task IS NULL)"
+
+static int take_item(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_settle_list *list = ctx;
+    (void)columns;
+    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] = (struct tsk_settle_item){row[0].number, row[1].number};
+    return 0;
+}
+
+int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t patience,
+                           struct tsk_settle_list *list, struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT b.id, b.total_steps FROM batches b WHERE " UNSENT " ORDER BY b.id";
+    struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(patience)};
+    return tsk_store_run(store, sql, values, 2, take_item, list, err) < 0 ? -1 : 0;
+}
+
+static char *back_text(const char *batch_id, int64_t limit_at)
+{
+    static const char why[] = "no publisher has sent the batch in time; its steps are given back";
+    struct json_object *error = tsk_error_object(why, "claim_timeout", "infrastructure", true);
+    tsk_json_put_bool(error, TSK_SETTLE_BACK_KEY, false);
+    struct json_object *message = tsk_batch_error(batch_id, error);
+    size_t len;
+    tsk_json_put_time(message, "timestamp", limit_at);
+    char *text = tsk_strdup(tsk_json_text(message, &len));
+    json_object_put(message);
+    return text;
+}
+
+struct unsent {
+    struct tsk_settler *settler;
+    const struct tsk_settle_list *list;
+    int64_t now, patience;
+    char batch_id[TSK_ID_SIZE];
+    int64_t limit_at;
+    bool offered;
+};
+
+/* A publisher that wants it at the same time changes the same row: one of the two finds it changed. */
+static const char take_claim[] =
+    "UPDATE batches AS b SET publisher = 'reconcile', claimed_until = 9223372036854775807 WHERE "
+    "b.id = $3 AND " UNSENT " RETURNING batch_id, offered_to";
+
+static int take_claimed(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct unsent *unsent = ctx;
+    (void)columns;
+    snprintf(unsent->batch_id, sizeof unsent->batch_id, "%s", row[0].data);
+    unsent->offered = row[1].type == TSK_TEXT;
+    unsent->limit_at = unsent->now;
+    return 0;
+}
+
+static int add_message(struct unsent *unsent, struct tsk_err *err)
+{
+    char *text = unsent->offered ? tsk_settle_timeout_text(unsent->batch_id, unsent->limit_at)
+                                 : back_text(unsent->batch_id, unsent->limit_at);
+    char source[sizeof TSK_SETTLE_SOURCE + TSK_ID_SIZE];
+    snprintf(source, sizeof source, TSK_SETTLE_SOURCE "%s", unsent->batch_id);
+    struct tsk_ledger_entry entry = {.topic = tsk_type_name(TSK_TYPE_ERROR),
+                                     .raw = text,
+                                     .len = strlen(text),
+                                     .message_type = tsk_type_name(TSK_TYPE_ERROR),
+                                     .batch_id = unsent->batch_id,
+                                     .source = source,
+                                     .offset = unsent->offered ? TSK_SETTLE_OFFSET
+                                                               : TSK_SETTLE_BACK_OFFSET};
+    struct tsk_store *store = unsent->settler->store;
+    int rc = tsk_ledger_insert(store, &entry, "reconcile", unsent->now, err);
+    if (rc >= 0)
+        rc = tsk_ledger_mark(store, unsent->batch_id, err);
+    free(text);
+    return rc < 0 ? -1 : 0;
+}
+
+static int add_messages(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct unsent *unsent = ctx;
+    for (size_t i = 0; i < unsent->list->count; i++) {
+        struct tsk_value values[] = {tsk_value_int(unsent->now), tsk_value_int(unsent->patience),
+                                     tsk_value_int(unsent->list->items[i].batch)};
+        int64_t rows = tsk_store_run(store, take_claim, values, 3, take_claimed, unsent, err);
+        if (rows < 0 || (rows && add_message(unsent, err) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+int tsk_settler_give_back(struct tsk_settler *settler, const struct tsk_settle_list *list,
+                          int64_t now, int64_t claim_timeout, int64_t patience,
+                          struct tsk_err *err)
+{
+    struct unsent unsent = {
+        .settler = settler, .list = list, .now = now, .patience = claim_timeout};
+    return list->count ? tsk_store_write(settler->store, add_messages, &unsent, patience, err) : 0;
+}

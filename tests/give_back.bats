@@ -1,0 +1,168 @@
+# Claims that came to nothing: batches of tasker-ready that no publisher sent, or whose publisher died.
+# Their steps are pending again, no attempt used, and no step runs twice.
+load helper
+load store
+
+setup() {
+    test_begin
+    endpoints
+    export TASKER_TASKS_PATH=$PWD/tasks TASKER_WORKFLOW_CLAIM_TIMEOUT=300ms TASKER_STORE_CLAIM=500ms
+    mkdir tasks
+    cat >tasks/one.yaml <<'EOT'
+name: one
+step_templates: [{name: only, handler_class: Count, default_retry_limit: 1}]
+EOT
+    cat >tasks/nobody.yaml <<'EOT'
+name: nobody
+step_templates: [{name: only, handler_class: Unknown}]
+EOT
+    cat >count <<'EOT'
+#!/bin/sh
+echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>starts
+EOT
+    chmod +x count
+    echo 'handlers: {Count: {command: [./count]}}' >handlers.yaml
+    handlers=$PWD/handlers.yaml
+    : >starts
+}
+
+teardown() { store_end && test_end; }
+
+submit() { seq "$2" | jq -c '{context: {n: .}}' | tasker-submit -T "$1" >submitted; }
+step() { store_sql "select state, attempts, coalesce(next_retry_at, 0) from steps where id = 1"; }
+batches() { store_sql "select state from batches order by id" | xargs; }
+given_back() { # as reconcile does at each look
+    tasker-reconcile --ledger >>verdicts 2>>reconcile.err || true
+    [ "$(step)" = "pending|0|0" ]
+}
+derived() {
+    store_sql "select id, state, updated_at, attempts, error, waits_for from steps order by id"
+    store_sql "select id, state, updated_at from batches order by id"
+    store_sql "select step, sort_key, from_state, to_state, event, origin, batch, created_at from step_transitions order by step, sort_key"
+    store_sql "select batch, sort_key, from_state, to_state, event, origin, created_at from batch_transitions order by batch, sort_key"
+}
+same_after_rebuild() {
+    derived >before
+    tasker-reconcile --rebuild
+    derived >after
+    diff before after
+}
+
+never_sent() {
+    : >../starts
+    submit one 1
+    tasker-ready >b1
+    [ "$(step)" = "enqueued|1|0" ]
+    tasker-reconcile --ledger --set workflow.claim_timeout=1h >verdicts
+    [ "$(batches)" = created ]
+    wait_until 10 given_back
+    [ "$(batches)" = cancelled ]
+    [ "$(store_sql "select event from step_transitions where step = 1 and to_state = 'pending' and from_state = 'enqueued'")" = step.given_back ]
+    same_after_rebuild
+    # who comes later with it sends nothing
+    spawn work tasker-work --handlers "$handlers"
+    tasker-publish --pending >sent
+    [ ! -s sent ]
+    run -1 tasker-publish b1
+    has "cancelled before: not sent again" "$output"
+    # twice more; the second time it is sent
+    tasker-ready >b2
+    [ "$(jq .steps[0].metadata.attempt b2)" = 1 ]
+    same_after_rebuild
+    wait_until 10 given_back
+    same_after_rebuild
+    tasker-ready | tasker-publish | tasker-collect | tasker-reconcile >verdicts
+    [ "$(step)" = "complete|1|0" ]
+    [ "$(batches)" = "cancelled cancelled completed" ]
+    [ "$(cat ../starts)" = "1 1" ]
+    [ "$(store_sql "select state from tasks")" = complete ]
+    same_after_rebuild
+    signal work TERM
+    finish work
+}
+@test "a batch that nobody sends is given back: the same attempt is claimed again, and run once" {
+    for_each_store never_sent
+}
+
+publisher_dies() {
+    : >../starts
+    submit one 3
+    spawn publish bash -c 'tasker-ready -b 1 | exec tasker-publish --wait 60s'
+    wait_until 10 has_claims
+    # while it lives they are its own
+    local until=$(($(date +%s%3N) + 1000))
+    while [ "$(date +%s%3N)" -lt $until ]; do
+        tasker-reconcile --ledger >>verdicts
+        [ "$(batches)" = "created created created" ]
+        nap
+    done
+    pid=$(pgrep -P "${PIDS[publish]}" tasker-publish || echo "${PIDS[publish]}")
+    kill -KILL "$pid"
+    finish publish
+    wait_until 10 given_back
+    [ "$(batches)" = "cancelled cancelled cancelled" ]
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready | tasker-publish | tasker-collect | tasker-reconcile >verdicts
+    [ "$(sort ../starts | xargs)" = "1 1 2 1 3 1" ]
+    signal work TERM
+    finish work
+}
+has_claims() { [ "$(store_sql "select count(*) from batches where publisher is not null and claimed_until > 0")" = 3 ]; }
+@test "a publisher that lives keeps its batches, one that died does not" { for_each_store publisher_dies; }
+
+# What was about to be sent to a worker when its publisher died may be running there: that is out of
+# time, not given back.
+offered() {
+    submit one 1
+    tasker-ready >b1
+    store_sql "update batches set offered_to = 'somebody', publisher = 'p', claimed_until = created_at, timeout_ms = 500"
+    given_back && return 1
+    wait_until 10 out_of_time
+    [ "$(batches)" = timeout ]
+    same_after_rebuild
+}
+out_of_time() {
+    tasker-reconcile --ledger >>verdicts || true
+    [ "$(step)" = "error|1|0" ]
+}
+@test "a batch that a worker may have got has its time limit" { for_each_store offered; }
+
+refused() {
+    submit nobody 1
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready >b1
+    run -1 tasker-publish b1
+    [ "$(batches)" = created ]
+    has "every worker has refused it" "$(tasker-ready --explain 1)"
+    has "tasker-reconcile" "$(tasker-ready --explain 1)"
+    has "refused" "$(tasker-status orphans --older-than 1ms 2>&1)"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(batches)" = failed ]
+    signal work TERM
+    finish work
+}
+@test "a batch that every worker refuses: what becomes of it is said before reconcile has looked" {
+    for_each_store refused
+}
+
+many_at_once() {
+    submit one 40
+    tasker-ready -b 1 >b1
+    local i
+    wait_until 10 old_enough
+    for i in 1 2 3 4 5 6; do spawn r$i tasker-reconcile --ledger --set store.timeout=60s; done
+    for i in 1 2 3; do spawn p$i tasker-publish --wait 1s --set store.timeout=60s b1; done
+    for i in 1 2 3 4 5 6; do finish r$i 60; done
+    for i in 1 2 3; do finish p$i 60; done
+    wait_until 10 none_open
+    [ "$(store_sql "select count(*) from received_results")" = 40 ]
+    [ "$(store_sql "select count(*) from steps where state = 'pending' and attempts = 0")" = 40 ]
+}
+old_enough() { [ "$(store_sql "select count(*) from batches where created_at < $(($(date +%s%3N) - 300))")" = 40 ]; }
+none_open() {
+    tasker-reconcile --ledger >>verdicts || true
+    [ "$(store_sql "select count(*) from batches where state = 'created'")" = 0 ]
+}
+@test "many who look at the same time, and publishers among them: each is given back once" {
+    for_each_store many_at_once
+}

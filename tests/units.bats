@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# The units for systemd: they are sound, the programs take what is in them, and the loop closes when
+# they are wired as they say. No systemd runs here; its own check of the files is used where it is.
+load helper
+load store
+
+UNITS=$ROOT/config/systemd
+teardown() { store_end && test_end; }
+
+value_of() { sed -n "s/^$2=//p" "$UNITS/$1"; } # UNIT KEY
+
+@test "units: each is hardened, and wanted by the target" {
+    local unit key
+    for unit in "$UNITS"/tasker-*.service; do
+        for key in NoNewPrivileges=yes PrivateTmp=yes ProtectSystem=strict DynamicUser=yes \
+            'CapabilityBoundingSet=' Restart=always; do
+            grep -qx "$key" "$unit" ||
+                { echo "$unit lacks $key"; false; }
+        done
+        grep -q "^Wants=.*\b${unit##*/}" "$UNITS/tasker.target"
+    done
+    for unit in "$UNITS"/*.socket; do grep -q "^Wants=.*\b${unit##*/}" "$UNITS/tasker.target"; done
+}
+
+@test "units: systemd has nothing to say against them" {
+    command -v systemd-analyze >/dev/null || skip "systemd is not here"
+    mkdir units
+    cp "$UNITS"/* units
+    sed -i "s|/usr/local/bin|$TASKER_BIN|" units/*
+    run -0 systemd-analyze verify --man=no units/tasker.target units/*.service units/*.socket
+    [ -z "$output" ]
+}
+
+# Starts the service as its unit says, with the FIFOs of the sockets that it names.
+start_unit() { # NAME
+    local line in=/dev/null out=$1.stdout fd
+    line=$(value_of "tasker-$1.service" ExecStart)
+    fd=$(value_of "tasker-$1.service" StandardInput)
+    [ -z "$fd" ] || in=${fd#fd:}
+    fd=$(value_of "tasker-$1.service" StandardOutput)
+    case $fd in fd:*) out=${fd#fd:} ;; esac
+    read -ra line <<<"${line#/usr/local/bin/}"
+    # both ends, as systemd holds them
+    spawn "$1" bash -c 'in=$1 out=$2; shift 2; exec "$@" <>"$in" 1<>"$out"' - "$in" "$out" "${line[@]}"
+}
+
+@test "units: wired as they say, a task goes through, also when stages are started again" {
+    local socket stage
+    endpoints
+    store_begin sqlite
+    mkdir store tasks
+    printf 'handlers:\n  Echo: {command: [jq, -c, .sequence.previous_results]}\n' >handlers.yaml
+    printf '%s\n' 'name: two' 'step_templates:' '  - {name: a, handler_class: Echo}' \
+        '  - {name: b, handler_class: Echo, depends_on_step: a}' >tasks/two.yaml
+    export TASKER_TASKS_PATH=$PWD/tasks TASKER_WORKER_HANDLERS=$PWD/handlers.yaml
+    for socket in "$UNITS"/*.socket; do
+        mkfifo "$(value_of "${socket##*/}" FileDescriptorName)"
+        [ "$(value_of "${socket##*/}" ListenFIFO)" = "/run/tasker/$(value_of "${socket##*/}" FileDescriptorName)" ]
+    done
+    exec {hold_batches}<>batches {hold_receipts}<>receipts
+    for stage in ready publish collect reconcile work; do start_unit "$stage"; done
+    tasker-submit -T two -x '{}' >submitted
+    wait_until 20 tasks_complete 1
+    for stage in publish collect ready reconcile; do
+        signal "$stage" TERM
+        finish "$stage"
+        start_unit "$stage"
+    done
+    tasker-submit -T two -x '{}' >submitted
+    wait_until 20 tasks_complete 2
+    for stage in ready publish collect reconcile work; do
+        signal "$stage" TERM
+        finish "$stage"
+    done
+    exec {hold_batches}>&- {hold_receipts}>&-
+}
+tasks_complete() { [ "$(store_sql "select count(*) from tasks where state = 'complete'")" = "$1" ]; }
+
+@test "crontab: the programs take what is in its lines" {
+    local line program
+    grep -c '^[*0-9]' "$ROOT/config/crontab" | grep -qx 5
+    grep -o 'tasker-[a-z]* [^|>&;]*' "$ROOT/config/crontab" | grep -v '^tasker-[a-z]* *$' >lines
+    [ "$(wc -l <lines)" -ge 8 ]
+    while read -r program line; do
+        [ -x "$TASKER_BIN/$program" ] || continue
+        # shellcheck disable=SC2086 # its words
+        run -0 "$program" $line --help
+    done <lines
+}
