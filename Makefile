@@ -139,8 +139,10 @@ check-valgrind:
 check-faults:
 	@.ci/deps build demo check
 	@$(AGAIN) build
-	@TASKER_BUILD=$(abspath $(BUILD)) tests/fault/run --long $(F)
-	@LOOP_KILLS=60 BATS_TEST_TIMEOUT=1000 TASKER_BUILD=$(abspath $(BUILD)) tests/run -f 'killed at random' shapes
+	@export TASKER_BUILD=$(abspath $(BUILD)); failed=0; \
+	  for t in crash run; do tests/fault/$$t --long $(F) || failed=1; done; \
+	  LOOP_KILLS=60 BATS_TEST_TIMEOUT=1000 tests/run -f 'killed at random' shapes || failed=1; \
+	  exit $$failed
 
 units: $(UNIT_BINS)
 

@@ -128,14 +128,16 @@ static void read_path(const char *text, const char *dir, struct value *value)
     value->text = path.data;
 }
 
-/* A path in it is relative as read_path says. What is wrong is told without the url: it may hold a
+/* A path in it is relative as read_path says; a path alone becomes a url. What is wrong is told without the url: it may hold a
  * password. One that is given as a flag could be read by everybody in the list of processes. */
 static int read_store(const char *text, const char *dir, const char *origin, struct value *value,
                       struct tsk_err *err)
 {
     char shown[2];
     struct tsk_buf url = TSK_BUF_INIT;
-    int kind = tsk_store_kind_of(text);
+    bool bare = tsk_store_is_path(text);
+    int kind = bare ? TSK_STORE_SQLITE : tsk_store_kind_of(text);
+    const char *path = bare ? text : text + 7;
     if (kind < 0)
         return tsk_err_set(err, TSK_USAGE,
                            "a store is sqlite, sqlite:PATH, postgresql://HOST/NAME or none");
@@ -143,12 +145,16 @@ static int read_store(const char *text, const char *dir, const char *origin, str
         return tsk_err_set(err, TSK_USAGE,
                            "a password may not stand on the command line, where others can read it:"
                            " use PGPASSWORD, ~/.pgpass or the configuration file");
-    if (kind == TSK_STORE_SQLITE && strlen(text) > 7) {
-        read_path(text + 7, dir, value);
-        tsk_buf_printf(&url, "sqlite:%s", value->text ? value->text : text + 7);
-        free(value->text);
-        value->text = url.data;
-    }
+    if (kind != TSK_STORE_SQLITE || (!bare && strcmp(text, "sqlite") == 0))
+        return 0;
+    if (!*path)
+        return tsk_err_set(err, TSK_USAGE,
+                           "\"sqlite:\" names no file: sqlite:PATH does, and sqlite alone is the one "
+                           "in the usual place");
+    read_path(path, dir, value);
+    tsk_buf_printf(&url, "sqlite:%s", value->text ? value->text : path);
+    free(value->text);
+    value->text = url.data;
     return 0;
 }
 

@@ -1,10 +1,12 @@
 /* Writing what a settlement gave, in place of what was derived before. None of the statements is
- * waited for, but to fetch a text that was too long to be kept. */
+ * waited for, but to fetch a text that was too long to be kept; what there is of each step goes as
+ * many rows at once. */
 #include <string.h>
 
 #include "settler_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+#include "tasker/rows.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -104,18 +106,64 @@ static int write_discrepancies(struct tsk_settler *s, struct tsk_err *err)
 
 /* --- Steps. */
 
-static const char add_step[] =
-    "INSERT INTO settled_steps (batch, step_id, attempt, status, outcome, retry_at, execution_ms,"
-    " worker_id, error_category, error_message) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-static const char add_step_transition[] =
-    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
-    " metadata, created_at) VALUES ($1, $2, $3, $4, $5, 'ledger', $6, $7, $8)"
-    " ON CONFLICT DO NOTHING";
+#define SETTLED                                                                                    \
+    "INSERT INTO settled_steps (batch, step_id, attempt, status, outcome, retry_at, execution_ms," \
+    " worker_id, error_category, error_message) "
+#define MOVED                                                                                      \
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, batch, metadata,"  \
+    " created_at, origin) "
 
-static int write_settled(struct tsk_settler *s, const struct tsk_settled_step *step,
+/* The columns of a step's row that tell of what was heard, and those of its state. */
+#define HEARD(x)                                                                                   \
+    "UPDATE steps SET attempts = coalesce(" x "2, attempts), last_attempted_at = " x "3,"          \
+    " processed_at = " x "4,"                                                                      \
+    " retryable = " x "5, results = " x "6, error = " x "7, error_category = " x "8,"              \
+    " execution_ms = " x "9, worker_id = " x "10"
+#define STATE(state, at, retry) "state = " state ", updated_at = " at ", next_retry_at = " retry
+#define HEARD_TYPES                                                                                \
+    "$1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],"            \
+    " $7::text[], $8::text[], $9::bigint[], $10::text[]"
+#define HEARD_NAMES "v1, v2, v3, v4, v5, v6, v7, v8, v9, v10"
+
+enum { SETTLED_ROWS, MOVES, WHOLE, COLUMNS, STATES, KINDS };
+
+static const struct tsk_rows_sql sqls[KINDS] = {
+    [SETTLED_ROWS] = {SETTLED "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                      SETTLED "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[],"
+                              " $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[],"
+                              " $9::text[], $10::text[])",
+                      "iiittiittt"},
+    [MOVES] = {MOVED "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'ledger') ON CONFLICT DO NOTHING",
+               MOVED "SELECT *, 'ledger' FROM unnest($1::bigint[], $2::bigint[], $3::text[],"
+                     " $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[])"
+                     " ON CONFLICT DO NOTHING",
+               "iitttiti"},
+    [WHOLE] = {HEARD("$") ", " STATE("$11", "$12", "$13") " WHERE id = $1",
+               HEARD("v") ", " STATE("v11", "v12", "v13") " FROM unnest(" HEARD_TYPES
+                          ", $11::text[], $12::bigint[], $13::bigint[]) AS v (" HEARD_NAMES
+                          ", v11, v12, v13) WHERE id = v1",
+               "iiiiitttittii"},
+    [COLUMNS] = {HEARD("$") " WHERE id = $1",
+                 HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = v1",
+                 "iiiiitttit"},
+    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4") ", attempts = coalesce($5, attempts)"
+                " WHERE id = $1",
+                "UPDATE steps SET " STATE("v2", "v3", "v4") ", attempts = coalesce(v5, attempts)"
+                " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])"
+                " AS v (v1, v2, v3, v4, v5) WHERE id = v1",
+                "itiii"},
+};
+
+/* What is on its way: rows of each kind. */
+struct writing {
+    struct tsk_settler *s;
+    struct tsk_rows rows[KINDS];
+};
+
+static int write_settled(struct writing *w, const struct tsk_settled_step *step,
                          struct tsk_err *err)
 {
-    struct tsk_value values[] = {tsk_value_int(s->batch),
+    struct tsk_value values[] = {tsk_value_int(w->s->batch),
                                  tsk_value_int(step->step_id),
                                  tsk_value_int(step->told_attempt),
                                  tsk_value_text(tsk_step_status_name(step->status)),
@@ -125,7 +173,7 @@ static int write_settled(struct tsk_settler *s, const struct tsk_settled_step *s
                                  tsk_value_text(step->worker_id),
                                  tsk_value_text(step->category),
                                  tsk_value_text(step->reason)};
-    return tsk_store_send(s->store, add_step, values, COUNT(values), err);
+    return tsk_rows_add(&w->rows[SETTLED_ROWS], values, err);
 }
 
 /* What is worth telling of a move: why it failed, when it is tried again. */
@@ -145,7 +193,7 @@ static const char *metadata_of(const struct tsk_settled_step *step, enum tsk_sta
     return buf->data;
 }
 
-static int write_moves(struct tsk_settler *s, const struct tsk_settled_step *step,
+static int write_moves(struct writing *w, const struct tsk_settled_step *step,
                        struct tsk_err *err)
 {
     struct tsk_buf about = TSK_BUF_INIT;
@@ -159,10 +207,10 @@ static int write_moves(struct tsk_settler *s, const struct tsk_settled_step *ste
             named(move->from),
             named(move->to),
             tsk_value_text(move->event),
-            tsk_value_int(s->batch),
+            tsk_value_int(w->s->batch),
             tsk_value_text(plain ? "{}" : metadata_of(step, move->to, &about)),
             tsk_value_int(move->at)};
-        rc = tsk_store_send(s->store, add_step_transition, values, COUNT(values), err);
+        rc = tsk_rows_add(&w->rows[MOVES], values, err);
     }
     tsk_buf_fini(&about);
     return rc;
@@ -202,19 +250,8 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
     return 0;
 }
 
-#define COLUMNS                                                                                    \
-    "attempts = coalesce($2, attempts), last_attempted_at = $3, processed_at = $4, retryable = "   \
-    "$5, results = $6,"                                                                            \
-    " error = $7, error_category = $8, execution_ms = $9, worker_id = $10"
-static const char set_step[] = "UPDATE steps SET " COLUMNS
-                               ", state = $11, updated_at = $12, next_retry_at = $13 WHERE id = $1";
-static const char set_columns[] = "UPDATE steps SET " COLUMNS " WHERE id = $1";
-static const char set_state[] =
-    "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = $4, attempts = coalesce($5, "
-    "attempts) WHERE id = $1";
-
-/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by
- * a later batch. */
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
+ * later batch. */
 static struct tsk_value attempts_of(const struct tsk_settled_step *step)
 {
     if (!(step->owns & TSK_OWNS_STATE))
@@ -226,7 +263,7 @@ static struct tsk_value attempts_of(const struct tsk_settled_step *step)
 
 /* The row of the step: its state is that of the latest attempt that was sent, the rest that of the
  * latest one that was heard of. */
-static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
+static int write_row(struct writing *w, const struct tsk_settled_step *step,
                      struct tsk_err *err)
 {
     bool state = step->owns & TSK_OWNS_STATE, columns = step->owns & TSK_OWNS_COLUMNS;
@@ -246,40 +283,52 @@ static int write_row(struct tsk_settler *s, const struct tsk_settled_step *step,
     columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
     if (!columns) {
         struct tsk_value some[] = {values[0], values[10], values[11], values[12], values[1]};
-        return state ? tsk_store_send(s->store, set_state, some, COUNT(some), err) : 0;
+        return state ? tsk_rows_add(&w->rows[STATES], some, err) : 0;
     }
-    int rc = get_text(s, step, false, &results, &values[5], err);
+    int rc = get_text(w->s, step, false, &results, &values[5], err);
     if (rc == 0)
-        rc = get_text(s, step, true, &error, &values[6], err);
+        rc = get_text(w->s, step, true, &error, &values[6], err);
     if (rc == 0)
-        rc = tsk_store_send(s->store, state ? set_step : set_columns, values, state ? 13 : 10, err);
+        rc = tsk_rows_add(&w->rows[state ? WHOLE : COLUMNS], values, err);
     tsk_buf_fini(&results);
     tsk_buf_fini(&error);
     return rc;
 }
 
-static int write_step(struct tsk_settler *s, const struct tsk_settled_step *step,
-                      struct tsk_err *err)
+static int write_step(struct writing *w, const struct tsk_settled_step *step, struct tsk_err *err)
 {
-    if (step->news && write_settled(s, step, err) < 0)
+    if (step->news && write_settled(w, step, err) < 0)
         return -1;
     if (!step->known)
         return 0;
-    return write_moves(s, step, err) < 0 ? -1 : write_row(s, step, err);
+    return write_moves(w, step, err) < 0 ? -1 : write_row(w, step, err);
+}
+
+static int write_steps(struct tsk_settler *s, struct tsk_err *err)
+{
+    struct writing w = {.s = s};
+    struct tsk_settled_step step;
+    int rc = 0;
+    for (size_t i = 0; i < KINDS; i++)
+        tsk_rows_init(&w.rows[i], s->store, &sqls[i]);
+    for (size_t i = 0; i < tsk_settled_steps(s->settle) && rc == 0; i++) {
+        tsk_settled_step(s->settle, i, &step);
+        rc = write_step(&w, &step, err);
+    }
+    for (size_t i = 0; i < KINDS; i++) {
+        if (rc == 0)
+            rc = tsk_rows_end(&w.rows[i], err);
+        tsk_rows_fini(&w.rows[i]);
+    }
+    return rc;
 }
 
 int tsk_settler_write(struct tsk_settler *s, bool fresh, struct tsk_err *err)
 {
     struct tsk_settled_batch batch;
-    struct tsk_settled_step step;
     tsk_settled_batch(s->settle, &batch);
     if ((!fresh && take_away(s, err) < 0) || write_batch(s, &batch, err) < 0 ||
         write_discrepancies(s, err) < 0)
         return -1;
-    for (size_t i = 0; i < tsk_settled_steps(s->settle); i++) {
-        tsk_settled_step(s->settle, i, &step);
-        if (write_step(s, &step, err) < 0)
-            return -1;
-    }
-    return 0;
+    return write_steps(s, err);
 }

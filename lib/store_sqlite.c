@@ -2,15 +2,13 @@
  * for each other, a full sync a commit, so that what was committed is there after a power cut, and
  * foreign keys. A writer takes its lock at the begin of a transaction and not in its midst, where
  * waiting for it would be a deadlock. */
-#include <errno.h>
 #include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "store_ops.h"
+#include "store_sqlite.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 
@@ -62,33 +60,21 @@ static enum tsk_exit kind_of(int code)
 static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
     int code = sqlite3_extended_errcode(db->db), system = sqlite3_system_errno(db->db);
-    const char *text = sqlite3_errmsg(db->db);
-    bool of_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
-    if ((code & 0xff) == SQLITE_BUSY)
+    int kind = code & 0xff;
+    const char *text = sqlite3_errmsg(db->db), *read_only = NULL;
+    if (kind == SQLITE_BUSY)
         text = "another process holds its lock";
-    if ((code & 0xff) == SQLITE_READONLY)
+    if (kind == SQLITE_READONLY)
         text = "this user may only read it, or its folder";
-    tsk_err_set(err, kind_of(code), "%s: cannot %s: %s%s%s", db->path, what, text,
-                of_system && system ? ": " : "", of_system && system ? strerror(system) : "");
+    if (kind == SQLITE_READONLY || kind == SQLITE_CANTOPEN)
+        read_only = tsk_sqlite_read_only(db->path);
+    bool of_system = system && !read_only && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN);
+    tsk_err_set(err, kind_of(code), "%s: cannot %s: %s%s%s", db->path, what,
+                read_only ? read_only : text, of_system ? ": " : "",
+                of_system ? strerror(system) : "");
     if (err)
         err->code = code;
     return -1;
-}
-
-/* Makes the folders above path that are missing, for this user alone. */
-static int make_folders(const char *path, struct tsk_err *err)
-{
-    char *folder = tsk_strdup(path);
-    int rc = 0;
-    for (char *slash = strchr(folder + 1, '/'); slash && rc == 0; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(folder, 0700) < 0 && errno != EEXIST && errno != EISDIR && errno != EROFS)
-            rc = tsk_err_sys(err, TSK_UNAVAILABLE, "%s: cannot make the folder of the store",
-                             folder);
-        *slash = '/';
-    }
-    free(folder);
-    return rc;
 }
 
 static void db_close(struct tsk_store_db *db)
@@ -138,25 +124,6 @@ static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, st
                       : script(db, "SELECT count(*) FROM sqlite_master", err);
 }
 
-/* Whether what is at path, if anything, can be a store at all; SQLite says little of what is not.
- */
-static int check_path(const char *path, bool make, struct tsk_err *err)
-{
-    struct stat st;
-    if (stat(path, &st) == 0)
-        return S_ISREG(st.st_mode)
-                   ? 0
-                   : tsk_err_set(err, TSK_UNAVAILABLE, "%s: the store cannot be here: %s", path,
-                                 S_ISDIR(st.st_mode) ? "it is a folder" : "it is not a file");
-    if (errno != ENOENT)
-        return tsk_err_sys(err, TSK_UNAVAILABLE, "%s: the store cannot be opened", path);
-    return make
-               ? 0
-               : tsk_err_set(err, TSK_UNAVAILABLE,
-                             "there is no store at %s yet: \"tasker-status store --init\" makes it",
-                             path);
-}
-
 /* Opens the file. What looks like a URI to SQLite is a path here like any other. */
 static int open_file(struct tsk_store_db *db, struct tsk_err *err)
 {
@@ -174,9 +141,9 @@ static int open_file(struct tsk_store_db *db, struct tsk_err *err)
 
 static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    if (opts->make && make_folders(opts->url, err) < 0)
+    if (opts->make && tsk_sqlite_make_folders(opts->url, err) < 0)
         return NULL;
-    if (check_path(opts->url, opts->make, err) < 0)
+    if (tsk_sqlite_check_path(opts->url, opts->make, err) < 0)
         return NULL;
     struct tsk_store_db *db = tsk_alloc(sizeof *db);
     db->path = tsk_strdup(opts->url);

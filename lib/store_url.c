@@ -24,6 +24,14 @@ int tsk_store_kind_of(const char *url)
     return -1;
 }
 
+bool tsk_store_is_path(const char *text)
+{
+    size_t len = strlen(text), scheme = strcspn(text, ":/.");
+    if (text[scheme] == ':')
+        return false;
+    return strchr(text, '/') || (len > 3 && strcmp(text + len - 3, ".db") == 0);
+}
+
 /* Where the password of "SCHEME://USER:PASSWORD@…" stands: begin and end, or false. */
 static bool find_password(const char *url, const char **begin, const char **end)
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The programs among faults, in the short form; "make check-faults" is the long one. A seed that
-# fails is printed: tests/fault/run --seed N -v --keep.
+# fails is printed: tests/fault/run --seed N -v --keep, and the same of tests/fault/crash.
 load helper
 
 setup_file() { export BATS_TEST_TIMEOUT=180; }
@@ -29,4 +29,21 @@ fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 --seconds 6 "$@"; }
 
 @test "fault: what outboxes that are too small lose is exactly what is reported" {
     fault --outbox 10 --window 300
+}
+
+# ---- the store
+
+crash() { timeout 150 "$ROOT/tests/fault/crash" "$@"; }
+
+@test "crash: programs killed at random moments lose nothing of the store: SQLite" {
+    crash --kills 45
+}
+
+@test "crash: the same, and the server stopped at once, on PostgreSQL" {
+    crash --kills 45 --store postgresql
+}
+
+@test "crash: a loss would be seen: confirmed before it is written, the run fails" {
+    run -1 crash --seed 2 --kills 60 --early
+    [[ $output == *"not in the ledger once"* ]]
 }

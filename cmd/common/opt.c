@@ -292,6 +292,7 @@ int opt_parse(const struct program *program, int argc, char **argv, void *opts,
     diag_name(program->name);
     fill_closed_fds();
     signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error like any other: see out.h */
+    signal(SIGXFSZ, SIG_IGN); /* so is a file that may not grow any more */
     collect(&parse, argc, argv);
     apply(&parse);
     if (parse.common.help || parse.common.version || parse.common.dump)

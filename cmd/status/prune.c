@@ -64,7 +64,7 @@ enum tsk_exit store_prune(const struct options *opts, struct tsk_store *store)
     tsk_store_set_use(store, TSK_STORE_LOOK);
     int rc = opts->dry_run ? tsk_store_read(store, count, &prune, 0, &err)
                            : take_all(store, &prune, &err);
-    if (rc == 0 || !opts->dry_run)
-        show(opts, &prune);
+    if (rc == 0 || prune.batches + prune.tasks + prune.messages > 0)
+        show(opts, &prune); /* what is gone is told, though the rest could not be done */
     return rc < 0 ? diag_err(&err) : TSK_OK;
 }

@@ -19,8 +19,8 @@
 #include "status/report.h"
 #include "tasker/clock.h"
 
-#define COUNTED_MOST "100000"
-enum { COUNTED = 100000 };
+#define COUNTED_MOST "20000"
+enum { COUNTED = 20000 };
 
 /* A table of which rows are told. */
 struct told {

@@ -31,6 +31,7 @@
 #include "tasker/prune.h"
 #include "tasker/reconcile.h"
 #include "tasker/retry.h"
+#include "tasker/rows.h"
 #include "tasker/scan.h"
 #include "tasker/schema.h"
 #include "tasker/settle.h"
