@@ -14,6 +14,7 @@
 enum { GROUP_BATCHES = 200, GROUP_STEPS = 2000 };
 
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
+                                    const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch)
 {
     struct tsk_settler *s = tsk_alloc(sizeof *s);
@@ -21,7 +22,7 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
     s->settle = tsk_settle_new(rules);
     s->watch = *watch;
     s->assumed = -1;
-    s->limits = (struct tsk_create_limits)TSK_CREATE_LIMITS_INIT;
+    s->limits = *limits;
     s->fan = tsk_fan_new(s);
     tsk_settle_judge(s->settle, tsk_fan_judge, s->fan);
     return s;
@@ -36,11 +37,6 @@ void tsk_settler_free(struct tsk_settler *s)
     free(s->states);
     free(s->tasks);
     free(s);
-}
-
-void tsk_settler_limit(struct tsk_settler *s, const struct tsk_create_limits *limits)
-{
-    s->limits = *limits;
 }
 
 void tsk_settler_assume(struct tsk_settler *s, int64_t now)

@@ -201,8 +201,7 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
     s->told = told;
     s->store = store;
     struct tsk_create_limits limits = tsk_create_limits(conf);
-    s->settler = tsk_settler_new(store, rules, &watch);
-    tsk_settler_limit(s->settler, &limits);
+    s->settler = tsk_settler_new(store, rules, &limits, &watch);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     s->claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT);
     s->due = -1;

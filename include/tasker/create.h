@@ -22,10 +22,6 @@ struct tsk_create_limits {
     int64_t step; /* that one step may ask for */
     int64_t task; /* that a task may then have in all */
 };
-#define TSK_CREATE_LIMITS_INIT                                                                     \
-    {                                                                                              \
-        1000, 10000                                                                                \
-    }
 
 /* The limits that are configured. */
 struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf);

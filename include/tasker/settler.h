@@ -81,13 +81,12 @@ enum {
 
 struct tsk_settler;
 
-/* Returns a settler for store (borrowed). rules as for tsk_settle_new. watch is copied. */
+/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may ask
+ * for: all who settle in a store must have the same. These and watch are copied. */
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
+                                    const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch);
 void tsk_settler_free(struct tsk_settler *settler);
-
-/* Sets how many steps may be asked for (by default TSK_CREATE_LIMITS_INIT). */
-void tsk_settler_limit(struct tsk_settler *settler, const struct tsk_create_limits *limits);
 
 /* Settles the batches of list. patience is that of tsk_store_write, for each transaction. After an
  * error those of the groups before are settled. */
