@@ -72,6 +72,10 @@ struct tsk_settle_watch {
     tsk_verdict_fn *tell;                                               /* each verdict of it, */
     void (*settled)(void *ctx, const struct tsk_settle_change *change); /* and then the batch */
     void (*commit)(void *ctx); /* what was told is durable (or, if dry, complete) */
+    /* A batch cannot be settled: the store does not take what there is to write (TSK_DATA). It
+     * stays as it was, with its news, and the others are settled. If NULL, the first such error is
+     * the end, and none of its group is. */
+    void (*refused)(void *ctx, const char *batch_id, const struct tsk_err *err);
 };
 
 enum {
