@@ -195,3 +195,44 @@ until(lambda: len(late.direct) == 3, "the replay")
 END
     running work
 }
+
+# Runs tasker-work on a terminal until it listens, in the foreground or in the background (fg, bg), and
+# prints all that it wrote there.
+on_terminal() {
+    /usr/bin/python3 - "$@" <<'END'
+import os, pty, signal, sys
+where, command = sys.argv[1], sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    if where == "fg":
+        os.execvp(command[0], command)
+    job = os.fork()
+    if job == 0:
+        os.setpgid(0, 0)
+        os.execvp(command[0], command)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(job, signal.SIGTERM))
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(job, 0)[1]))
+seen, told = b"", False
+while True:
+    try:
+        got = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not got:
+        break
+    seen += got
+    if b"listening" in seen and not told:
+        told = True
+        os.kill(pid, signal.SIGTERM)
+print(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+END
+}
+
+@test "the status line is for the foreground of a terminal" {
+    run -0 timeout 20 bash -c "$(declare -f on_terminal); on_terminal fg tasker-work -H handlers.yaml -v"
+    has "0 steps running, 0 waiting" "$output"
+    run -0 timeout 20 bash -c "$(declare -f on_terminal); on_terminal bg tasker-work -H handlers.yaml -v"
+    has "listening" "$output"
+    [[ $output != *"steps running"* ]]
+}

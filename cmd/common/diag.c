@@ -58,6 +58,13 @@ void diag_progress_end(void)
     state.drawn = false;
 }
 
+/* In the background the line would overwrite what is typed at the prompt; a shell moves a job between
+ * the two at any time. */
+static bool in_foreground(void)
+{
+    return tcgetpgrp(STDERR_FILENO) == getpgrp();
+}
+
 void diag_progress(const char *fmt, ...)
 {
     if (state.terminal < 0)
@@ -67,6 +74,10 @@ void diag_progress(const char *fmt, ...)
     int64_t now = tsk_now_ms();
     if (now - state.drawn_at < REDRAW_MS)
         return;
+    if (!in_foreground()) {
+        state.drawn = false; /* what was drawn before is the shell's to write over */
+        return;
+    }
     char text[256];
     va_list args;
     va_start(args, fmt);
