@@ -445,7 +445,9 @@ shared_name() {
     tasker-reconcile --ledger >verdicts || true
     [ "$(store_sql "select count(*) from steps where task = 1")" = 4 ]
     [ "$(store_sql "select count(*) from steps where state = 'error' and task = 1")" = 0 ]
-    [ "$(store_sql "select count(*) from steps where state = 'error' and task = 2")" = 1 ]
+    # whose result came first has its way
+    [ "$(store_sql "select count(*) from steps where task = 2")" = 4 ]
+    [ "$(store_sql "select count(*) from steps where state = 'error' and task = 2")" -ge 1 ]
     signal work TERM
     finish work
 }
