@@ -17,18 +17,18 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
 
 @test "trouble: a step nested as deep as may be, and one deeper" {
     worker
-    for depth in 57 58 62; do
+    for depth in 56 57 58; do
         printf '{"step_id":%d,"task_id":1,"step_name":"s","handler_class":"True","task_context":{"x":%s}}\n' \
             $depth "$(nested $depth)"
     done >steps
     run -65 --separate-stderr timeout 20 tasker-publish -b 1 steps
-    [ "$stderr" = 'tasker-publish: steps:3: the step is nested deeper than 60' ]
+    [ "$stderr" = 'tasker-publish: steps:3: the step is nested deeper than 59' ]
     timeout 20 tasker-collect <<<"$output" >results
     [ "$(grep -c '"status":"completed"' results)" = 2 ]
 }
 
 @test "trouble: outputs and progress nested deep, and outputs that grow by escapes, arrive" {
-    handler Deep "echo '$(nested 60)'"
+    handler Deep "echo '$(nested 59)'"
     handler Deeper "echo '$(nested 63)'"
     handler Progress "echo '{\"progress\":$(nested 62)}' >&3"
     handler Grows 'head -c 60000 /dev/zero | tr "\0" "\1"'

@@ -11,7 +11,9 @@
 #include "tasker/err.h"
 
 #define TSK_JSON_DEPTH 64
-#define TSK_JSON_ROOM 4 /* levels of it for what tasker lays around a value that it is given */
+/* Levels of it for what tasker lays around a value that it is given: the most that is ever there are
+ * a batch, its steps, a step, previous_results and the list that N of a kind become. */
+#define TSK_JSON_ROOM 5
 
 /* A parser that is used again and again; not for two threads at once. */
 struct tsk_json;
