@@ -9,6 +9,7 @@
 #include "fan_out.h"
 #include "schema_private.h"
 #include "tasker/buf.h"
+#include "tasker/json.h"
 #include "tasker/plan.h"
 
 static const char find_identity[] = "SELECT t.task_id, (SELECT count(*) FROM steps s "
@@ -221,11 +222,14 @@ static int put_task(struct making *making, const char *identity, struct tsk_err 
 static int take_found(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct making *making = ctx;
-    struct json_object *context = json_tokener_parse(row[2].data), *ours = making->request->context;
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *context = tsk_json_object(parser, row[2].data, row[2].len, NULL);
+    struct json_object *ours = making->request->context;
     struct json_object *none = json_object_new_object();
     (void)columns;
     *making->made = (struct tsk_task_made){row[0].number, row[1].number, false,
                                            !tsk_schema_equal(context, ours ? ours : none)};
+    tsk_json_free(parser);
     json_object_put(context);
     json_object_put(none);
     return 1;

@@ -117,6 +117,8 @@ END
     done <<'END'
 empty message|s(b"")|info: 2 results printed
 one NUL|s(b"partial_result \0")|topic "partial_result"
+a decision of tasker's own|s('partial_result {"message_type":"partial_result","batch_id":"b1","step_id":1,"task_id":1,"step_name":"s","attempt":1,"status":"completed","source":"reconcile:b1","offset":1}')|its source is a name that only tasker itself gives
+the same, of a collector|s('batch_error {"batch_id":"b1","error":{"message":"x"},"source":"lost:b1","offset":2}')|its source is a name that only tasker itself gives
 no JSON|s("partial_result hello")|malformed JSON
 half an object|s('partial_result {"batch_id":"b1"')|it ends in the middle
 a list|s("partial_result [1,2]")|cannot be read

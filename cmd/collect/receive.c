@@ -11,6 +11,7 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "tasker/ledger.h"
 #include "tasker/parse.h"
 #include "tasker/topic.h"
 
@@ -142,7 +143,7 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
     struct tsk_usual usual;
     if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
         !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
-        usual.offset >= TSK_STREAM_OFFSET_MAX || memchr(frame->body, '\n', frame->len))
+        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_ledger_source_is_own(usual.source) || memchr(frame->body, '\n', frame->len))
         return false;
     struct incoming in = {.c = c,
                           .frame = frame,
@@ -166,6 +167,12 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
     if (!message) {
         take_unreadable(&in, NULL, err.text);
+        return;
+    }
+    const char *source = tsk_json_str(message, "source");
+    if (source && tsk_ledger_source_is_own(source)) {
+        take_unreadable(&in, message, "its source is a name that only tasker itself gives");
+        json_object_put(message);
         return;
     }
     read_place(&in, message);
