@@ -71,9 +71,7 @@ static void tell(void *ctx, const struct tsk_verdict *verdict)
 static struct tsk_reconcile_opts rules(const struct options *opts, const struct tsk_conf *conf)
 {
     struct tsk_reconcile_opts how = TSK_RECONCILE_OPTS_INIT;
-    how.retry.base_ms = tsk_conf_int(conf, TSK_RETRY_BASE);
-    how.retry.cap_ms = tsk_conf_int(conf, TSK_RETRY_CAP);
-    how.retry.jitter = (int)tsk_conf_int(conf, TSK_RETRY_JITTER);
+    how.retry = tsk_retry_rules(conf);
     if (opts->follow)
         how.settle_ms = opts->settle >= 0 ? opts->settle : SETTLE_MS;
     how.timeout_ms = opts->timeout;

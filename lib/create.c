@@ -32,7 +32,6 @@ struct judge {
     const struct tsk_create_asker *asker;
     const struct tsk_create_limits *limits;
     struct json_object *wanted; /* what is right so far */
-    int64_t count;              /* steps of these */
     struct tsk_err *err;
 };
 
@@ -75,11 +74,14 @@ static int read_entry(const struct judge *judge, struct json_object *json, size_
     entry->name = object ? tsk_json_str(json, "name") : json_object_get_string(json);
     if (!entry->name || !*entry->name)
         return tsk_err_set(judge->err, TSK_DATA, KEY ": entry %zu has no name", number);
+    if (!object && strlen(entry->name) != (size_t)json_object_get_string_len(json))
+        return tsk_err_set(judge->err, TSK_DATA, KEY ": the name of entry %zu has a NUL", number);
     if (!object)
         return 0;
+    bool null = false;
     json_object_object_foreach(json, key, value)
     {
-        (void)value;
+        null |= !value;
         if (strcmp(key, "name") != 0 && strcmp(key, "count") != 0)
             return tsk_err_set(judge->err, TSK_DATA,
                                KEY ": entry %zu (\"%.80s\") has a member \"%.80s\"; it may have "
@@ -88,7 +90,7 @@ static int read_entry(const struct judge *judge, struct json_object *json, size_
     }
     int found = tsk_json_int(json, "count", &entry->count);
     entry->counted = found == 1;
-    if (found < 0 || entry->count < 0)
+    if (null || found < 0 || entry->count < 0)
         return tsk_err_set(judge->err, TSK_DATA,
                            KEY ": the count of \"%.80s\" is not a whole number from 0 on",
                            entry->name);
@@ -139,31 +141,6 @@ static bool is_wanted(const struct judge *judge, const char *name)
     return false;
 }
 
-/* Steps of its task but for those that were made for it before. */
-static int64_t other_steps(const struct tsk_create_asker *asker)
-{
-    int64_t steps = asker->steps;
-    for (size_t i = 0; i < asker->made_count; i++)
-        steps -= asker->made[i].by == asker->step ? asker->made[i].steps : 0;
-    return steps;
-}
-
-static int check_limits(const struct judge *judge, const struct entry *entry)
-{
-    const struct tsk_create_limits *limits = judge->limits;
-    if (entry->count > limits->step - judge->count)
-        return tsk_err_set(judge->err, TSK_DATA,
-                           KEY ": with \"%.80s\" it asks for more than %" PRId64
-                               " steps (workflow.max_created_steps)",
-                           entry->name, limits->step);
-    if (entry->count && entry->count > limits->task - judge->count - other_steps(judge->asker))
-        return tsk_err_set(judge->err, TSK_DATA,
-                           KEY ": with \"%.80s\" the task would have more than %" PRId64
-                               " steps (workflow.max_task_steps)",
-                           entry->name, limits->task);
-    return 0;
-}
-
 static int take_entry(struct judge *judge, struct json_object *json, size_t number)
 {
     struct entry entry;
@@ -175,15 +152,13 @@ static int take_entry(struct judge *judge, struct json_object *json, size_t numb
         return unknown_step(judge, entry.name);
     if (is_wanted(judge, entry.name))
         return tsk_err_set(judge->err, TSK_DATA, KEY ": \"%.80s\" is there twice", entry.name);
-    if (check_order(judge, &entry) < 0 || check_made(judge, &entry) < 0 ||
-        check_limits(judge, &entry) < 0)
+    if (check_order(judge, &entry) < 0)
         return -1;
     struct json_object *wanted = json_object_new_object();
     tsk_json_put_str(wanted, "name", entry.name);
     if (entry.counted)
         tsk_json_put_int(wanted, "count", entry.count);
     json_object_array_add(judge->wanted, wanted);
-    judge->count += entry.count;
     return 0;
 }
 
@@ -203,22 +178,91 @@ static int take_list(struct judge *judge, struct json_object *list)
     return 0;
 }
 
+/* ---- whether there is room for it */
+
+/* What is there without this step, by place in the plan. Returns how many steps that are. */
+static int64_t other_steps(const struct judge *judge, int64_t *have)
+{
+    const struct tsk_create_asker *asker = judge->asker;
+    int64_t steps = asker->steps;
+    for (size_t i = 0; i < asker->made_count; i++) {
+        const struct tsk_create_made *made = &asker->made[i];
+        size_t place = tsk_plan_find(judge->plan, made->name);
+        if (made->by == asker->step || made->steps <= have[place])
+            continue;
+        steps += made->steps - have[place];
+        have[place] = made->steps;
+    }
+    return steps;
+}
+
+/* fresh: of these, how many are not there for others already; steps: what the task has so far */
+static int check_limits(const struct judge *judge, const struct entry *entry, int64_t asked,
+                        int64_t fresh, int64_t steps)
+{
+    const struct tsk_create_limits *limits = judge->limits;
+    if (entry->count > limits->step - asked)
+        return tsk_err_set(judge->err, TSK_DATA,
+                           KEY ": with \"%.80s\" it asks for more than %" PRId64
+                               " steps (workflow.max_created_steps)",
+                           entry->name, limits->step);
+    if (fresh > 0 && fresh > limits->task - steps)
+        return tsk_err_set(judge->err, TSK_DATA,
+                           KEY ": with \"%.80s\" the task would have more than %" PRId64
+                               " steps (workflow.max_task_steps)",
+                           entry->name, limits->task);
+    return 0;
+}
+
+static int check_room(const struct judge *judge)
+{
+    int64_t *have = tsk_alloc((tsk_plan_count(judge->plan) + 1) * sizeof *have);
+    int64_t asked = 0, steps = other_steps(judge, have);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < json_object_array_length(judge->wanted); i++) {
+        struct json_object *json = json_object_array_get_idx(judge->wanted, i);
+        struct entry entry = {.name = tsk_json_str(json, "name"), .count = 1};
+        entry.counted = tsk_json_int(json, "count", &entry.count) == 1;
+        int64_t fresh = entry.count - have[tsk_plan_find(judge->plan, entry.name)];
+        rc = check_made(judge, &entry);
+        if (rc == 0)
+            rc = check_limits(judge, &entry, asked, fresh, steps);
+        asked += rc == 0 ? entry.count : 0;
+        steps += rc == 0 && fresh > 0 ? fresh : 0;
+    }
+    free(have);
+    return rc;
+}
+
+/* What was accepted stays so, whatever the limits are now. */
+static int weigh(const struct judge *judge, struct tsk_buf *creates)
+{
+    const struct tsk_create_asker *asker = judge->asker;
+    size_t len;
+    if (!json_object_array_length(judge->wanted))
+        return 0;
+    const char *text = tsk_json_text(judge->wanted, &len);
+    bool before = asker->past || (asker->accepted && strcmp(asker->accepted, text) == 0);
+    if (!before && check_room(judge) < 0)
+        return -1;
+    text = tsk_json_text(judge->wanted, &len);
+    tsk_buf_add(creates, text, len);
+    return 0;
+}
+
 int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
                      const struct tsk_create_limits *limits, const char *output, size_t len,
                      struct tsk_buf *creates, struct tsk_err *err)
 {
     struct tsk_json *parser = tsk_json_new();
     struct json_object *json = NULL;
-    struct judge judge = {plan, asker, limits, json_object_new_array(), 0, err};
+    struct judge judge = {plan, asker, limits, json_object_new_array(), err};
     int rc = 0;
-    size_t text_len;
     if (tsk_json_parse(parser, output, len, &json, NULL) == 0 &&
         json_object_is_type(json, json_type_object) && tsk_json_get(json, KEY))
         rc = take_list(&judge, tsk_json_get(json, KEY));
-    if (rc == 0 && json_object_array_length(judge.wanted)) {
-        const char *text = tsk_json_text(judge.wanted, &text_len);
-        tsk_buf_add(creates, text, text_len);
-    }
+    if (rc == 0)
+        rc = weigh(&judge, creates);
     json_object_put(judge.wanted);
     json_object_put(json);
     tsk_json_free(parser);

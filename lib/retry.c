@@ -5,6 +5,12 @@
 
 #include "mix.h"
 
+struct tsk_retry tsk_retry_rules(const struct tsk_conf *conf)
+{
+    return (struct tsk_retry){tsk_conf_int(conf, TSK_RETRY_BASE), tsk_conf_int(conf, TSK_RETRY_CAP),
+                              (int)tsk_conf_int(conf, TSK_RETRY_JITTER)};
+}
+
 static int64_t at_least_0(int64_t n)
 {
     return n > 0 ? n : 0;

@@ -1,4 +1,6 @@
 /* What a step put out, and its error, as they stand in the messages; and what is thought of it. */
+#include <string.h>
+
 #include "settle_private.h"
 #include "tasker/create.h"
 
@@ -65,12 +67,16 @@ void tsk_settle_weigh(struct tsk_settle *s, struct tsk_fold_step *step,
         step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
         return;
     }
+    /* names in it are cut at some byte */
+    struct json_object *whole = tsk_json_lossy(err.text, strlen(err.text));
+    const char *reason = json_object_get_string(whole);
     struct json_object *error =
-        tsk_error_object(err.text, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
+        tsk_error_object(reason, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
     step->refusal = tsk_names_add(&s->names, tsk_json_text(error, &len));
     json_object_put(error);
     tsk_buf_reset(&s->creates);
-    tsk_buf_str(&s->creates, err.text);
+    tsk_buf_str(&s->creates, reason);
+    json_object_put(whole);
     partial->refused = true;
     partial->category = TSK_CREATE_CATEGORY;
     partial->reason = s->creates.data;

@@ -14,6 +14,7 @@
 enum { GROUP_BATCHES = 200, GROUP_STEPS = 2000 };
 
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
+                                    const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch)
 {
     struct tsk_settler *s = tsk_alloc(sizeof *s);
@@ -21,7 +22,7 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
     s->settle = tsk_settle_new(rules);
     s->watch = *watch;
     s->assumed = -1;
-    s->limits = (struct tsk_create_limits)TSK_CREATE_LIMITS_INIT;
+    s->limits = *limits;
     s->fan = tsk_fan_new(s);
     tsk_settle_judge(s->settle, tsk_fan_judge, s->fan);
     return s;
@@ -36,11 +37,6 @@ void tsk_settler_free(struct tsk_settler *s)
     free(s->states);
     free(s->tasks);
     free(s);
-}
-
-void tsk_settler_limit(struct tsk_settler *s, const struct tsk_create_limits *limits)
-{
-    s->limits = *limits;
 }
 
 void tsk_settler_assume(struct tsk_settler *s, int64_t now)
@@ -276,6 +272,37 @@ static int run(struct tsk_settler *s, struct group *group, int64_t patience, str
     return rc;
 }
 
+/* Settles the batches of a group by themselves, after one of them was refused by the store: that one
+ * must not keep the others back. */
+static int run_each(struct tsk_settler *s, const struct group *all, int64_t patience,
+                    struct tsk_err *err)
+{
+    struct group group = *all;
+    int rc = 0;
+    group.count = 1;
+    for (size_t i = 0; i < all->count && rc == 0; i++) {
+        group.items = &all->items[i];
+        group.put_off_before = all->put_off->count;
+        *s->batch_id = '\0';
+        rc = run(s, &group, patience, err);
+        if (rc < 0 && err->kind == TSK_DATA && s->watch.refused) {
+            s->watch.refused(s->watch.ctx, s->batch_id, err);
+            rc = 0;
+        }
+    }
+    return rc;
+}
+
+static int run_group(struct tsk_settler *s, struct group *group, int64_t patience,
+                     struct tsk_err *err)
+{
+    int rc = run(s, group, patience, err);
+    if (rc == 0 || err->kind != TSK_DATA || !s->watch.refused)
+        return rc;
+    group->put_off->count = group->put_off_before;
+    return run_each(s, group, patience, err);
+}
+
 int tsk_settler_run(struct tsk_settler *s, const struct tsk_settle_list *list, unsigned how,
                     int64_t patience, struct tsk_err *err)
 {
@@ -284,12 +311,12 @@ int tsk_settler_run(struct tsk_settler *s, const struct tsk_settle_list *list, u
     for (size_t i = 0, n; i < list->count && rc == 0; i += n) {
         n = group_size(list->items + i, list->count - i);
         struct group group = {s, list->items + i, n, how, false, &later, later.count};
-        rc = run(s, &group, patience, err);
+        rc = run_group(s, &group, patience, err);
     }
     struct tsk_settle_list none = TSK_SETTLE_LIST_INIT;
     for (size_t i = 0; i < later.count && rc == 0; i++) {
         struct group group = {s, &later.items[i], 1, how, true, &none, 0};
-        rc = run(s, &group, patience, err);
+        rc = run_group(s, &group, patience, err);
     }
     tsk_settle_list_fini(&later);
     tsk_settle_list_fini(&none);

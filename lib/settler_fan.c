@@ -1,5 +1,8 @@
-/* What the outputs of a batch's steps ask for, held against the plans of their tasks. All that this
- * depends on is read before the messages come. */
+/* What the outputs of a batch's steps ask for, held against the plans of their tasks, and against what
+ * other steps ask for. All that this depends on is read before the messages come. What others ask
+ * for is read from their rows, where tsk_fan_write has put it, also of the batches before in the
+ * same transaction, whose steps are not made yet. So it does not matter when they are, and a
+ * batch that is settled again finds what it has found. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +13,8 @@
 struct asking {
     int64_t step, task; /* task 0: no task knows it */
     char *name;         /* in the template */
-    bool asked;
+    char *accepted;     /* what its row says that it asks for; NULL: nothing */
+    bool past;          /* see tsk_create_asker */
 };
 
 /* A task with optional steps. */
@@ -19,7 +23,7 @@ struct choices {
     struct tsk_plan *plan;
     struct tsk_create_made *made;
     size_t count, cap;
-    int64_t steps; /* that it has in all */
+    int64_t steps; /* that nobody has to ask for */
 };
 
 struct tsk_fan {
@@ -39,8 +43,10 @@ struct tsk_fan *tsk_fan_new(struct tsk_settler *s)
 
 void tsk_fan_begin(struct tsk_fan *fan)
 {
-    for (size_t i = 0; i < fan->count; i++)
+    for (size_t i = 0; i < fan->count; i++) {
         free(fan->steps[i].name);
+        free(fan->steps[i].accepted);
+    }
     for (size_t i = 0; i < fan->task_count; i++) {
         struct choices *task = &fan->tasks[i];
         for (size_t m = 0; m < task->count; m++)
@@ -71,10 +77,11 @@ static struct choices *find_task(const struct tsk_fan *fan, int64_t task)
 }
 
 void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *name,
-                  const char *optional, bool asked)
+                  const char *optional, const char *accepted, bool past)
 {
     fan->steps = tsk_grow(fan->steps, &fan->cap, fan->count + 1, sizeof *fan->steps);
-    fan->steps[fan->count++] = (struct asking){step, task, task ? tsk_strdup(name) : NULL, asked};
+    fan->steps[fan->count++] = (struct asking){step, task, task ? tsk_strdup(name) : NULL,
+                                               accepted ? tsk_strdup(accepted) : NULL, past};
     if (!task || !optional || find_task(fan, task))
         return;
     fan->tasks = tsk_grow(fan->tasks, &fan->task_cap, fan->task_count + 1, sizeof *fan->tasks);
@@ -83,20 +90,51 @@ void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *n
 
 /* ---- what the tasks have */
 
+static void add_made(struct choices *task, const char *name, int64_t by, int64_t steps, bool counted)
+{
+    task->made = tsk_grow(task->made, &task->cap, task->count + 1, sizeof *task->made);
+    task->made[task->count++] = (struct tsk_create_made){tsk_strdup(name), by, steps, counted};
+}
+
+/* creates: JSON, as tsk_create_judge gives it */
+static void add_asked(struct choices *task, int64_t step, const char *creates, size_t len)
+{
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *list = NULL;
+    tsk_json_parse(parser, creates, len, &list, NULL);
+    for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+        struct json_object *one = json_object_array_get_idx(list, i);
+        int64_t count = 1;
+        bool counted = tsk_json_int(one, "count", &count) == 1;
+        if (count)
+            add_made(task, tsk_json_str(one, "name"), step, count, counted);
+    }
+    json_object_put(list);
+    tsk_json_free(parser);
+}
+
+/* What stays, whoever asks for it (fan_out.c); what is asked for; and all else. */
 static const char get_made[] =
     "SELECT template_name, created_by, created_count, count(*) FROM steps WHERE task = $1 AND "
-    "created_by IS NOT NULL GROUP BY template_name, created_by, created_count";
-static const char count_steps[] = "SELECT count(*) FROM steps WHERE task = $1";
+    "created_by IS NOT NULL AND NOT (state = 'pending' AND attempts = 0) GROUP BY template_name, "
+    "created_by, created_count";
+static const char get_asked[] =
+    "SELECT id, creates FROM steps WHERE task = $1 AND creates IS NOT NULL AND state IN "
+    "('complete', 'resolved_manually')";
+static const char count_steps[] =
+    "SELECT count(*) FROM steps WHERE task = $1 AND created_by IS NULL";
 
 static int on_made(void *ctx, const struct tsk_value *row, size_t columns)
 {
-    struct choices *task = ctx;
     (void)columns;
-    task->made = tsk_grow(task->made, &task->cap, task->count + 1, sizeof *task->made);
-    task->made[task->count++] = (struct tsk_create_made){.name = tsk_strdup(row[0].data),
-                                                         .by = row[1].number,
-                                                         .steps = row[3].number,
-                                                         .counted = row[2].type == TSK_INT};
+    add_made(ctx, row[0].data, row[1].number, row[3].number, row[2].type == TSK_INT);
+    return 0;
+}
+
+static int on_asked(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    (void)columns;
+    add_asked(ctx, row[0].number, row[1].data, row[1].len);
     return 0;
 }
 
@@ -106,6 +144,7 @@ int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err)
         struct choices *task = &fan->tasks[i];
         struct tsk_value key = tsk_value_int(task->task);
         if (tsk_store_run(fan->s->store, get_made, &key, 1, on_made, task, err) < 0 ||
+            tsk_store_run(fan->s->store, get_asked, &key, 1, on_asked, task, err) < 0 ||
             tsk_store_get_int(fan->s->store, count_steps, &key, 1, &task->steps, err) < 0)
             return -1;
     }
@@ -114,36 +153,19 @@ int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err)
 
 /* ---- judging, and what follows */
 
-static bool is_noted(const struct choices *task, int64_t step, const char *name)
-{
-    for (size_t i = 0; i < task->count; i++) {
-        if (task->made[i].by == step && strcmp(task->made[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* What was found right counts for the next one that asks, too. */
+/* What was found right counts for the next one that asks, too, in place of what it asked before. */
 static void note_asked(struct choices *task, int64_t step, const struct tsk_buf *creates)
 {
-    struct tsk_json *parser = tsk_json_new();
-    struct json_object *list = NULL;
-    if (creates->len)
-        tsk_json_parse(parser, creates->data, creates->len, &list, NULL);
-    for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-        struct json_object *one = json_object_array_get_idx(list, i);
-        const char *name = tsk_json_str(one, "name");
-        int64_t count = 1;
-        bool counted = tsk_json_int(one, "count", &count) == 1;
-        if (is_noted(task, step, name) || !count)
-            continue;
-        task->made = tsk_grow(task->made, &task->cap, task->count + 1, sizeof *task->made);
-        task->made[task->count++] =
-            (struct tsk_create_made){tsk_strdup(name), step, count, counted};
-        task->steps += count;
+    size_t kept = 0;
+    for (size_t i = 0; i < task->count; i++) {
+        if (task->made[i].by == step)
+            free(task->made[i].name);
+        else
+            task->made[kept++] = task->made[i];
     }
-    json_object_put(list);
-    tsk_json_free(parser);
+    task->count = kept;
+    if (creates->len)
+        add_asked(task, step, creates->data, creates->len);
 }
 
 int tsk_fan_judge(void *ctx, size_t i, const char *output, size_t len, struct tsk_buf *creates,
@@ -152,7 +174,8 @@ int tsk_fan_judge(void *ctx, size_t i, const char *output, size_t len, struct ts
     struct tsk_fan *fan = ctx;
     const struct asking *step = &fan->steps[i];
     struct choices *task = find_task(fan, step->task);
-    struct tsk_create_asker asker = {.step = step->step, .name = step->name};
+    struct tsk_create_asker asker = {.step = step->step, .name = step->name,
+                                     .accepted = step->accepted, .past = step->past};
     if (!step->task)
         return 0; /* of a batch that was written by hand */
     if (task) {
@@ -177,7 +200,7 @@ int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err)
             step.state.state == TSK_STATE_COMPLETE || step.state.state == TSK_STATE_RESOLVED;
         const char *creates = done ? step.creates : NULL;
         struct tsk_value values[] = {tsk_value_int(step.row), tsk_value_text(creates)};
-        if (!(step.owns & TSK_OWNS_STATE) || (!creates && !fan->steps[i].asked))
+        if (!(step.owns & TSK_OWNS_STATE) || (!creates && !fan->steps[i].accepted))
             continue;
         if (tsk_store_send(fan->s->store, sql, values, 2, err) < 0)
             return -1;

@@ -42,14 +42,15 @@ int tsk_settler_read(struct tsk_settler *settler, int64_t batch, struct tsk_err 
 int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *err);
 
 /* settler_fan.c: what the outputs of steps ask for. New for each settler; then for each batch: begin,
- * its steps (who they are; optional: the plan of its task, as text, or NULL; asked: whether its row
- * says that it asked for something), load, before the messages are read; and in the end write, which
+ * its steps (who they are; optional: the plan of its task, as text, or NULL; accepted: what its row
+ * says that it asks for, or NULL; past: whether this batch is not of its last attempt, and what it
+ * asked for was found right before), load, before the messages are read; and in the end write, which
  * puts down what those ask for whose state is this batch's. */
 struct tsk_fan *tsk_fan_new(struct tsk_settler *settler);
 void tsk_fan_free(struct tsk_fan *fan);
 void tsk_fan_begin(struct tsk_fan *fan);
 void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *name,
-                  const char *optional, bool asked);
+                  const char *optional, const char *accepted, bool past);
 int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err);
 int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err);
 tsk_settle_judge_fn tsk_fan_judge;

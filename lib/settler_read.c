@@ -84,8 +84,10 @@ static const char get_steps[] =
     " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST
     " END, s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM"
     " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END,"
-    " coalesce(s.template_name, s.name), s.creates IS NOT NULL,"
-    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task)"
+    " coalesce(s.template_name, s.name), s.creates,"
+    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"
+    " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status = 'completed'"
+    " AND d.outcome = 'done')"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
     " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = p.attempt * 1000 + 1"
     " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
@@ -122,7 +124,7 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     tsk_settle_step(s->settle, &step);
     note_task(s, &row[11]);
     tsk_fan_step(s->fan, row[0].number, number_at(&row[11], 0), row[13].data, row[15].data,
-                 row[14].type == TSK_INT ? row[14].number != 0 : row[14].data[0] == 't');
+                 row[14].data, row[16].number && !(step.owns & TSK_OWNS_STATE));
     return 0;
 }
 

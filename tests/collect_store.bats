@@ -98,7 +98,7 @@ END
     finish_with 0 w
     signal c TERM
     finish_with 0 c
-    store_sql "SELECT topic, raw_message FROM received_results
+    store_sql "SELECT topic, $(store_hex raw_message) FROM received_results
         WHERE batch_id IS NULL OR batch_id <> 'last' ORDER BY id" >stored
     # what comes in one group may be in the order of its sources
     diff <(sort sent) <(sort stored)

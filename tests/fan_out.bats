@@ -209,6 +209,9 @@ branch | all    | {"create_steps": ["refuse"]}               | "refuse" would wa
 wide   | split  | {"create_steps": ["audit", {"name": "shard", "count": 50}]} | more than 50 steps (workflow.max_created_steps)
 wide   | split  | {"create_steps": [{"name": "shard", "count": 44}]} | more than 45 steps (workflow.max_task_steps)
 wide   | split  | {"create_steps": [{"name": "shard", "count": 1000000000000}]} | more than 50 steps
+branch | decide | {"create_steps": ["approve\u0000evil"]}    | the name of entry 1 has a NUL
+branch | decide | {"create_steps": [{"name": "approve\u0000evil"}]} | entry 1 has no name
+branch | decide | {"create_steps": [{"name": "approve", "count": null}]} | the count of "approve" is not a whole number
 plain  | only   | {"create_steps": ["next"]}                 | the template of the task has no optional steps
 plain  | only   | {"cre\u0061te_steps": ["next"]}            | the template of the task has no optional steps
 EOT
@@ -321,4 +324,140 @@ insert into unsettled (batch_id) values ('$1')"
 }
 @test "a late result makes nothing, one that comes twice makes once, one that is in doubt takes back" {
     for_each_store late_and_twice
+}
+
+# What is asked for is cut within a character when it is told.
+cut_name() {
+    local x
+    x=$(printf 'x%.0s' {1..79})
+    submit plain "{\"only\": {\"create_steps\": [\"${x}\u00e9\u00e9\"]}}"
+    submit branch "{\"decide\": {\"create_steps\": [\"${x}\u00e9\u00e9\"]}}"
+    submit branch '{"decide": {}}'
+    run_loop
+    [ "$(task_state 2)" = error ]
+    [ "$(task_state 3)" = complete ]
+    has "$x" "$(store_sql "select error from steps where task = 2 and error is not null")"
+    [ "$(cat reconcile.err | grep -c UTF-8)" = 0 ]
+}
+@test "a name that is too long to be told whole is cut, and is still a text" { for_each_store cut_name; }
+
+# The store does not take what there is to write of one step.
+refuse_step() {
+    case $STORE in
+    sqlite) store_sql "create trigger no before update on steps when new.id = $1 and new.state <> 'enqueued' begin select raise(abort, 'no'); end" ;;
+    *) store_sql "alter table steps add constraint no check (id <> $1 or state in ('pending', 'enqueued'))" ;;
+    esac
+}
+accept_step() {
+    case $STORE in
+    sqlite) store_sql "drop trigger no" ;;
+    *) store_sql "alter table steps drop constraint no" ;;
+    esac
+}
+one_is_refused() {
+    local status=0 i
+    for i in 1 2 3; do submit plain '{"only": {}}'; done
+    spawn work tasker-work --handlers "$handlers"
+    for i in 1 2 3; do tasker-ready -l 1 | tasker-publish | tasker-collect >/dev/null; done
+    signal work TERM
+    finish work
+    refuse_step "$(store_sql "select id from steps where task = 2 and name = 'only'")"
+    tasker-reconcile --ledger >verdicts 2>refused || status=$?
+    [ "$status" = 65 ]
+    [ "$(store_sql "select task, state from steps where name = 'only' order by task")" = "\
+1|complete
+2|enqueued
+3|complete" ]
+    [ "$(wc -l <verdicts)" = 2 ]
+    has "is not settled: " refused
+    has "$(store_sql "select b.batch_id from batches b join batch_steps p on p.batch = b.id join steps s on s.id = p.step where s.task = 2")" refused
+    [ "$(store_sql "select count(*) from unsettled")" != 0 ]
+    accept_step
+    tasker-reconcile --ledger >verdicts
+    [ "$(store_sql "select state from steps where task = 2 and name = 'only'")" = complete ]
+}
+@test "a batch that the store refuses does not keep the others back" { for_each_store one_is_refused; }
+
+# Runs each step that is ready in a batch of its own, and settles them all at once.
+round() {
+    local n=0
+    while tasker-ready -l 1 >one.$n; do
+        tasker-publish one.$n | tasker-collect >/dev/null
+        n=$((n + 1))
+    done
+    tasker-reconcile --ledger >>verdicts 2>>reconcile.err || true
+    [ "$n" -ge "$1" ]
+}
+
+# The reason of what was refused, and is again, names the limit that is met now.
+same_after() { # ARGUMENTS of tasker-reconcile
+    rows | sed 's/with \\"y\\" [^"]*//' >before
+    tasker-reconcile "$@" >>verdicts 2>>reconcile.err || true
+    rows | sed 's/with \\"y\\" [^"]*//' >after
+    diff before after
+}
+
+one_by_one() {
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=25
+    unset TASKER_WORKFLOW_MAX_CREATED_STEPS
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 20}]}, "b": {"create_steps": [{"name": "y", "count": 20}]}}'
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 8}]}, "b": {"create_steps": [{"name": "x", "count": 8}]}}'
+    spawn work tasker-work --handlers "$handlers"
+    round 4
+    [ "$(store_sql "select count(*) from steps where task = 1")" = 22 ]
+    [ "$(store_sql "select count(*) from steps where task = 2")" = 10 ]
+    [ "$(store_sql "select task, name, state from steps where name in ('a', 'b') order by task, place")" = "\
+1|a|complete
+1|b|error
+2|a|complete
+2|b|error" ]
+    has "workflow.max_task_steps" "$(store_sql "select error from steps where task = 1 and name = 'b'")"
+    has "N of a kind are made by one step" "$(store_sql "select error from steps where task = 2 and name = 'b'")"
+    same_after --rebuild
+    # lower limits undo nothing
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=3 TASKER_WORKFLOW_MAX_CREATED_STEPS=2
+    same_after --rebuild
+    same_after --batch "$(store_sql "select b.batch_id from batches b join batch_steps p on p.batch = b.id where p.step = 1")"
+    round 28
+    same_after --rebuild
+    signal work TERM
+    finish work
+}
+@test "steps in batches of their own that ask in one round know of each other; a rebuild, also with lower limits, changes nothing" {
+    cat >tasks/two.yaml <<'EOT'
+name: two
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: b, handler_class: Say}
+  - {name: x, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+  - {name: y, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+EOT
+    sed -i 's/depends_on_steps: \[a, b\]/&, join: all_done/' tasks/two.yaml
+    for_each_store one_by_one
+}
+
+shared_name() {
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=4
+    submit three '{"a": {"create_steps": ["refund"]}, "b": {"create_steps": ["refund"]}, "c": {"create_steps": ["refund"]}}'
+    submit three '{"a": {"create_steps": ["refund"]}, "b": {"create_steps": ["refund"]}, "c": {"create_steps": ["other"]}}'
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready | tasker-publish | tasker-collect >/dev/null
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select count(*) from steps where task = 1")" = 4 ]
+    [ "$(store_sql "select count(*) from steps where state = 'error' and task = 1")" = 0 ]
+    [ "$(store_sql "select count(*) from steps where state = 'error' and task = 2")" = 1 ]
+    signal work TERM
+    finish work
+}
+@test "one that several ask for is counted once" {
+    cat >tasks/three.yaml <<'EOT'
+name: three
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: b, handler_class: Say}
+  - {name: c, handler_class: Say}
+  - {name: refund, handler_class: Echo, depends_on_steps: [a, b, c], optional: true}
+  - {name: other, handler_class: Echo, depends_on_steps: [a, b, c], optional: true}
+EOT
+    for_each_store shared_name
 }

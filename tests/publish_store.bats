@@ -77,7 +77,7 @@ the_store_has_what_the_batch_says_bytes() {
         "SELECT name, handler_class, handler_config, retry_limit, timeout_ms FROM steps ORDER BY id"
     sql_is $'1|1|3\n1|1|1\n2|3|1' \
         "SELECT sequence_order, step_id, attempt FROM batch_steps ORDER BY batch, sequence_order"
-    sql_is "$(hex <t1)" "SELECT body FROM batches WHERE batch_id = 'T1'"
+    sql_is "$(hex <t1)" "SELECT $(store_hex body) FROM batches WHERE batch_id = 'T1'"
 }
 
 @test "the store has what the batch says: bytes, time limits, attempts, configurations" { on_both the_store_has_what_the_batch_says_bytes; }
@@ -160,7 +160,7 @@ the_same_batch_again_in_each_state_it_is() {
 a_batch_that_is_created_is_sent_when_it() {
     run tasker-publish --wait 0 one
     [ "$status" -eq 75 ]
-    body=$(store_sql "SELECT body FROM batches")
+    body=$(store_sql "SELECT $(store_hex body) FROM batches")
     peer w "$E" --id w
     run tasker-publish one
     [ "$status" -eq 0 ]
@@ -187,7 +187,7 @@ rejected_by_every_worker_the_ledger_has() {
     [ "$status" -eq 1 ]
     [ "$(jq -r .message_type <<<"$output")" = batch_error ]
     sql_is "created|publish:B1|1|batch_error|$(printf %s "$output" | hex)" \
-        "SELECT b.state, r.source, r.stream_offset, r.message_type, r.raw_message FROM batches b JOIN received_results r ON r.batch_id = b.batch_id"
+        "SELECT b.state, r.source, r.stream_offset, r.message_type, $(store_hex r.raw_message) FROM batches b JOIN received_results r ON r.batch_id = b.batch_id"
     sql_is "B1" "SELECT batch_id FROM unsettled"
     run tasker-publish --pending
     [ "$status" -eq 0 ]

@@ -379,7 +379,7 @@ killed() {
     make_store
     local i round pause
     for i in 1 2 3 4 5 6; do batch b$i 40 && results b$i 40; done
-    for ((round = 0; round < ${STORE_KILLS:-12}; round++)); do
+    for ((round = 0; round < ${STORE_KILLS:-6}; round++)); do
         if ((round % 2)); then spawn rec tasker-reconcile --rebuild; else spawn rec tasker-reconcile --ledger; fi
         pause=$((RANDOM % 60))
         read -r -t "0.0$((pause / 10))$((pause % 10))" -u "$NAP" || true

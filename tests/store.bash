@@ -11,8 +11,9 @@
 #                                   postgresql, TASKER_STORE_URL names the store. What it has
 #                                   spawned is ended after each
 #     store_begin KIND              the same without a function, in the folder where one is
-#     store_sql SQL                 prints the rows, columns by |, null as nothing, bytes in hex;
+#     store_sql SQL                 prints the rows, columns by |, null as nothing;
 #                                   several statements are parted by ; at the end of a line
+#     store_hex COLUMN              prints what SQL calls its bytes in hex
 #     store_end                     takes away what the above have made; last in teardown
 #
 # PostgreSQL is one cluster for the whole run of the tests, started by the first that wants it (see
@@ -73,21 +74,18 @@ store_sql() {
     local url=${TASKER_STORE_URL:?} rows
     case $url in
     sqlite:*)
-        python3 - "${url#sqlite:}" "$1" <<'PYTHON'
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
-db.execute("PRAGMA foreign_keys = ON")
-show = lambda v: "" if v is None else v.hex() if isinstance(v, bytes) else str(v)
-for sql in sys.argv[2].split(";\n"):
-    for row in db.execute(sql):
-        print("|".join(show(v) for v in row))
-PYTHON
+        sqlite3 -batch -noheader -list -cmd '.timeout 20000' -cmd 'PRAGMA foreign_keys = ON' \
+            "${url#sqlite:}" "$1" </dev/null
         ;;
     *)
         rows=$(psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$url" -c "$1" </dev/null) || return
-        [ -z "$rows" ] || printf '%s\n' "${rows//\\x/}"
+        [ -z "$rows" ] || printf '%s\n' "$rows"
         ;;
     esac
+}
+
+store_hex() {
+    if [ "$STORE" = sqlite ]; then echo "lower(hex($1))"; else echo "encode($1, 'hex')"; fi
 }
 
 store_end() {

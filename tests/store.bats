@@ -222,9 +222,9 @@ prunes() {
 stopped_prune() {
     begin_rows
     if [ "$STORE" = sqlite ]; then
-        local numbers="WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)"
+        local numbers="WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 8000)"
     else
-        local numbers="WITH n (i) AS (SELECT generate_series(1, 20000))"
+        local numbers="WITH n (i) AS (SELECT generate_series(1, 8000))"
     fi
     store_sql "$numbers INSERT INTO batches (id, batch_id, total_steps, timeout_ms, body, created_at, state, updated_at)
         SELECT i, 'b' || i, 1, 1, CAST('{}' AS $BYTES), 1, 'completed', 1 FROM n"
@@ -233,7 +233,7 @@ stopped_prune() {
     store_sql "$numbers INSERT INTO batch_steps SELECT i, 1, i, i, 1 FROM n"
     store_sql "$numbers INSERT INTO received_results (received_at, collector_id, topic, batch_id, raw_message)
         SELECT 1, 'c', 't', 'b' || i, CAST('x' AS $BYTES) FROM n"
-    local left=20000 i
+    local left=8000 i
     for i in 1 2 3; do
         spawn prune tasker-status store --prune --older-than 1d
         wait_until 20 fewer "$left"

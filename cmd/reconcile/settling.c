@@ -55,6 +55,18 @@ static void on_commit(void *ctx)
         diag_progress("%zu of %zu batches", s->done < s->total ? s->done : s->total, s->total);
 }
 
+/* A service, which tries again at each look, tells it once. */
+static void on_refused(void *ctx, const char *batch_id, const struct tsk_err *err)
+{
+    struct settling *s = ctx;
+    told_restart(s->told);
+    s->status = tsk_exit_worse(s->status, TSK_DATA);
+    if (tsk_map_get(s->refused, batch_id))
+        return;
+    diag_error("batch %s is not settled: %s", batch_id, err->text);
+    tsk_map_put(s->refused, batch_id, s);
+}
+
 /* --- Trouble. */
 
 static void fail(struct settling *s, const struct tsk_err *err)
@@ -196,18 +208,19 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
                                      .begin = on_begin,
                                      .tell = on_verdict,
                                      .settled = on_settled,
-                                     .commit = on_commit};
+                                     .commit = on_commit,
+                                     .refused = on_refused};
     s->opts = opts;
     s->told = told;
     s->store = store;
     struct tsk_create_limits limits = tsk_create_limits(conf);
-    s->settler = tsk_settler_new(store, rules, &watch);
-    tsk_settler_limit(s->settler, &limits);
+    s->settler = tsk_settler_new(store, rules, &limits, &watch);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     s->claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT);
     s->due = -1;
     if (!needed)
         s->touched = tsk_map_new(free);
+    s->refused = tsk_map_new(NULL);
     return s;
 }
 
@@ -222,6 +235,7 @@ void settling_free(struct settling *s)
     }
     free(s->lines);
     tsk_map_free(s->touched);
+    tsk_map_free(s->refused);
     tsk_settle_list_fini(&s->seen);
     tsk_settler_free(s->settler);
     tsk_store_free(s->store);

@@ -26,6 +26,7 @@ struct settling {
     bool loud;           /* verdicts from the store are printed */
     int64_t told_before; /* revision of the verdict that the batch at hand had at its end; 0 */
     size_t done, total;  /* batches */
+    struct tsk_map *refused; /* ids of batches that the store does not take; told already */
     enum tsk_exit status;
     /* settling_lines.c: of the lines that are read */
     struct tsk_map *touched; /* struct touched by batch_id */

@@ -18,10 +18,9 @@ enum tsk_exit session_open(struct session *session, const struct options *opts,
     }
     if (opts->dry_run)
         tsk_store_set_use(session->store, TSK_STORE_LOOK);
-    rules.retry.base_ms = tsk_conf_int(conf, TSK_RETRY_BASE);
-    rules.retry.cap_ms = tsk_conf_int(conf, TSK_RETRY_CAP);
-    rules.retry.jitter = (int)tsk_conf_int(conf, TSK_RETRY_JITTER);
-    session->settler = tsk_settler_new(session->store, &rules, &nobody);
+    struct tsk_create_limits limits = tsk_create_limits(conf);
+    rules.retry = tsk_retry_rules(conf);
+    session->settler = tsk_settler_new(session->store, &rules, &limits, &nobody);
     session->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     session->dry = opts->dry_run;
     return TSK_OK;

@@ -22,18 +22,14 @@ struct tsk_create_limits {
     int64_t step; /* that one step may ask for */
     int64_t task; /* that a task may then have in all */
 };
-#define TSK_CREATE_LIMITS_INIT                                                                     \
-    {                                                                                              \
-        1000, 10000                                                                                \
-    }
 
 /* The limits that are configured. */
 struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf);
 
-/* Steps of a kind that were made, for one that asked. */
+/* Steps of a kind that are asked for, or made and no longer to be taken away. */
 struct tsk_create_made {
     char *name; /* of their kind */
-    int64_t by; /* who asked */
+    int64_t by; /* who asks, or asked first */
     int64_t steps;
     bool counted; /* with a count */
 };
@@ -41,17 +37,20 @@ struct tsk_create_made {
 /* Who asks, and what its task has. */
 struct tsk_create_asker {
     int64_t step;
-    const char *name; /* in the template */
-    const struct tsk_create_made *made;
+    const char *name;     /* in the template */
+    const char *accepted; /* what it asked for when that was found right (as creates); NULL: nothing */
+    bool past;            /* what it asked for in an attempt before the last was found right */
+    const struct tsk_create_made *made; /* in any order */
     size_t made_count;
-    int64_t steps; /* in all */
+    int64_t steps; /* that nobody has to ask for */
 };
 
 /* Whether an output may ask for steps at all: false if it is plain to see that it does not. */
 bool tsk_create_possible(const char *output, size_t len);
 
 /* Reads what an output (JSON) asks for, and holds it against the plan of the task (NULL: it has no
- * optional steps) and the limits. Adds it to creates as JSON, [{"name", "count"}], nothing if it
+ * optional steps), what others ask for, and the limits. What was found right before is not held
+ * against the last two again: limits may have become lower since. Adds it to creates as JSON, [{"name", "count"}], nothing if it
  * asks for none. Returns 0, or -1 with kind TSK_DATA and what is wrong, for the step's author. */
 int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
                      const struct tsk_create_limits *limits, const char *output, size_t len,

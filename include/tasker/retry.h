@@ -5,11 +5,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tasker/conf.h"
+
 struct tsk_retry {
     int64_t base_ms; /* back-off after the first attempt */
     int64_t cap_ms;  /* longest back-off, before jitter; also the most that a handler can ask */
     int jitter;      /* percent, 0 to 100, by which a back-off is made longer or shorter */
 };
+
+/* The rules that are configured. */
+struct tsk_retry tsk_retry_rules(const struct tsk_conf *conf);
 
 /* Attempts in all of a step of which nobody tells a limit. */
 #define TSK_RETRY_LIMIT 3

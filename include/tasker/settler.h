@@ -72,6 +72,10 @@ struct tsk_settle_watch {
     tsk_verdict_fn *tell;                                               /* each verdict of it, */
     void (*settled)(void *ctx, const struct tsk_settle_change *change); /* and then the batch */
     void (*commit)(void *ctx); /* what was told is durable (or, if dry, complete) */
+    /* A batch cannot be settled: the store does not take what there is to write (TSK_DATA). It
+     * stays as it was, with its news, and the others are settled. If NULL, the first such error is
+     * the end, and none of its group is. */
+    void (*refused)(void *ctx, const char *batch_id, const struct tsk_err *err);
 };
 
 enum {
@@ -81,13 +85,12 @@ enum {
 
 struct tsk_settler;
 
-/* Returns a settler for store (borrowed). rules as for tsk_settle_new. watch is copied. */
+/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may ask
+ * for: all who settle in a store must have the same. These and watch are copied. */
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
+                                    const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch);
 void tsk_settler_free(struct tsk_settler *settler);
-
-/* Sets how many steps may be asked for (by default TSK_CREATE_LIMITS_INIT). */
-void tsk_settler_limit(struct tsk_settler *settler, const struct tsk_create_limits *limits);
 
 /* Settles the batches of list. patience is that of tsk_store_write, for each transaction. After an
  * error those of the groups before are settled. */

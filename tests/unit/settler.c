@@ -318,6 +318,7 @@ static void take_down(struct test *t)
 static void run(const char *url, uint64_t seed, int rounds)
 {
     static const struct tsk_reconcile_opts rules = TSK_RECONCILE_OPTS_INIT;
+    static const struct tsk_create_limits limits = {1000, 10000};
     struct test t = {.now = 2000};
     struct tsk_settle_watch watch = {.ctx = &t, .settled = settled};
     struct tsk_conf *conf = tsk_conf_new();
@@ -326,7 +327,7 @@ static void run(const char *url, uint64_t seed, int rounds)
     for (int i = 0; i < 2; i++) {
         t.store[i] = tsk_store_new(conf, -1, &err);
         CHECK(t.store[i] && tsk_store_connect(t.store[i], &err) == 0);
-        t.settler[i] = tsk_settler_new(t.store[i], &rules, &watch);
+        t.settler[i] = tsk_settler_new(t.store[i], &rules, &limits, &watch);
     }
     for (int i = 0; i < rounds && !check_failed; i++) {
         t.seed = t.drawn = seed + (uint64_t)i;
