@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,16 @@ int tsk_lines_fd(struct tsk_lines *lines)
 bool tsk_lines_regular(struct tsk_lines *lines)
 {
     return lines->fd < 0 || lines->regular;
+}
+
+bool tsk_lines_pending(struct tsk_lines *lines)
+{
+    struct pollfd readable = {.fd = lines->fd, .events = POLLIN};
+    if (lines->start < lines->buf.len || lines->failed || lines->next < lines->count)
+        return true;
+    if (lines->fd < 0)
+        return false;
+    return poll(&readable, 1, 0) > 0 && readable.revents & POLLIN;
 }
 
 void tsk_lines_where(const struct tsk_lines *lines, const char **file, int64_t *number)

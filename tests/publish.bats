@@ -290,13 +290,38 @@ END
 @test "no worker in time: of a pipe it says from which line on it was not read" {
     batches 30 >many
     mkfifo pipe
-    spawn pub tasker-publish --set zeromq.send_window=4 --wait 300ms <pipe &
-    exec 9>pipe
-    head -n 4 many >&9
-    wait_line pub.err "input from line 5 on was not read"
+    exec 9<>pipe
+    spawn pub tasker-publish --set zeromq.send_window=4 --wait 1s <pipe 9>&-
+    spawn writer bash -c 'cat many /dev/zero >pipe' 9>&- # more than a pipe takes
     exec 9>&-
+    finish_with 75 pub
+    finish writer
     has "not sent: batch B4 (-:4)" pub.err
+    has "not sent: batch B30 (-:30)" pub.err
+    has "input from line 31 on was not read" pub.err
 }
+
+@test "TERM with nothing in the pipe: 0, silently; with something that was read: 75" {
+    mkfifo pipe
+    exec 9<>pipe
+    spawn pub tasker-publish <pipe
+    peer w "$E" --id w
+    cat batch.jsonl >&9
+    wait_line pub.out B1
+    signal pub TERM
+    finish_with 0 pub
+    [ ! -s pub.err ]
+    spawn pub tasker-publish --batch-delay 1h -v <pipe
+    wait_line pub.err listening
+    head -n 1 steps.jsonl >&9 # a batch that waits for more steps
+    wait_until 5 pipe_is_empty
+    signal pub TERM
+    finish_with 75 pub
+    exec 9>&-
+    [ "$(lines_of pub.err 'not sent: batch .* (-:1)')" -eq 1 ]
+    [ "$(lines_of pub.err 'was not read')" -eq 0 ]
+}
+pipe_is_empty() { ! read -r -t 0 -u 9; }
 
 @test "the port is in use: it is waited for, and told once who holds it" {
     spawn first tasker-publish --wait 20s batch.jsonl -v <&-

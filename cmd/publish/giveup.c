@@ -8,16 +8,18 @@
 
 #define WARN_EVERY_MS 10000
 
+/* ctx is the post. */
 static void name_held(void *ctx, void *tag, const char *worker_id, int64_t attempts)
 {
+    const struct post *post = ctx;
     const struct parcel *parcel = tag;
-    (void)ctx;
     if (!attempts && parcel->todo & RECORD_ADD)
         diag_error("not in the store and not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id,
                    parcel->file, parcel->line);
     else if (!attempts)
-        diag_error("not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id, parcel->file,
-                   parcel->line);
+        diag_error("not sent: batch %s (%s:%" PRId64 ")%s", parcel->batch_id, parcel->file,
+                   parcel->line,
+                   post->record.store ? "; \"tasker-publish --pending\" sends it later" : "");
     else
         diag_error("sent, not accepted: batch %s (%s:%" PRId64 ")%s%s", parcel->batch_id,
                    parcel->file, parcel->line, worker_id ? ", last to " : "",
@@ -47,33 +49,44 @@ static void name_recorded(const struct record *record)
                    record->others.items[i]->line);
 }
 
+/* Names a batch that nobody was told of; takes it. NULL is fine. */
+static void name_new(struct post *post, struct parcel *parcel)
+{
+    if (!parcel)
+        return;
+    if (post->record.store)
+        parcel->todo |= RECORD_ADD;
+    name_held(post, parcel, NULL, 0);
+    parcel_free(parcel);
+}
+
 /* Reads on in plain files, whose end is near, to name what is there. */
 static void name_unread(struct post *post)
 {
     struct tsk_lines *lines = source_lines(post->source);
     struct parcel *parcel;
+    const char *file;
+    int64_t line;
     enum source_state state;
     while ((state = source_next(post->source, tsk_now_ms(), &parcel)) != SOURCE_END) {
-        if (state == SOURCE_PARCEL) {
-            name_held(NULL, parcel, NULL, 0);
-            parcel_free(parcel);
-        } else if (state == SOURCE_MORE && tsk_lines_regular(lines)) {
+        if (state == SOURCE_PARCEL)
+            name_new(post, parcel);
+        else if (state == SOURCE_MORE && tsk_lines_regular(lines))
             tsk_lines_fill(lines);
-        } else if (state == SOURCE_MORE) {
-            const char *file;
-            int64_t line;
-            tsk_lines_where(lines, &file, &line);
-            diag_error("%s: input from line %" PRId64 " on was not read", file, line + 1);
-            return;
-        }
+        else if (state == SOURCE_MORE)
+            break;
     }
+    name_new(post, source_close(post->source));
+    tsk_lines_where(lines, &file, &line);
+    if (tsk_lines_pending(lines))
+        diag_error("%s: input from line %" PRId64 " on was not read", file, line + 1);
 }
 
 void post_give_up(struct post *post, const char *why)
 {
     post->record.gave_up = true;
     diag_error("%s", why);
-    tsk_dispatch_each_batch(post->dispatch, name_held, NULL);
+    tsk_dispatch_each_batch(post->dispatch, name_held, post);
     name_recorded(&post->record);
     if (!post->input_ended && !out_failed())
         name_unread(post);

@@ -194,12 +194,27 @@ static bool act_recorded(struct post *post)
     return true;
 }
 
+/* Whether all that was read, and all of the store that was wanted, is done. */
+static bool is_idle(const struct post *post)
+{
+    const struct unsent *unsent = &post->record.unsent;
+    return (!unsent->wanted || unsent->ended) && !tsk_dispatch_count(post->dispatch) &&
+           !record_count(&post->record);
+}
+
 /* Whether there is nothing more to do, and nothing more to come. */
 static bool is_done(const struct post *post)
 {
-    const struct unsent *unsent = &post->record.unsent;
-    return post->input_ended && (!unsent->wanted || unsent->ended) &&
-           !tsk_dispatch_count(post->dispatch) && !record_count(&post->record);
+    return post->input_ended && is_idle(post);
+}
+
+/* Ends at a signal: as a service that is told to, if nothing that came is left undone. */
+static void stop(struct post *post)
+{
+    if (is_idle(post) && !source_pending(post->source))
+        return;
+    post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+    post_give_up(post, "stopped by a signal");
 }
 
 /* When waiting for the port or for a worker has lasted long enough; -1: it does not last. */
@@ -286,8 +301,7 @@ static bool turn(struct post *post)
         return false;
     }
     if (post->stop) {
-        post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
-        post_give_up(post, "stopped by a signal");
+        stop(post);
         return false;
     }
     if (timed_out(post))

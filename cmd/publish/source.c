@@ -57,6 +57,16 @@ int64_t source_deadline(const struct source *source)
     return group_deadline(source->group);
 }
 
+struct parcel *source_close(struct source *source)
+{
+    return group_close(source->group);
+}
+
+bool source_pending(const struct source *source)
+{
+    return group_deadline(source->group) >= 0 || tsk_lines_pending(source->lines);
+}
+
 enum tsk_exit source_status(const struct source *source)
 {
     return source->status;

@@ -33,6 +33,12 @@ struct tsk_lines *source_lines(struct source *source);
 /* When source_next has a parcel even without more input; -1: never. */
 int64_t source_deadline(const struct source *source);
 
+/* Closes the batch that waits for more steps. Returns it (the caller's), or NULL if there is none. */
+struct parcel *source_close(struct source *source);
+
+/* Whether something was read and not given out, or is known to be there to read. */
+bool source_pending(const struct source *source);
+
 /* The status for the bad lines so far. */
 enum tsk_exit source_status(const struct source *source);
 
