@@ -93,7 +93,7 @@ outcome() {
 }
 work_for_loop() {
     local i round
-    for ((round = 0; round < (kills + 2) / 3; round++)); do
+    for ((round = 0; round < 1 + kills; round++)); do
         for i in 4 9 1; do submit wide "{\"n\": $i}"; done
         for i in 1 2 3 4; do submit diamond '{"ok": true}'; done
         submit diamond '{"ok": false}'

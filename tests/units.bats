@@ -82,7 +82,7 @@ tasks_complete() { [ "$(store_sql "select count(*) from tasks where state = 'com
     grep -o 'tasker-[a-z]* [^|>&;]*' "$ROOT/config/crontab" | grep -v '^tasker-[a-z]* *$' >lines
     [ "$(wc -l <lines)" -ge 8 ]
     while read -r program line; do
-        [ -x "$TASKER_BIN/$program" ] || continue
+        [ -x "$TASKER_BIN/$program" ] || { echo "no $program in $TASKER_BIN" >&2 && return 1; }
         # shellcheck disable=SC2086 # its words
         run -0 "$program" $line --help
     done <lines

@@ -5,32 +5,24 @@
 Runs tasker-work and the pipe of tasker-ready, -publish, -collect and -reconcile as a supervisor would,
 on the store and with the handlers that the environment names, until all tasks have ended. K times it
 kills one of the five, drawn by the seed, with SIGKILL; the rest of a broken pipe is ended and the
-pipe started again. Ends with 1 if tasks are left after S seconds. What came of it is the caller's to
-look at."""
+pipe started again. Ends with 1 if tasks are left after S seconds, or if the work had ended before K
+programs were killed. What came of it is the caller's to look at."""
 
 import argparse
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
+
+from stores import rows_at  # noqa: E402
+
 STAGES = [["tasker-ready", "--follow"], ["tasker-publish"], ["tasker-collect"],
           ["tasker-reconcile", "--follow", "--settle", "100ms"]]
 URL = os.environ["TASKER_STORE_URL"]
-
-
-def sql(text):
-    if URL.startswith("sqlite:"):
-        db = sqlite3.connect(URL[len("sqlite:"):], timeout=20, isolation_level=None)
-        rows = db.execute(text).fetchall()
-        db.close()
-        return rows
-    out = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-d", URL, "-c", text], check=True,
-                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout
-    return [tuple(line.split("|")) for line in out.splitlines()]
 
 
 class Loop:
@@ -69,12 +61,15 @@ class Loop:
         self.pipe = []
 
     def kill(self, place):
+        """Whether it was there to be killed."""
         victim = (self.pipe + [self.worker])[place]
         name = (STAGES + [["tasker-work"]])[place][0]
+        if victim.poll() is not None:
+            return False
         print("kill", name, file=self.log, flush=True)
-        if victim.poll() is None:
-            victim.kill()
-            victim.wait()
+        victim.kill()
+        victim.wait()
+        return True
 
     def end(self):
         self.end_pipe()
@@ -89,8 +84,10 @@ class Loop:
 def left():
     # What a killed worker had accepted, and no collector was there to miss, ends with the batch's
     # time limit: that is a minute, too long here.
-    sql("UPDATE batches SET timeout_ms = 2500 WHERE timeout_ms > 2500 AND state <> 'completed'")
-    return int(sql("SELECT count(*) FROM tasks WHERE state IN ('pending', 'in_progress')")[0][0])
+    rows_at(URL, "UPDATE batches SET timeout_ms = 2500 WHERE timeout_ms > 2500 "
+            "AND state <> 'completed'")
+    return int(rows_at(URL, "SELECT count(*) FROM tasks WHERE "
+                       "state IN ('pending', 'in_progress')")[0][0])
 
 
 def main():
@@ -113,15 +110,15 @@ def main():
                 print("not all tasks have ended")
                 return 1
             if kills and now >= at:
-                loop.kill(draw.randrange(len(STAGES) + 1))
-                kills -= 1
+                kills -= loop.kill(draw.randrange(len(STAGES) + 1))
                 at = now + draw.uniform(0.05, 0.6)
             loop.start()
             time.sleep(0.03 if kills else 0.1)
         print("kills left:", kills)
     finally:
         loop.end()
-    return 0
+    return 1 if kills else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

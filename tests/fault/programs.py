@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -14,6 +15,16 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end_by_signals():
+    """From now on SIGALRM (out of time) and SIGTERM raise, so that each `finally` is gone through."""
+    def raise_it(number, _frame):
+        if number == signal.SIGALRM:
+            raise TimeoutError('out of time')
+        sys.exit(128 + number)
+    signal.signal(signal.SIGALRM, raise_it)
+    signal.signal(signal.SIGTERM, raise_it)
 
 
 class Process:

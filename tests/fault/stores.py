@@ -19,6 +19,24 @@ TABLES = ('tasks ORDER BY task_id', 'steps ORDER BY id', 'batches ORDER BY id',
           'step_transitions ORDER BY step, sort_key', 'batch_transitions ORDER BY batch, sort_key')
 
 
+def rows_at(url, sql):
+    """The rows that sql gives in the store at url; what it changes is kept."""
+    if not url.startswith('sqlite:'):
+        return [tuple(line.split('|')) for line in ask(url, sql).splitlines()]
+    db = sqlite3.connect(url[len('sqlite:'):], timeout=20, isolation_level=None)
+    try:
+        return db.execute(sql).fetchall()
+    finally:
+        db.close()
+
+
+def ask(base, sql, environment=None):
+    """What psql prints for sql."""
+    return subprocess.run(
+        ['psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-d', base, '-c', sql],
+        check=True, text=True, stdin=subprocess.DEVNULL, capture_output=True, env=environment).stdout
+
+
 class Store:
     def dump(self):
         """Gives a list of texts, a table each."""
@@ -32,15 +50,10 @@ class Sqlite(Store):
     has_server = False
 
     def __init__(self, folder, _environment):
-        self.path = os.path.join(folder, 'store', 'tasker.db')
-        self.url = f'sqlite:{self.path}'
+        self.url = f'sqlite:{os.path.join(folder, "store", "tasker.db")}'
 
     def rows(self, sql):
-        db = sqlite3.connect(self.path, timeout=20)
-        try:
-            return db.execute(sql).fetchall()
-        finally:
-            db.close()
+        return rows_at(self.url, sql)
 
     def sound(self):
         """What the database says of itself; empty if all is well."""
@@ -61,7 +74,7 @@ class Postgresql(Store):
         self.environment, self.cluster = environment, None
         self.start()
         self.ask('CREATE DATABASE crash', 'template1')
-        self.url = f'postgresql:///crash?host={self.folder}&user=tasker'
+        self.url = self.address('crash')
 
     def start(self):
         with open(os.path.join(self.folder, 'cluster.log'), 'ab') as log:
@@ -79,10 +92,10 @@ class Postgresql(Store):
         self.cluster.wait()
 
     def ask(self, sql, base='crash'):
-        return subprocess.run(
-            ['psql', '-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-h', self.folder, '-U',
-             'tasker', '-d', base, '-c', sql], check=True, text=True, stdin=subprocess.DEVNULL,
-            capture_output=True, env=self.environment).stdout
+        return ask(self.address(base), sql, self.environment)
+
+    def address(self, base):
+        return f'postgresql:///{base}?host={self.folder}&user=tasker'
 
     def rows(self, sql):
         return [tuple(line.split('|')) for line in self.ask(sql).splitlines()]
