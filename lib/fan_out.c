@@ -188,7 +188,7 @@ static const char add_step[] =
     "$9, $10, $11, $12, 1, $13, $13, $14, $15, $16, $17)";
 static const char add_transition[] =
     "INSERT INTO step_transitions (step, sort_key, to_state, event, origin, metadata, created_at) "
-    "VALUES ($1, 0, 'pending', 'step.created', 'ledger', $2, $3)";
+    "VALUES ($1, 0, 'pending', '" TSK_EVENT_STEP_CREATED "', 'ledger', $2, $3)";
 
 static int put_step(struct fan *fan, int64_t id, const char *name, const struct wanted *wanted,
                     struct tsk_err *err)

@@ -46,7 +46,8 @@ static const char get_steps[] =
     "SELECT s.id, s.state, s.updated_at, s.join_rule, s.unsatisfied, s.waits_for, s.attempts, "
     "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL FROM "
     "steps s LEFT JOIN step_transitions c ON c.step = "
-    "s.id AND c.origin = 'ledger' AND c.event = 'step.unsatisfied' WHERE s.task = $1 ORDER BY s.id";
+    "s.id AND c.origin = 'ledger' AND c.event = '" TSK_EVENT_UNSATISFIED
+    "' WHERE s.task = $1 ORDER BY s.id";
 static const char get_edges[] =
     "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step WHERE "
     "s.task = $1 ORDER BY d.to_step, d.from_step";
@@ -142,11 +143,12 @@ static const char set_waits[] = "UPDATE steps SET waits_for = $2 WHERE id = $1";
 static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, waits_for = $4 WHERE id = $1";
 static const char delete_cancel[] =
-    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event = "
-    "'step.unsatisfied'";
+    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event = '"
+    TSK_EVENT_UNSATISFIED "'";
 static const char add_cancel[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, 'pending', 'cancelled', 'step.unsatisfied', 'ledger', $3, $4)";
+    "created_at) VALUES ($1, $2, 'pending', 'cancelled', '" TSK_EVENT_UNSATISFIED
+    "', 'ledger', $3, $4)";
 
 static int write_state(const struct loaded *in, size_t i, struct tsk_err *err)
 {
@@ -203,7 +205,7 @@ static int write_task(const struct loaded *in, enum tsk_flow_end end, int64_t at
     const char *event = tsk_state_event(TSK_SUBJECT_TASK, TSK_STATE_IN_PROGRESS, state);
     struct tsk_value values[] = {tsk_value_int(in->task), tsk_value_int(ENDED_KEY),
                                  tsk_value_text(tsk_state_name(state)),
-                                 tsk_value_text(event ? event : "task.ended"), tsk_value_int(at)};
+                                 tsk_value_text(event), tsk_value_int(at)};
     struct tsk_value row[] = {values[0], values[2], values[4]};
     if (in->by_hand || (state == in->state && state == TSK_STATE_IN_PROGRESS) ||
         (state == TSK_STATE_IN_PROGRESS && in->state == TSK_STATE_PENDING))

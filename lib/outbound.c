@@ -60,7 +60,8 @@ static const char add_step_transitions[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
     " created_at) SELECT s.step, s.attempt * 1000 + t.place, t.from_state, t.to_state, t.event,"
     " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id CROSS JOIN"
-    " (SELECT 0 AS place, NULL AS from_state, 'pending' AS to_state, 'step_created' AS event"
+    " (SELECT 0 AS place, NULL AS from_state, 'pending' AS to_state, '" TSK_EVENT_STEP_CREATED
+    "' AS event"
     "  UNION ALL SELECT 1, 'pending', 'enqueued', 'step_enqueued') t"
     " WHERE b.batch_id = $1 AND b.publisher = $2 ON CONFLICT DO NOTHING";
 

@@ -104,7 +104,7 @@ static const char set_state[] =
 static const char set_before[] = "UPDATE steps SET attempts_before = $2 WHERE id = $1";
 static const char delete_cascade[] =
     "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event ="
-    " 'step.unsatisfied'";
+    " '" TSK_EVENT_UNSATISFIED "'";
 
 /* Returns the next sort_key of the attempt, 0 if there is none left, or -1. */
 static int64_t next_key(const struct seen *seen)

@@ -36,13 +36,12 @@ static const struct transition {
         {IN(IN_PROGRESS), TSK_STATE_COMPLETE, "task.completed"},
         {IN(PENDING) | IN(IN_PROGRESS), TSK_STATE_ERROR, "task.failed"},
         {IN(PENDING) | IN(IN_PROGRESS) | IN(ERROR), TSK_STATE_CANCELLED, "task.cancelled"},
-        {IN(ERROR), TSK_STATE_PENDING, "task.reset"},
         {IN(PENDING) | IN(IN_PROGRESS) | IN(COMPLETE) | IN(ERROR) | IN(CANCELLED),
          TSK_STATE_RESOLVED, "task.resolved_manually"},
 },
   step_table[] =
       {
-          {IN(NONE), TSK_STATE_PENDING, "step_created"},
+          {IN(NONE), TSK_STATE_PENDING, TSK_EVENT_STEP_CREATED},
           {IN(PENDING), TSK_STATE_ENQUEUED, "step_enqueued"},
           {IN(PENDING) | IN(ENQUEUED), TSK_STATE_IN_PROGRESS, "step.started"},
           {IN(IN_PROGRESS), TSK_STATE_COMPLETE, "step.completed"},

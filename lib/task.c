@@ -131,7 +131,8 @@ static int put_step(struct making *making, size_t place, struct tsk_err *err)
                                      tsk_value_int(bypassed ? 100 : 0),
                                      tsk_value_text(bypassed ? "pending" : NULL),
                                      tsk_value_text(bypassed ? "resolved_manually" : "pending"),
-                                     tsk_value_text(bypassed ? "step.bypassed" : "step.created"),
+                                     tsk_value_text(bypassed ? TSK_EVENT_BYPASSED
+                                                              : TSK_EVENT_STEP_CREATED),
                                      tsk_value_text("{}"),
                                      tsk_value_int(making->now)};
     making->made->steps++;

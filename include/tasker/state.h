@@ -27,8 +27,16 @@ enum tsk_state {
     TSK_STATES
 };
 
-/* An operator's event that leaves a step in its state: its attempts count from none again. */
+/* Events of a step that are told apart by their names:
+ *   reset        an operator's, leaves the step in its state: its attempts count from none again
+ *   bypassed     the first of a step that a request left out: it is resolved from the start
+ *   unsatisfied  what it waits for has ended otherwise than its join wants: it is cancelled */
 #define TSK_EVENT_RESET "step.attempts_reset"
+#define TSK_EVENT_BYPASSED "step.bypassed"
+#define TSK_EVENT_UNSATISFIED "step.unsatisfied"
+
+/* Of a step that is made; the transition from none to pending. */
+#define TSK_EVENT_STEP_CREATED "step_created"
 
 /* The name as it is stored ("resolved_manually"), static; NULL for TSK_STATE_NONE. */
 const char *tsk_state_name(enum tsk_state state);
