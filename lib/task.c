@@ -221,9 +221,13 @@ static int put_task(struct making *making, const char *identity, struct tsk_err 
 static int take_found(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct making *making = ctx;
-    struct json_object *context = json_tokener_parse(row[2].data), *ours = making->request->context;
+    struct json_object *context = NULL, *ours = making->request->context;
     struct json_object *none = json_object_new_object();
+    struct tsk_json *parser = tsk_json_new();
     (void)columns;
+    if (tsk_json_parse(parser, row[2].data, strlen(row[2].data), &context, NULL) < 0)
+        context = NULL; /* that is like no other */
+    tsk_json_free(parser);
     *making->made = (struct tsk_task_made){row[0].number, row[1].number, false,
                                            !tsk_schema_equal(context, ours ? ours : none)};
     json_object_put(context);
