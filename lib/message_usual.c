@@ -11,6 +11,7 @@
 
 #include "tasker/parse.h"
 #include "tasker/scan.h"
+#include "tasker/source.h"
 #include "tasker/topic.h"
 
 enum member {
@@ -159,7 +160,7 @@ static bool usual_completion(const struct tsk_scan_value *members)
            usual_summaries(&members[STEP_SUMMARIES]);
 }
 
-/* The place in its stream; a message without one is usual too. */
+/* The place in its stream; a message without one is usual too, one of a reserved source is not. */
 static bool usual_place(const struct tsk_scan_value *members, struct tsk_usual *usual)
 {
     usual->source[0] = '\0';
@@ -167,7 +168,8 @@ static bool usual_place(const struct tsk_scan_value *members, struct tsk_usual *
     if (members[SOURCE].kind == TSK_SCAN_NONE)
         return true;
     usual->offset = members[OFFSET].number;
-    return usual_name(&members[SOURCE], usual->source) && members[OFFSET].kind == TSK_SCAN_INT &&
+    return usual_name(&members[SOURCE], usual->source) &&
+           !tsk_source_reserved(usual->source) && members[OFFSET].kind == TSK_SCAN_INT &&
            usual->offset >= 0;
 }
 

@@ -12,6 +12,7 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "tasker/parse.h"
+#include "tasker/source.h"
 #include "tasker/topic.h"
 
 /* A message while it is handled. */
@@ -157,6 +158,13 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
     return true;
 }
 
+/* Whether it would have a place that only tasker's own programs write to. */
+static bool is_forged(struct json_object *message)
+{
+    const char *source = tsk_json_str(message, "source");
+    return source && tsk_source_reserved(source);
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
     if (take_usual(c, frame))
@@ -166,6 +174,11 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
     if (!message) {
         take_unreadable(&in, NULL, err.text);
+        return;
+    }
+    if (is_forged(message)) {
+        take_unreadable(&in, message, TSK_SOURCE_RESERVED);
+        json_object_put(message);
         return;
     }
     read_place(&in, message);

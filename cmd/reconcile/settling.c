@@ -218,6 +218,7 @@ void settling_free(struct settling *s)
         free(s->lines[i].raw);
         free(s->lines[i].batch_id);
         free(s->lines[i].source);
+        free(s->lines[i].told);
     }
     free(s->lines);
     tsk_map_free(s->touched);

@@ -13,6 +13,8 @@ struct read_line {
     size_t len;
     const char *type; /* static; NULL: several */
     int64_t step_id, offset;
+    char *told; /* owned: a reserved source that it tells, at told_offset; NULL: it tells none */
+    int64_t told_offset;
 };
 
 struct settling {

@@ -36,6 +36,7 @@
 #include "tasker/schema.h"
 #include "tasker/settle.h"
 #include "tasker/settler.h"
+#include "tasker/source.h"
 #include "tasker/state.h"
 #include "tasker/store.h"
 #include "tasker/stream.h"
