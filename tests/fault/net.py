@@ -13,14 +13,21 @@ from programs import die_with_parent
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def free_ports(count):
-    """Ports below those that the kernel gives out by itself."""
+def own_host():
+    """A loopback address that no other run has at the same time. Ports alone would not do: while a
+    worker is dead its port is free, and a worker of another run that took it would be heard."""
+    pid = os.getpid()
+    return f'127.{64 + (pid >> 16)}.{pid >> 8 & 255}.{pid & 255}'
+
+
+def free_ports(host, count):
+    """Ports of this address below those that the kernel gives out by itself."""
     ports = []
     while len(ports) < count:
         port = random.SystemRandom().randrange(20000, 32000)
         with socket.socket() as sock:
             try:
-                sock.bind(('127.0.0.1', port))
+                sock.bind((host, port))
             except OSError:
                 continue
         if port not in ports:
@@ -35,10 +42,11 @@ class Relayed:
     settings = {}
 
     def __init__(self, workers, environment, no_replay):
-        ports = free_ports(1 + 3 * workers)
+        self.host = own_host()
+        ports = free_ports(self.host, 1 + 3 * workers)
         self.publisher, self.ports = ports[0], [ports[1 + 3 * i:4 + 3 * i] for i in range(workers)]
         self.relay = subprocess.Popen(
-            [sys.executable, '-u', os.path.join(HERE, 'relay.py')], env=environment, text=True,
+            [sys.executable, '-u', os.path.join(HERE, 'relay.py'), self.host], env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         for i in range(workers):
             self.listen(i)
@@ -57,16 +65,16 @@ class Relayed:
             raise RuntimeError(f'the relay died at: {command}')
 
     def batch_bind(self):
-        return f'tcp://127.0.0.1:{self.publisher}'
+        return f'tcp://{self.host}:{self.publisher}'
 
     def batch_endpoint(self, i):
-        return f'tcp://127.0.0.1:{self.ports[i][0]}'
+        return f'tcp://{self.host}:{self.ports[i][0]}'
 
     def result_bind(self, i):
-        return f'tcp://127.0.0.1:{self.ports[i][1]}'
+        return f'tcp://{self.host}:{self.ports[i][1]}'
 
     def result_endpoint(self, i, _told=None):
-        return f'tcp://127.0.0.1:{self.ports[i][2]}'
+        return f'tcp://{self.host}:{self.ports[i][2]}'
 
     def endpoints(self):
         return ','.join(self.result_endpoint(i) for i in range(len(self.ports)))
@@ -106,16 +114,16 @@ class Swapped(Relayed):
         self.tell(f'listen r{i} {result} {self.publisher}')
 
     def batch_bind(self):
-        return ','.join(f'tcp://127.0.0.1:{ports[0]}' for ports in self.ports)
+        return ','.join(f'tcp://{self.host}:{ports[0]}' for ports in self.ports)
 
     def batch_endpoint(self, i):
-        return f'tcp://127.0.0.1:{self.ports[i][2]}'
+        return f'tcp://{self.host}:{self.ports[i][2]}'
 
     def result_endpoint(self, _i, _told=None):
         return None
 
     def endpoints(self):
-        return f'tcp://127.0.0.1:{self.publisher}'
+        return f'tcp://{self.host}:{self.publisher}'
 
 
 class Namespaces:

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """A TCP relay whose links can be cut, held and delayed: the bad network of the fault harness.
 
-Commands are lines on stdin; the relay ends with it.
+relay.py HOST. Commands are lines on stdin; the relay ends with it.
 
-    listen NAME PORT TARGET   accepts at 127.0.0.1:PORT, goes on to 127.0.0.1:TARGET; says "NAME"
+    listen NAME PORT TARGET   accepts at HOST:PORT, goes on to HOST:TARGET; says "NAME"
     cut NAME                  resets all connections; what they hold is lost
     hold NAME WAY             forwards nothing up, down, both ways; or none: all goes on
     delay NAME MS             forwards each piece so much later
@@ -17,6 +17,7 @@ import struct
 import sys
 import time
 
+HOST = sys.argv[1]
 PIECE, MOST = 65536, 1 << 20
 GREETING = 64  # bytes of ZMTP before its first frame
 
@@ -100,7 +101,7 @@ class Link:
         self.pairs = []
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(('127.0.0.1', port))
+        self.listener.bind((HOST, port))
         self.listener.listen(64)
         self.listener.setblocking(False)
 
@@ -108,7 +109,7 @@ class Link:
         client, _ = self.listener.accept()
         server = socket.socket()
         try:
-            server.connect(('127.0.0.1', self.target))
+            server.connect((HOST, self.target))
         except OSError:  # nobody is there now: to the client it looks the same
             reset(client)
             server.close()
