@@ -5,8 +5,7 @@
  * there before is asked once for all batches, by tsk_outbound_look. */
 #include "tasker/outbound.h"
 
-#include <stdio.h>
-#include <string.h>
+#include "tasker/ledger.h"
 
 #define BATCH_GRACE_MS 60000 /* beyond what its steps may take */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -148,23 +147,11 @@ int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_accep
     return tsk_store_send(store, settle_again, values, 1, err);
 }
 
-static const char add_refusal[] =
-    "INSERT INTO received_results (received_at, collector_id, topic, message_type, batch_id,"
-    " source, stream_offset, raw_message) VALUES ($2, 'publish', 'batch_error', 'batch_error', $1,"
-    " $3, $4, $5) ON CONFLICT DO NOTHING";
-static const char add_refusal_unsettled[] = "INSERT INTO unsettled (batch_id) VALUES ($1)";
-
 int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                         const char *batch_id, const char *message, size_t len, struct tsk_err *err)
 {
-    char source[256];
-    snprintf(source, sizeof source, TSK_OUTBOUND_SOURCE "%s", batch_id);
-    struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_int(claim->now),
-                                 tsk_value_text(source), tsk_value_int(TSK_OUTBOUND_OFFSET),
-                                 tsk_value_bytes(message, len)};
-    if (tsk_store_send(store, add_refusal, values, COUNT(values), err) < 0)
-        return -1;
-    return tsk_store_send(store, add_refusal_unsettled, values, 1, err);
+    struct tsk_ledger_own own = {TSK_OUTBOUND_SOURCE, TSK_OUTBOUND_OFFSET, batch_id, message, len};
+    return tsk_ledger_put_own(store, &own, claim->now, err);
 }
 
 int tsk_outbound_renew(struct tsk_store *store, const struct tsk_outbound_claim *claim,

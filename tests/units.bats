@@ -31,6 +31,20 @@ value_of() { sed -n "s/^$2=//p" "$UNITS/$1"; } # UNIT KEY
     [ -z "$output" ]
 }
 
+@test "units: the store is in their own folder, unless the configuration file names one" {
+    local unit line
+    printf 'store: {url: "sqlite:%s"}\n' "$PWD/named.db" >tasker.yaml
+    unset TASKER_STORE_URL
+    for unit in "$UNITS"/tasker-*.service; do
+        line=$(value_of "${unit##*/}" Environment)
+        [ "/var/lib/$(value_of "${unit##*/}" StateDirectory)" = "$(value_of "${unit##*/}" WorkingDirectory)" ]
+        run -69 env "${line//\/var\/lib/"$PWD/state"}" tasker-status store
+        has "there is no store at $PWD/state/tasker/tasker.db yet" "$output"
+        run -69 env "$line" tasker-status store --config tasker.yaml
+        has "there is no store at $PWD/named.db yet" "$output"
+    done
+}
+
 # Starts the service as its unit says, with the FIFOs of the sockets that it names.
 start_unit() { # NAME
     local line in=/dev/null out=$1.stdout fd
