@@ -47,7 +47,8 @@ bool tsk_bus_binds(const struct tsk_bus *bus);
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err);
 
 /* Ends the connection to an endpoint that tsk_bus_connect made; one that it does not have is fine.
- * What was sent there a moment ago may be lost; what came from there may still be received. */
+ * What was sent there a moment ago may be lost; what came from there may still be received. It is
+ * done within the next calls of tsk_bus_recv. */
 void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint);
 
 /* The endpoint as bound, with the true port; or the first one connected. Borrowed. */

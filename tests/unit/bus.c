@@ -148,10 +148,9 @@ static void test_many_endpoints(void)
     CHECK(is_quiet(receiver));
     for (int i = 0; i < 3; i++)
         CHECK(is_quiet(senders[i])); /* one join each */
-    struct tsk_frame frame;
     tsk_bus_disconnect(receiver, "tcp://127.0.0.1:1"); /* it has none there */
     tsk_bus_disconnect(receiver, tsk_bus_endpoint(senders[1]));
-    CHECK(next(senders[1], &frame, PATIENCE_MS) && frame.kind == TSK_FRAME_LEAVE);
+    CHECK(await(senders[1], receiver, TSK_FRAME_LEAVE, "partial_result "));
     CHECK(tsk_bus_connect(receiver, tsk_bus_endpoint(senders[1]), &err) == 1);
     CHECK(await_join(senders[1], receiver, "partial_result "));
     for (int i = 0; i < 3; i++)
