@@ -111,6 +111,19 @@ static int wait_for_lock(void *ctx, int tries)
     return 1;
 }
 
+/* Changes the file to a write-ahead log. Where several do that to a new file at once, SQLite would
+ * wait for none of them: to it that is a deadlock, though beginning anew is all that it takes. */
+static int use_log(struct tsk_store_db *db, struct tsk_err *err)
+{
+    int64_t start = tsk_now_ms();
+    for (int tries = 1; script(db, "PRAGMA journal_mode = WAL", err) < 0; tries++) {
+        db->locked_since = start;
+        if (kind_of(sqlite3_errcode(db->db)) != TSK_TEMPFAIL || !wait_for_lock(db, tries))
+            return -1;
+    }
+    return 0;
+}
+
 /* Sets what a connection has to have. The log is asked for only where the file may be changed. */
 static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, struct tsk_err *err)
 {
@@ -120,7 +133,7 @@ static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, st
                "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY",
                err) < 0)
         return -1;
-    return opts->make ? script(db, "PRAGMA journal_mode = WAL", err)
+    return opts->make ? use_log(db, err)
                       : script(db, "SELECT count(*) FROM sqlite_master", err);
 }
 

@@ -97,6 +97,24 @@ init_at_once() {
     for_each_store init_at_once
 }
 
+has_open() { ls -l "/proc/${PIDS[$1]}/fd" 2>/dev/null | grep -q -- "$2\$"; }
+
+@test "whoever writes to a file while it is made a store is waited for" {
+    store_begin sqlite
+    mkdir -p store
+    mkfifo ask
+    sqlite3 store/tasker.db 'CREATE TABLE other (x)'
+    exec {ASK}<>ask
+    spawn writer sqlite3 store/tasker.db <ask {ASK}>&-
+    echo 'BEGIN IMMEDIATE; SELECT count(*) FROM other;' >&$ASK
+    wait_line writer.out 0
+    spawn init tasker-status store --init {ASK}>&-
+    wait_until 10 has_open init store/tasker.db
+    echo 'COMMIT;' >&$ASK
+    exec {ASK}>&-
+    finish_with 0 init
+}
+
 shows_it() {
     begin_rows
     task 1 complete 3
