@@ -40,13 +40,13 @@ static int set_taken_err(struct tsk_err *err, const char *endpoint)
     return -1;
 }
 
-static bool has_place(const struct tsk_bus *bus, const char *place)
+/* Returns where it stands among the places; their count if it does not. */
+static size_t find_place(const struct tsk_bus *bus, const char *place)
 {
-    for (size_t i = 0; i < bus->count; i++) {
-        if (strcmp(bus->places[i], place) == 0)
-            return true;
-    }
-    return false;
+    size_t i = 0;
+    while (i < bus->count && strcmp(bus->places[i], place) != 0)
+        i++;
+    return i;
 }
 
 /* Notes a place that the bus is bound or connected to; the first is what it tells of itself. */
@@ -87,14 +87,28 @@ int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *e
 {
     char place[ENDPOINT_SIZE];
     tsk_bus_canonical(endpoint, place, sizeof place);
-    if (has_place(bus, place))
+    if (find_place(bus, place) < bus->count)
         return 0;
     tsk_bus_options_for(bus->socket, place);
     bus->touched = true;
     if (zmq_connect(bus->socket, place) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
     add_place(bus, endpoint, place);
-    return 0;
+    return 1;
+}
+
+void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint)
+{
+    char place[ENDPOINT_SIZE];
+    tsk_bus_canonical(endpoint, place, sizeof place);
+    size_t i = find_place(bus, place);
+    if (i == bus->count || bus->binds)
+        return;
+    bus->touched = true;
+    zmq_disconnect(bus->socket, place); /* it fails where libzmq gave up by itself */
+    tsk_bus_life_forget(bus->life, place);
+    free(bus->places[i]);
+    bus->places[i] = bus->places[--bus->count];
 }
 
 /* Binds or connects to each of a list by commas. */
@@ -102,9 +116,9 @@ static int attach(struct tsk_bus *bus, const char *endpoints, struct tsk_err *er
 {
     char *list = tsk_strdup(endpoints), *rest = NULL;
     int rc = 0;
-    for (char *one = strtok_r(list, ", ", &rest); one && rc == 0; one = strtok_r(NULL, ", ", &rest))
+    for (char *one = strtok_r(list, ", ", &rest); one && rc >= 0; one = strtok_r(NULL, ", ", &rest))
         rc = bus->binds ? bind_to(bus, one, err) : tsk_bus_connect(bus, one, err);
-    if (rc == 0 && bus->count == 0)
+    if (rc >= 0 && bus->count == 0)
         rc = tsk_err_set(err, TSK_CONFIG, "no endpoint is named");
     free(list);
     return rc;
@@ -144,7 +158,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     bus->backlog = tsk_bus_backlog_new();
     zmq_msg_init(&bus->part);
-    if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) != 0) {
+    if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) < 0) {
         tsk_bus_close(bus);
         return NULL;
     }

@@ -76,6 +76,12 @@ void tsk_bus_life_close(struct tsk_bus_life *life, void *socket)
     free(life);
 }
 
+void tsk_bus_life_forget(struct tsk_bus_life *life, const char *place)
+{
+    if (life)
+        tsk_map_remove(life->places, place);
+}
+
 static struct place *place_of(struct tsk_bus_life *life, const char *endpoint)
 {
     struct place *place = tsk_map_get(life->places, endpoint);

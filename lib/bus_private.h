@@ -71,6 +71,9 @@ bool tsk_bus_monitor_read(struct tsk_bus_monitor *monitor, struct tsk_life *out,
 struct tsk_bus_life *tsk_bus_life_open(const struct tsk_bus *bus, const struct tsk_conf *conf,
                                        struct tsk_err *err);
 
+/* From now on it does not connect there again. NULL is fine. */
+void tsk_bus_life_forget(struct tsk_bus_life *life, const char *place);
+
 /* Ends that, while the socket is still open. NULL is fine. */
 void tsk_bus_life_close(struct tsk_bus_life *life, void *socket);
 

@@ -13,6 +13,8 @@
 #include "tasker/json.h"
 #include "tasker/map.h"
 #include "tasker/plan.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 /* A step that is asked for. */
 struct wanted {
@@ -186,9 +188,10 @@ static const char add_step[] =
     "unsatisfied, waits_for, retryable, default_retryable, template_name, created_by, "
     "created_index, created_count) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, $7, $8, $8, 'pending', "
     "$9, $10, $11, $12, 1, $13, $13, $14, $15, $16, $17)";
+#define CREATED TSK_KEY_TEXT(TSK_PLACE_CREATED)
 static const char add_transition[] =
     "INSERT INTO step_transitions (step, sort_key, to_state, event, origin, metadata, created_at) "
-    "VALUES ($1, 0, 'pending', 'step.created', 'ledger', $2, $3)";
+    "VALUES ($1, " CREATED ", 'pending', '" TSK_EVENT_STEP_CREATED "', 'ledger', $2, $3)";
 
 static int put_step(struct fan *fan, int64_t id, const char *name, const struct wanted *wanted,
                     struct tsk_err *err)

@@ -11,8 +11,8 @@
 #include "fan_out.h"
 #include "tasker/buf.h"
 #include "tasker/flow.h"
-
-#define ENDED_KEY 1000 /* sort_key of the end of a task; an operator's are below it */
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 struct row {
     enum tsk_state state;
@@ -44,12 +44,14 @@ struct loaded {
 static const char get_task[] = TASK, lock_task[] = TASK " FOR UPDATE OF t";
 static const char get_steps[] =
     "SELECT s.id, s.state, s.updated_at, s.join_rule, s.unsatisfied, s.waits_for, s.attempts, "
-    "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL FROM "
+    "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL "
+    "FROM "
     "steps s LEFT JOIN step_transitions c ON c.step = "
-    "s.id AND c.origin = 'ledger' AND c.event = 'step.unsatisfied' WHERE s.task = $1 ORDER BY s.id";
-static const char get_edges[] =
-    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step WHERE "
-    "s.task = $1 ORDER BY d.to_step, d.from_step";
+    "s.id AND c.origin = 'ledger' AND c.event = '" TSK_EVENT_UNSATISFIED
+    "' WHERE s.task = $1 ORDER BY s.id";
+static const char get_edges[] = "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d "
+                                "JOIN steps s ON s.id = d.to_step WHERE "
+                                "s.task = $1 ORDER BY d.to_step, d.from_step";
 
 static bool is_true(const struct tsk_value *value)
 {
@@ -141,12 +143,12 @@ static int load(struct loaded *in, struct tsk_err *err)
 static const char set_waits[] = "UPDATE steps SET waits_for = $2 WHERE id = $1";
 static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, waits_for = $4 WHERE id = $1";
-static const char delete_cancel[] =
-    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event = "
-    "'step.unsatisfied'";
+static const char delete_cancel[] = "DELETE FROM step_transitions WHERE step = $1 AND origin = "
+                                    "'ledger' AND event = '" TSK_EVENT_UNSATISFIED "'";
 static const char add_cancel[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, 'pending', 'cancelled', 'step.unsatisfied', 'ledger', $3, $4)";
+    "created_at) VALUES ($1, $2, 'pending', 'cancelled', '" TSK_EVENT_UNSATISFIED
+    "', 'ledger', $3, $4)";
 
 static int write_state(const struct loaded *in, size_t i, struct tsk_err *err)
 {
@@ -163,9 +165,9 @@ static int write_cancel(const struct loaded *in, size_t i, struct tsk_err *err)
     const struct tsk_flow_step *step = &in->steps[i];
     char about[64];
     snprintf(about, sizeof about, "{\"because_step\":%" PRId64 "}", step->because);
-    struct tsk_value values[] = {tsk_value_int(step->id),
-                                 tsk_value_int(in->rows[i].attempts * 1000 + 5),
-                                 tsk_value_text(about), tsk_value_int(step->cancelled_at)};
+    int64_t key = tsk_step_key(in->rows[i].attempts, TSK_PLACE_UNSATISFIED);
+    struct tsk_value values[] = {tsk_value_int(step->id), tsk_value_int(key), tsk_value_text(about),
+                                 tsk_value_int(step->cancelled_at)};
     if (tsk_store_send(in->store, delete_cancel, values, 1, err) < 0)
         return -1;
     return step->cancelled ? tsk_store_send(in->store, add_cancel, values, 4, err) : 0;
@@ -201,9 +203,9 @@ static int write_task(const struct loaded *in, enum tsk_flow_end end, int64_t at
                                             [TSK_FLOW_ERROR] = TSK_STATE_ERROR};
     enum tsk_state state = states[end];
     const char *event = tsk_state_event(TSK_SUBJECT_TASK, TSK_STATE_IN_PROGRESS, state);
-    struct tsk_value values[] = {tsk_value_int(in->task), tsk_value_int(ENDED_KEY),
-                                 tsk_value_text(tsk_state_name(state)),
-                                 tsk_value_text(event ? event : "task.ended"), tsk_value_int(at)};
+    struct tsk_value values[] = {tsk_value_int(in->task), tsk_value_int(TSK_TASK_KEY_ENDED),
+                                 tsk_value_text(tsk_state_name(state)), tsk_value_text(event),
+                                 tsk_value_int(at)};
     struct tsk_value row[] = {values[0], values[2], values[4]};
     if (in->by_hand || (state == in->state && state == TSK_STATE_IN_PROGRESS) ||
         (state == TSK_STATE_IN_PROGRESS && in->state == TSK_STATE_PENDING))

@@ -81,15 +81,6 @@ static void release(struct tsk_ledger *ledger)
     free(ledger);
 }
 
-bool tsk_ledger_source_is_own(const char *source)
-{
-    static const char *const own[] = {"reconcile:", "lost:", "publish:", "lines:", "collector:"};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strncmp(source, own[i], strlen(own[i])) == 0)
-            return true;
-    return false;
-}
-
 struct tsk_ledger *tsk_ledger_new(const struct tsk_conf *conf, const char *collector_id,
                                   struct tsk_err *err)
 {

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 
 static const struct {
@@ -105,4 +106,14 @@ struct json_object *tsk_batch_error(const char *batch_id, struct json_object *er
     tsk_json_put(message, "error", error);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     return message;
+}
+
+char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int64_t wall_ms)
+{
+    struct json_object *message = tsk_batch_error(batch_id, error);
+    size_t len;
+    tsk_json_put_time(message, "timestamp", wall_ms);
+    char *text = tsk_strdup(tsk_json_text(message, &len));
+    json_object_put(message);
+    return text;
 }

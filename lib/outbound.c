@@ -5,10 +5,18 @@
  * there before is asked once for all batches, by tsk_outbound_look. */
 #include "tasker/outbound.h"
 
-#include <stdio.h>
-#include <string.h>
+#include "tasker/ledger.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 #define BATCH_GRACE_MS 60000 /* beyond what its steps may take */
+/* Places of transitions, in SQL. */
+#define BATCH_CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
+#define BATCH_PUBLISHED TSK_KEY_TEXT(TSK_BATCH_KEY_PUBLISHED)
+#define STEP_CREATED TSK_KEY_TEXT(TSK_PLACE_CREATED)
+#define STEP_ENQUEUED TSK_KEY_TEXT(TSK_PLACE_ENQUEUED)
+#define STEP_KEY TSK_KEY_OF("s.attempt", "t.place")
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* The steps of a batch may take so long one after the other. */
@@ -32,8 +40,8 @@ static const char add_batch[] =
 
 static const char add_batch_transition[] =
     "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at)"
-    " SELECT b.id, 1, 'created', 'batch_initialization', 'program', b.created_at" OURS
-    " ON CONFLICT DO NOTHING";
+    " SELECT b.id, " BATCH_CREATED ", 'created', '" TSK_EVENT_BATCH_CREATED
+    "', 'program', b.created_at" OURS " ON CONFLICT DO NOTHING";
 
 /* A batch that was run when there was no store: what is known of it can be settled now. */
 static const char add_unsettled[] =
@@ -58,10 +66,11 @@ static const char add_step_postgresql[] =
 /* Both transitions of each step. */
 static const char add_step_transitions[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
-    " created_at) SELECT s.step, s.attempt * 1000 + t.place, t.from_state, t.to_state, t.event,"
+    " created_at) SELECT s.step, " STEP_KEY ", t.from_state, t.to_state, t.event,"
     " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id CROSS JOIN"
-    " (SELECT 0 AS place, NULL AS from_state, 'pending' AS to_state, 'step_created' AS event"
-    "  UNION ALL SELECT 1, 'pending', 'enqueued', 'step_enqueued') t"
+    " (SELECT " STEP_CREATED " AS place, NULL AS from_state, 'pending' AS to_state,"
+    " '" TSK_EVENT_STEP_CREATED "' AS event UNION ALL SELECT " STEP_ENQUEUED ", 'pending',"
+    " 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "') t"
     " WHERE b.batch_id = $1 AND b.publisher = $2 ON CONFLICT DO NOTHING";
 
 static int add_step(struct tsk_store *store, const struct tsk_value *batch, size_t place,
@@ -123,7 +132,8 @@ static const char set_published[] =
     " sends = $7, updated_at = $2 WHERE batch_id = $1 AND published_at IS NULL";
 static const char add_published[] =
     "INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin,"
-    " created_at) SELECT b.id, 2, 'created', 'published', 'zmq_publish_success', 'program',"
+    " created_at) SELECT b.id, " BATCH_PUBLISHED
+    ", 'created', 'published', '" TSK_EVENT_BATCH_PUBLISHED "', 'program',"
     " b.published_at FROM batches b WHERE b.batch_id = $1 ON CONFLICT (batch, sort_key) DO UPDATE"
     " SET from_state = excluded.from_state, to_state = excluded.to_state, event = excluded.event,"
     " origin = excluded.origin, metadata = '{}', created_at = excluded.created_at";
@@ -148,23 +158,11 @@ int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_accep
     return tsk_store_send(store, settle_again, values, 1, err);
 }
 
-static const char add_refusal[] =
-    "INSERT INTO received_results (received_at, collector_id, topic, message_type, batch_id,"
-    " source, stream_offset, raw_message) VALUES ($2, 'publish', 'batch_error', 'batch_error', $1,"
-    " $3, $4, $5) ON CONFLICT DO NOTHING";
-static const char add_refusal_unsettled[] = "INSERT INTO unsettled (batch_id) VALUES ($1)";
-
 int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                         const char *batch_id, const char *message, size_t len, struct tsk_err *err)
 {
-    char source[256];
-    snprintf(source, sizeof source, TSK_OUTBOUND_SOURCE "%s", batch_id);
-    struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_int(claim->now),
-                                 tsk_value_text(source), tsk_value_int(TSK_OUTBOUND_OFFSET),
-                                 tsk_value_bytes(message, len)};
-    if (tsk_store_send(store, add_refusal, values, COUNT(values), err) < 0)
-        return -1;
-    return tsk_store_send(store, add_refusal_unsettled, values, 1, err);
+    struct tsk_ledger_own own = {TSK_OUTBOUND_SOURCE, TSK_OUTBOUND_OFFSET, batch_id, message, len};
+    return tsk_ledger_put_own(store, &own, claim->now, err);
 }
 
 int tsk_outbound_renew(struct tsk_store *store, const struct tsk_outbound_claim *claim,

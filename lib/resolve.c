@@ -8,10 +8,10 @@
 
 #include "resolve_private.h"
 #include "tasker/flow_store.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-enum { HAND_FIRST = 100, HAND_LAST = 999 }; /* places of an operator, in a sort_key */
 
 /* A step as it is there. */
 struct seen {
@@ -104,18 +104,19 @@ static const char set_state[] =
 static const char set_before[] = "UPDATE steps SET attempts_before = $2 WHERE id = $1";
 static const char delete_cascade[] =
     "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event ="
-    " 'step.unsatisfied'";
+    " '" TSK_EVENT_UNSATISFIED "'";
 
 /* Returns the next sort_key of the attempt, 0 if there is none left, or -1. */
 static int64_t next_key(const struct seen *seen)
 {
     struct tsk_resolving *r = seen->r;
-    int64_t base = seen->one->attempt * 1000, last = base + HAND_FIRST - 1;
-    struct tsk_value values[] = {tsk_value_int(seen->one->id), tsk_value_int(base + HAND_FIRST),
-                                 tsk_value_int(base + HAND_LAST)};
+    int64_t least = tsk_step_key(seen->one->attempt, TSK_PLACE_HAND), last = least - 1;
+    int64_t most = tsk_step_key(seen->one->attempt, TSK_PLACE_HAND_LAST);
+    struct tsk_value values[] = {tsk_value_int(seen->one->id), tsk_value_int(least),
+                                 tsk_value_int(most)};
     if (tsk_store_get_int(r->store, last_key, values, COUNT(values), &last, r->err) < 0)
         return -1;
-    return last < base + HAND_LAST ? last + 1 : 0;
+    return last < most ? last + 1 : 0;
 }
 
 static int put_fact(const struct seen *seen, int64_t key, enum tsk_state to, const char *event,
@@ -196,7 +197,7 @@ static int write_fact(struct seen *seen)
     int64_t key = next_key(seen), at = moment(seen);
     if (key < 0)
         return -1;
-    if (!key || (reset && key % 1000 == HAND_LAST))
+    if (!key || (reset && key % TSK_KEYS_OF_ATTEMPT == TSK_PLACE_HAND_LAST))
         return refuse(seen, "has had all that can be done to one attempt");
     if (reset && put_reset(seen, key++, at) < 0)
         return -1;

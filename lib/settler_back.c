@@ -11,8 +11,6 @@
 #include <string.h>
 
 #include "settler_private.h"
-#include "tasker/buf.h"
-#include "tasker/clock.h"
 #include "tasker/ledger.h"
 
 #define LAST "CASE WHEN b.claimed_until > b.created_at THEN b.claimed_until ELSE b.created_at END"
@@ -49,12 +47,7 @@ static char *back_text(const char *batch_id, int64_t limit_at)
     static const char why[] = "no publisher has sent the batch in time; its steps are given back";
     struct json_object *error = tsk_error_object(why, "claim_timeout", "infrastructure", true);
     tsk_json_put_bool(error, TSK_SETTLE_BACK_KEY, false);
-    struct json_object *message = tsk_batch_error(batch_id, error);
-    size_t len;
-    tsk_json_put_time(message, "timestamp", limit_at);
-    char *text = tsk_strdup(tsk_json_text(message, &len));
-    json_object_put(message);
-    return text;
+    return tsk_batch_error_text(batch_id, error, limit_at);
 }
 
 struct unsent {
@@ -86,22 +79,12 @@ static int add_message(struct unsent *unsent, struct tsk_err *err)
 {
     char *text = unsent->offered ? tsk_settle_timeout_text(unsent->batch_id, unsent->limit_at)
                                  : back_text(unsent->batch_id, unsent->limit_at);
-    char source[sizeof TSK_SETTLE_SOURCE + TSK_ID_SIZE];
-    snprintf(source, sizeof source, TSK_SETTLE_SOURCE "%s", unsent->batch_id);
-    struct tsk_ledger_entry entry = {.topic = tsk_type_name(TSK_TYPE_ERROR),
-                                     .raw = text,
-                                     .len = strlen(text),
-                                     .message_type = tsk_type_name(TSK_TYPE_ERROR),
-                                     .batch_id = unsent->batch_id,
-                                     .source = source,
-                                     .offset = unsent->offered ? TSK_SETTLE_OFFSET
-                                                               : TSK_SETTLE_BACK_OFFSET};
-    struct tsk_store *store = unsent->settler->store;
-    int rc = tsk_ledger_insert(store, &entry, "reconcile", unsent->now, err);
-    if (rc >= 0)
-        rc = tsk_ledger_mark(store, unsent->batch_id, err);
+    struct tsk_ledger_own own = {TSK_SETTLE_SOURCE,
+                                 unsent->offered ? TSK_SETTLE_OFFSET : TSK_SETTLE_BACK_OFFSET,
+                                 unsent->batch_id, text, strlen(text)};
+    int rc = tsk_ledger_put_own(unsent->settler->store, &own, unsent->now, err);
     free(text);
-    return rc < 0 ? -1 : 0;
+    return rc;
 }
 
 static int add_messages(struct tsk_store *store, void *ctx, struct tsk_err *err)

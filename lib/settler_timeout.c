@@ -5,20 +5,13 @@
 #include <string.h>
 
 #include "settler_private.h"
-#include "tasker/buf.h"
-#include "tasker/clock.h"
 #include "tasker/ledger.h"
 
 char *tsk_settle_timeout_text(const char *batch_id, int64_t limit_at)
 {
     static const char why[] = "the batch has no end within its time limit";
     struct json_object *error = tsk_error_object(why, "batch_timeout", "timeout", true);
-    struct json_object *message = tsk_batch_error(batch_id, error);
-    size_t len;
-    tsk_json_put_time(message, "timestamp", limit_at);
-    char *text = tsk_strdup(tsk_json_text(message, &len));
-    json_object_put(message);
-    return text;
+    return tsk_batch_error_text(batch_id, error, limit_at);
 }
 
 struct late {
@@ -51,22 +44,12 @@ static int take_overdue(void *ctx, const struct tsk_value *row, size_t columns)
 
 static int add_message(struct late *late, struct tsk_err *err)
 {
-    struct tsk_store *store = late->settler->store;
     char *text = tsk_settle_timeout_text(late->batch_id, late->limit_at);
-    char source[sizeof TSK_SETTLE_SOURCE + TSK_ID_SIZE];
-    snprintf(source, sizeof source, TSK_SETTLE_SOURCE "%s", late->batch_id);
-    struct tsk_ledger_entry entry = {.topic = tsk_type_name(TSK_TYPE_ERROR),
-                                     .raw = text,
-                                     .len = strlen(text),
-                                     .message_type = tsk_type_name(TSK_TYPE_ERROR),
-                                     .batch_id = late->batch_id,
-                                     .source = source,
-                                     .offset = TSK_SETTLE_OFFSET};
-    int rc = tsk_ledger_insert(store, &entry, "reconcile", late->now, err);
-    if (rc >= 0)
-        rc = tsk_ledger_mark(store, late->batch_id, err);
+    struct tsk_ledger_own own = {TSK_SETTLE_SOURCE, TSK_SETTLE_OFFSET, late->batch_id, text,
+                                 strlen(text)};
+    int rc = tsk_ledger_put_own(late->settler->store, &own, late->now, err);
     free(text);
-    return rc < 0 ? -1 : 0;
+    return rc;
 }
 
 static int add_messages(struct tsk_store *store, void *ctx, struct tsk_err *err)

@@ -11,6 +11,8 @@
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/plan.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 static const char find_identity[] = "SELECT t.task_id, (SELECT count(*) FROM steps s "
                                     "WHERE s.task = t.task_id), t.context FROM tasks t "
@@ -35,9 +37,10 @@ static const char add_step_transition[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
     "created_at) VALUES ($1, $2, $3, $4, $5, 'program', $6, $7)";
 
+#define TASK_CREATED TSK_KEY_TEXT(TSK_TASK_KEY_CREATED)
 static const char add_task_transition[] =
     "INSERT INTO task_transitions (task, sort_key, to_state, event, origin, created_at) "
-    "VALUES ($1, 0, 'pending', 'task.created', 'program', $2)";
+    "VALUES ($1, " TASK_CREATED ", 'pending', '" TSK_EVENT_TASK_CREATED "', 'program', $2)";
 
 /* The first of a block of ids for steps. AUTOINCREMENT goes on behind the greatest ever used, and
  * the transaction holds off all other writers. */
@@ -59,9 +62,9 @@ static const char *text_of(struct json_object *value)
 
 /* ---- one task */
 
-/* What stands in a step's way at the start. A step that waits for an optional one, which is not there
- * until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice does not
- * run before the choice is made. */
+/* What stands in a step's way at the start. A step that waits for an optional one, which is not
+ * there until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice
+ * does not run before the choice is made. */
 struct waits {
     struct tsk_plan_wait *items;
     size_t count;
@@ -128,13 +131,14 @@ static int put_step(struct making *making, size_t place, struct tsk_err *err)
                                  tsk_value_text(rules[step->unsatisfied]),
                                  tsk_value_int(waits_for(making, step, &making->waits)),
                                  tsk_value_int(step->retryable)};
-    struct tsk_value transition[] = {tsk_value_int(making->ids[place]),
-                                     tsk_value_int(bypassed ? 100 : 0),
-                                     tsk_value_text(bypassed ? "pending" : NULL),
-                                     tsk_value_text(bypassed ? "resolved_manually" : "pending"),
-                                     tsk_value_text(bypassed ? "step.bypassed" : "step.created"),
-                                     tsk_value_text("{}"),
-                                     tsk_value_int(making->now)};
+    struct tsk_value transition[] = {
+        tsk_value_int(making->ids[place]),
+        tsk_value_int(bypassed ? TSK_PLACE_HAND : TSK_PLACE_CREATED),
+        tsk_value_text(bypassed ? "pending" : NULL),
+        tsk_value_text(bypassed ? "resolved_manually" : "pending"),
+        tsk_value_text(bypassed ? TSK_EVENT_BYPASSED : TSK_EVENT_STEP_CREATED),
+        tsk_value_text("{}"),
+        tsk_value_int(making->now)};
     making->made->steps++;
     return tsk_store_send(making->store, add_step, values, 15, err) < 0 ||
                    tsk_store_send(making->store, add_step_transition, transition, 7, err) < 0
@@ -147,7 +151,8 @@ static int put_dependencies(struct making *making, size_t place, struct tsk_err 
     for (size_t i = 0; i < making->waits.count; i++) {
         const struct tsk_plan_wait *wait = &making->waits.items[i];
         struct tsk_value values[] = {tsk_value_int(making->ids[wait->place]),
-                                     tsk_value_int(making->ids[place]), tsk_value_int(wait->choice)};
+                                     tsk_value_int(making->ids[place]),
+                                     tsk_value_int(wait->choice)};
         if (tsk_store_send(making->store, add_dependency, values, 3, err) < 0)
             return -1;
     }
@@ -161,8 +166,7 @@ static int put_each(struct making *making, bool steps, struct tsk_err *err)
     for (size_t i = 0; rc == 0 && i < making->template->count; i++) {
         if (!making->ids[i])
             continue;
-        making->waits.count =
-            tsk_plan_waits(making->plan, i, making->there, making->waits.items);
+        making->waits.count = tsk_plan_waits(making->plan, i, making->there, making->waits.items);
         rc = steps ? put_step(making, i, err) : put_dependencies(making, i, err);
     }
     return rc;

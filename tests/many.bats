@@ -252,3 +252,51 @@ END
     is "$(cat results.* | jq -r 'select(.message_type=="batch_error")|[.worker_id,.error.error_type]|@tsv' | sort -u | xargs)" \
         "w1 WorkerLost w2 WorkerLost"
 }
+
+# ---- ports that change hands
+
+@test "many: a port that a worker of others takes is left to them" {
+    worker w1
+    mkfifo receipts
+    exec {KEEP}<>receipts
+    spawn c tasker-collect -v --follow receipts {KEEP}>&-
+    steps Count 1 1 | publish >first
+    cat first >receipts
+    wait_line c.out '"batch_completion"'
+    theirs=$(jq -r .result_endpoint first)
+    signal w1 KILL
+    finish w1
+    # the others: their worker gets the port that this one had, and their collector comes late
+    batch=tcp://127.0.0.1:$(port)
+    TASKER_ZEROMQ_BATCH_ENDPOINT=$batch TASKER_ZEROMQ_RESULT_ENDPOINT=$theirs TASKER_WORKER_ID=x1 \
+        TASKER_WORKER_CONFIRM_TIMEOUT=20s spawn x tasker-work -v
+    wait_line c.err "worker x1, which no receipt names, has taken $theirs"
+    steps Count 100 139 | TASKER_ZEROMQ_BATCH_ENDPOINT=$batch publish --batch-size 10 >second
+    wait_until 20 started 41
+    TASKER_ZEROMQ_RESULT_ENDPOINT=$theirs tasker-collect second >results
+    is "$(jq -r 'select(.status=="completed").step_id' results | sort -n | xargs)" "$(seq 100 139 | xargs)"
+    is "$(jq -r 'select(.worker_id=="x1").step_id' c.out | xargs)" ""
+    # a receipt that names it makes it one of ours
+    steps Count 200 200 | TASKER_ZEROMQ_BATCH_ENDPOINT=$batch publish >third
+    cat third >receipts
+    wait_line c.out '"step_id":200,.*"completed"'
+}
+
+@test "many: where a worker has ended, its collector leaves" {
+    mkfifo receipts
+    exec {KEEP}<>receipts
+    worker w1
+    spawn c tasker-collect -v --follow receipts {KEEP}>&-
+    steps Count 1 1 | publish >first
+    cat first >receipts
+    wait_line c.out '"batch_completion"'
+    signal w1 TERM
+    finish_with 0 w1
+    theirs=$(jq -r .result_endpoint first)
+    wait_line c.err "leaving $theirs: nothing more can come from there"
+    # the same endpoint again, of a worker that a receipt names
+    TASKER_ZEROMQ_RESULT_ENDPOINT=$theirs TASKER_WORKER_ID=w2 spawn w2 tasker-work -v
+    steps Count 2 2 | publish >second
+    cat second >receipts
+    wait_line c.out '"step_id":2,.*"completed"'
+}

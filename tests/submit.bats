@@ -117,6 +117,7 @@ ship|pending|3|3|0|1|5" ]
     tasker-submit -T process_order -x '{"id":1}' --bypass gift >out
     [ "$(sql 'select state from steps where name = "gift"')" = resolved_manually ]
     [ "$(sql 'select event from step_transitions t join steps s on s.id = t.step where name = "gift"')" = step.bypassed ]
+    [ "$(sql 'select distinct event from step_transitions t join steps s on s.id = t.step where name <> "gift"')" = step_created ]
 }
 
 @test "an idempotency key makes the second submission answer with the first task" {

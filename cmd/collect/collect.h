@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "collect/batches.h"
+#include "collect/endpoints.h"
 #include "collect/held.h"
 #include "common/opt.h"
 #include "tasker/bus.h"
@@ -46,7 +47,7 @@ struct collect {
     struct lost *lost;
     struct held *held;
     struct tsk_ledger *ledger; /* NULL: there is no store */
-    struct tsk_map *endpoints; /* those of receipts, each once */
+    struct endpoints *endpoints;
     int input_fd;              /* as registered with the poller, or -1 */
     bool input_end;
     bool everything;  /* batches without a receipt are printed as well */

@@ -10,43 +10,13 @@
 #include "common/out.h"
 #include "tasker/parse.h"
 
-enum { LINES_A_ROUND = 1000, ENDPOINTS_MOST = 1000 };
+enum { LINES_A_ROUND = 1000 };
 
 static void bad_line(struct collect *c, const struct tsk_line *line, const char *reason,
                      enum tsk_exit kind)
 {
     diag_input(line->file, line->number, reason);
     c->status = tsk_exit_worse(c->status, kind);
-}
-
-static void connect_to(struct collect *c, const char *endpoint, const struct tsk_line *line)
-{
-    struct tsk_err err = TSK_ERR_INIT;
-    const char *local = tsk_bus_any_host(endpoint);
-    if (local)
-        diag_warn("%s:%lld: result_endpoint %s names no host: trying tcp://%s%s", line->file,
-                  (long long)line->number, endpoint, local, strrchr(endpoint, ':'));
-    if (tsk_parse_endpoint(endpoint, &err) < 0 || tsk_bus_connect(c->bus, endpoint, &err) < 0) {
-        tsk_err_prefix(&err, "result_endpoint: ");
-        bad_line(c, line, err.text, TSK_DATA);
-    }
-}
-
-/* Connects to where a receipt says that the results will be; not if the workers come to us. */
-static void use_endpoint(struct collect *c, struct json_object *receipt,
-                         const struct tsk_line *line)
-{
-    static char mark;
-    const char *endpoint = tsk_json_str(receipt, "result_endpoint");
-    if (!endpoint || tsk_bus_binds(c->bus) || tsk_map_get(c->endpoints, endpoint))
-        return;
-    if (tsk_map_count(c->endpoints) >= ENDPOINTS_MOST) {
-        diag_warn("%s:%lld: result_endpoint %s is not used: there are %d already", line->file,
-                  (long long)line->number, endpoint, ENDPOINTS_MOST);
-        return;
-    }
-    tsk_map_put(c->endpoints, endpoint, &mark);
-    connect_to(c, endpoint, line);
 }
 
 static void print_held(void *ctx, const struct result *result, const char *data, size_t len)
@@ -63,7 +33,7 @@ static void take_receipt(struct collect *c, struct json_object *receipt,
         return;
     }
     out_line(line->data, line->len);
-    use_endpoint(c, receipt, line);
+    endpoints_receipt(c, receipt, line);
     held_release(c->held, tsk_json_str(receipt, "batch_id"), print_held, c);
 }
 

@@ -115,6 +115,7 @@ static void check_time(struct collect *c)
 {
     int64_t overall = overall_deadline(c);
     batches_check(c->batches, c->now, c->heard_at, keep_due, c);
+    endpoints_check(c);
     c->timed_out |= overall >= 0 && overall <= c->now;
 }
 
@@ -126,6 +127,7 @@ static int64_t next_deadline(const struct collect *c)
         deadline = tsk_earlier(deadline, tsk_stream_deadline(c->stream));
     if (c->unsaved)
         deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
+    deadline = tsk_earlier(deadline, endpoints_deadline(c->endpoints));
     deadline = tsk_earlier(deadline, life_deadline(c->bus));
     return tsk_earlier(deadline, overall_deadline(c));
 }

@@ -13,7 +13,7 @@
 #include "tasker/buf.h"
 #include "tasker/map.h"
 
-enum { INTERVALS = 3, INTERVAL_MOST = 3600000 };
+enum { INTERVAL_MOST = 3600000 };
 
 struct source {
     size_t batches;    /* open ones */
@@ -104,8 +104,8 @@ int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since
         return heard; /* all that it had to say is here */
     int64_t life = s->listening > since ? s->listening : since;
     if (heard < 0)
-        return life + lost->connect + INTERVALS * s->interval;
-    return (heard > life ? heard : life) + INTERVALS * s->interval;
+        return life + lost->connect + LOST_INTERVALS * s->interval;
+    return (heard > life ? heard : life) + LOST_INTERVALS * s->interval;
 }
 
 bool lost_stopped(const struct lost *lost, const char *source)

@@ -40,7 +40,11 @@ static void take_status(struct incoming *in, struct json_object *message)
 {
     int64_t oldest = 0, unconfirmed = 0, heartbeat = 0;
     const char *state = tsk_json_str(message, "state");
+    bool stopped = state && !strcmp(state, "stopped");
     if (!in->source)
+        return;
+    endpoints_status(in->c, in->source, message, stopped);
+    if (endpoints_is_stranger(in->c->endpoints, in->source))
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
@@ -53,7 +57,7 @@ static void take_status(struct incoming *in, struct json_object *message)
         tsk_stream_settled(in->c->stream, in->source, unconfirmed);
     if (tsk_json_int(message, "heartbeat_ms", &heartbeat) < 0)
         heartbeat = 0;
-    if (lost_status(in->c->lost, in->source, heartbeat, state && !strcmp(state, "stopped")))
+    if (lost_status(in->c->lost, in->source, heartbeat, stopped))
         batches_recheck(in->c->batches);
     inquiry_status(in->c, in->source, in->frame->topic, message);
 }
@@ -137,6 +141,12 @@ static void take_next(struct incoming *in, struct json_object *message)
                      *in->batch_id ? in->batch_id : NULL, NULL);
 }
 
+/* From a worker of others: not taken, and so not confirmed either. */
+static bool is_strange(const struct incoming *in)
+{
+    return in->source && endpoints_is_stranger(in->c->endpoints, in->source);
+}
+
 /* Takes a message in the usual shape. Returns false if it is none. */
 static bool take_usual(struct collect *c, const struct tsk_frame *frame)
 {
@@ -150,6 +160,8 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
                           .source = *usual.source ? usual.source : NULL,
                           .offset = usual.offset};
     struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final};
+    if (is_strange(&in))
+        return true;
     note_unsaved(&in);
     if (!in.source || is_next(&in)) {
         pass_on(&in, &result, frame->body, frame->len);
@@ -177,8 +189,13 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     }
     read_place(&in, message);
     bool status = is_status(frame->topic, message);
-    if (status) {
+    if (status)
         take_status(&in, message);
+    if (is_strange(&in)) {
+        json_object_put(message);
+        return;
+    }
+    if (status) {
         c->unsaved += in.source != NULL;
         in.source = NULL; /* the offset that it tells is not its own */
     }

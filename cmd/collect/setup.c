@@ -65,7 +65,8 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
                        2 * tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX), c->stream);
     c->batches = batches_new(opts->timeout, c->silence, c->stream, c->lost);
     c->held = held_new(HELD_MOST, HELD_BYTES);
-    c->endpoints = tsk_map_new(NULL);
+    c->endpoints = endpoints_new(LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
+                                 tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
     c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     c->lines =
         tsk_lines_new(operands, count, (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
@@ -89,7 +90,7 @@ void collect_close(struct collect *c)
     keep_close(c);
     signals_close();
     tsk_lines_free(c->lines);
-    tsk_map_free(c->endpoints);
+    endpoints_free(c->endpoints);
     held_free(c->held);
     batches_free(c->batches);
     lost_free(c->lost);

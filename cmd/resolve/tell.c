@@ -165,7 +165,7 @@ static bool connect_to(struct tell *tell, const struct pending *item)
 {
     struct tsk_err err = TSK_ERR_INIT;
     const char *endpoint = item->one->endpoint;
-    bool ok = tell->bus && tsk_bus_connect(tell->bus, endpoint, &err) == 0;
+    bool ok = tell->bus && tsk_bus_connect(tell->bus, endpoint, &err) >= 0;
     if (!tell->bus) {
         tell->bus = tsk_bus_open_at(tell->conf, TSK_RESULTS, TSK_RECEIVER, false, endpoint, &err);
         ok = tell->bus != NULL;

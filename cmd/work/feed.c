@@ -162,6 +162,7 @@ void feed_status(struct work *work, const char *topic)
     tsk_json_put_str(message, "host", host);
     tsk_json_put_int(message, "pid", getpid());
     tsk_json_put_str(message, "batch_endpoint", batch_endpoint(work));
+    tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
     put_counts(work, message);
     breaker_put_open(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());

@@ -42,9 +42,14 @@ bool tsk_bus_close(struct tsk_bus *bus);
 bool tsk_bus_binds(const struct tsk_bus *bus);
 
 /* Connects to one more endpoint; one that it already has (or is bound to) is left as it is. A host
- * of "*", 0.0.0.0 or localhost is 127.0.0.1, and [::] is [::1]. Returns 0, or -1 with kind
- * TSK_UNAVAILABLE. */
+ * of "*", 0.0.0.0 or localhost is 127.0.0.1, and [::] is [::1]. Returns 1, or 0 where it had it, or
+ * -1 with kind TSK_UNAVAILABLE. */
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err);
+
+/* Ends the connection to an endpoint that tsk_bus_connect made; one that it does not have is fine.
+ * What was sent there a moment ago may be lost; what came from there may still be received. It is
+ * done within the next calls of tsk_bus_recv. */
+void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint);
 
 /* The endpoint as bound, with the true port; or the first one connected. Borrowed. */
 const char *tsk_bus_endpoint(const struct tsk_bus *bus);

@@ -114,4 +114,18 @@ int tsk_ledger_insert(struct tsk_store *store, const struct tsk_ledger_entry *en
                       const char *collector_id, int64_t received_at, struct tsk_err *err);
 int tsk_ledger_mark(struct tsk_store *store, const char *batch_id, struct tsk_err *err);
 
+/* What a program of tasker itself has to say of a batch: a batch_error, at a place of its own. */
+struct tsk_ledger_own {
+    const char *source; /* how the source begins, "reconcile:"; the batch_id follows */
+    int64_t offset;
+    const char *batch_id;
+    const char *text; /* of the message */
+    size_t len;
+};
+
+/* Within such a transaction too: adds it, unless it is there, and marks the batch. The name before
+ * the colon is noted as who received it. Returns 0, or -1. */
+int tsk_ledger_put_own(struct tsk_store *store, const struct tsk_ledger_own *own,
+                       int64_t received_at, struct tsk_err *err);
+
 #endif

@@ -119,4 +119,8 @@ bool tsk_category_retryable(const char *category);
 /* Returns a new batch_error message (owned by the caller); takes error. */
 struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error);
 
+/* Returns the text (owned by the caller) of such a message with a timestamp that is given, and so
+ * the same for all who make it of the same; takes error. */
+char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int64_t wall_ms);
+
 #endif

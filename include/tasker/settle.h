@@ -76,7 +76,7 @@ struct tsk_settle_message {
 };
 
 struct tsk_transition {
-    int place; /* what its sort_key has beyond the attempt; of a batch the whole sort_key */
+    int place; /* of a step, in its sort_key (sort_key.h); of a batch the whole sort_key */
     enum tsk_state from, to;
     const char *event; /* static */
     int64_t at;

@@ -132,7 +132,7 @@ static void test_many_endpoints(void)
     struct tsk_bus *receiver = open_at(conf, TSK_RESULTS, TSK_RECEIVER, false, list);
     CHECK_STR(tsk_bus_endpoint(receiver), tsk_bus_endpoint(senders[0]));
     tsk_bus_subscribe(receiver, "partial_result ");
-    CHECK(tsk_bus_connect(receiver, tsk_bus_endpoint(senders[2]), &err) == 0);
+    CHECK(tsk_bus_connect(receiver, tsk_bus_endpoint(senders[2]), &err) == 1);
     CHECK(tsk_bus_connect(receiver, tsk_bus_endpoint(senders[1]), &err) == 0);
     const char *const hosts[] = {"localhost", "0.0.0.0", "*"};
     for (int i = 0; i < 3; i++) {
@@ -146,10 +146,15 @@ static void test_many_endpoints(void)
         CHECK(gets(receiver, "partial_result", "{}"));
     }
     CHECK(is_quiet(receiver));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         CHECK(is_quiet(senders[i])); /* one join each */
+    tsk_bus_disconnect(receiver, "tcp://127.0.0.1:1"); /* it has none there */
+    tsk_bus_disconnect(receiver, tsk_bus_endpoint(senders[1]));
+    CHECK(await(senders[1], receiver, TSK_FRAME_LEAVE, "partial_result "));
+    CHECK(tsk_bus_connect(receiver, tsk_bus_endpoint(senders[1]), &err) == 1);
+    CHECK(await_join(senders[1], receiver, "partial_result "));
+    for (int i = 0; i < 3; i++)
         tsk_bus_close(senders[i]);
-    }
     tsk_bus_close(receiver);
     tsk_conf_free(conf);
 }
