@@ -162,7 +162,7 @@ bench: need-packages
 benches: $(BENCH_BINS)
 
 clean:
-	rm -rf build
+	rm -rf build $(BUILD)
 
 # ---- install
 
