@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "fan_out.h"
 #include "tasker/buf.h"
@@ -68,13 +67,6 @@ static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-static enum tsk_join join_of(const char *word)
-{
-    if (strcmp(word, "all_done") == 0)
-        return TSK_JOIN_ALL_DONE;
-    return strcmp(word, "any_ok") == 0 ? TSK_JOIN_ANY_OK : TSK_JOIN_ALL_OK;
-}
-
 static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct loaded *in = ctx;
@@ -88,8 +80,9 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     in->steps[in->count++] = (struct tsk_flow_step){.id = row[0].number,
                                                     .state = undone ? TSK_STATE_PENDING : state,
                                                     .at = undone ? row[8].number : row[2].number,
-                                                    .join = join_of(row[3].data),
-                                                    .blocks = strcmp(row[4].data, "block") == 0};
+                                                    .join = tsk_join_find(row[3].data),
+                                                    .blocks = tsk_unsatisfied_find(row[4].data) ==
+                                                              TSK_UNSATISFIED_BLOCK};
     return 0;
 }
 
