@@ -165,3 +165,14 @@ compare() {
     done
     return $bad
 }
+
+@test "options: the manual pages fit 80 columns, for groff too" {
+    local page
+    command -v groff >/dev/null || skip "groff is not here"
+    for page in "$ROOT"/cmd/*.[17]; do
+        groff -ww -mdoc -Tutf8 -Kutf8 -rLL=78n "$page" 2>said >/dev/null
+        [ ! -s said ] || { echo "$page:" && cat said && bad=1; }
+        ! grep -nE '^\.Pq Qq' "$page" || bad=1 # whose quotes embrace what follows
+    done
+    return $bad
+}

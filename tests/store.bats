@@ -422,7 +422,7 @@ fewer_messages() { [ "$(store_sql 'SELECT count(*) FROM received_results')" -lt 
         has '***' "$output$stderr"
     done
     run -69 --separate-stderr tasker-status store
-    has '"nosuch" does not exist' "$stderr"
+    has '"nosuch" does not exist (3D000): its owner makes it, with createdb(1)' "$stderr"
     export PGPASSWORD=s3cret PGHOST=$STORE_PG PGUSER=tasker PGDATABASE=nosuch
     run -69 --separate-stderr tasker-status store --store postgresql://
     has '"nosuch" does not exist' "$stderr"

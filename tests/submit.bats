@@ -70,6 +70,9 @@ a template of no task   | --check odd.yaml                  | -  | 78 | odd.yaml
 no template there       | --check empty                     | -  | 78 | there is no template
 a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
 the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere
+no template for context | -n -T gone -x {}                  | -  | 65 | error: there is no template for task "gone"
+context given lacks     | -n -T process_order -x {}         | -  | 65 | error: context: "id" is missing
+namespace and name      | -n -T shop/order                  | {}\n | 78 | named by --namespace shop --template order
 context of no file      | -n -T process_order -x gone.json  | -  | 74 | gone.json: cannot read it
 a path in a request     | -n                                | {"name":"./tasks/order.yaml"}\n | 65 | name is a path
 a context without end   | -n -T process_order -x /dev/zero  | -  | 65 | longer than max_message_bytes
