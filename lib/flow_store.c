@@ -52,28 +52,22 @@ static const char get_edges[] = "SELECT d.from_step, d.to_step, d.choice FROM st
                                 "JOIN steps s ON s.id = d.to_step WHERE "
                                 "s.task = $1 ORDER BY d.to_step, d.from_step";
 
-static bool is_true(const struct tsk_value *value)
-{
-    return value->type == TSK_INT ? value->number != 0
-                                  : value->type == TSK_TEXT && value->data[0] == 't';
-}
-
 static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct loaded *in = ctx;
     (void)columns;
     in->state = tsk_state_find(TSK_SUBJECT_TASK, row[0].data);
-    in->by_hand = is_true(&row[1]);
+    in->by_hand = tsk_value_true(&row[1]);
     return 0;
 }
 
 static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct loaded *in = ctx;
-    bool undone = is_true(&row[7]);
+    bool undone = tsk_value_true(&row[7]);
     enum tsk_state state = tsk_state_find(TSK_SUBJECT_STEP, row[1].data);
     (void)columns;
-    in->fans |= is_true(&row[9]);
+    in->fans |= tsk_value_true(&row[9]);
     in->steps = tsk_grow(in->steps, &in->cap, in->count + 1, sizeof *in->steps);
     in->rows = tsk_grow(in->rows, &in->row_cap, in->count + 1, sizeof *in->rows);
     in->rows[in->count] = (struct row){state, row[5].number, row[6].number, undone};
@@ -227,4 +221,21 @@ int tsk_flow_settle(struct tsk_store *store, int64_t task_id, struct tsk_err *er
     free(in.rows);
     free(in.edges);
     return rc;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *m = a, *n = b;
+    return *m < *n ? -1 : *m > *n;
+}
+
+int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count, struct tsk_err *err)
+{
+    if (count)
+        qsort(tasks, count, sizeof *tasks, by_number);
+    for (size_t i = 0; i < count; i++) {
+        if ((!i || tasks[i] != tasks[i - 1]) && tsk_flow_settle(store, tasks[i], err) < 0)
+            return -1;
+    }
+    return 0;
 }

@@ -170,11 +170,9 @@ static struct tsk_plan *read_json(struct json_object *json)
 
 struct tsk_plan *tsk_plan_read(const char *text)
 {
-    struct tsk_json *parser = tsk_json_new();
-    struct json_object *json = tsk_json_object(parser, text, strlen(text), NULL);
+    struct json_object *json = tsk_json_stored(text);
     struct tsk_plan *plan = json ? read_json(json) : NULL;
     json_object_put(json);
-    tsk_json_free(parser);
     return plan;
 }
 

@@ -150,12 +150,6 @@ static const char *event_of(const struct seen *seen)
     return event ? event : tsk_state_event(TSK_SUBJECT_STEP, TSK_STATE_ERROR, TSK_STATE_PENDING);
 }
 
-static void touch(struct tsk_settle_list *list, int64_t batch, int64_t steps)
-{
-    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_settle_item){batch, steps};
-}
-
 /* What follows at once: a batch is settled later, with others. */
 static int follow(const struct seen *seen, int64_t at)
 {
@@ -166,7 +160,7 @@ static int follow(const struct seen *seen, int64_t at)
         tsk_store_send(r->store, delete_cascade, state, 1, r->err) < 0)
         return -1;
     if (seen->batch) {
-        touch(&r->touched, seen->batch, seen->batch_steps);
+        tsk_settle_list_add(&r->touched, seen->batch, seen->batch_steps);
         return 0;
     }
     tsk_resolve_ids_add(&r->tasks, seen->one->task_id);
@@ -279,7 +273,7 @@ static int take_touched(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct tsk_resolving *r = ctx;
     (void)columns;
-    touch(&r->touched, row[0].number, row[1].number);
+    tsk_settle_list_add(&r->touched, row[0].number, row[1].number);
     return 1;
 }
 
@@ -316,29 +310,13 @@ static int drop(struct tsk_resolving *r)
     return 0;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    const int64_t *m = a, *n = b;
-    return *m < *n ? -1 : *m > *n;
-}
-
-static int settle_tasks(struct tsk_resolving *r)
-{
-    const int64_t *tasks = r->tasks.items;
-    if (r->tasks.count)
-        qsort(r->tasks.items, r->tasks.count, sizeof *tasks, by_number);
-    for (size_t i = 0; i < r->tasks.count; i++) {
-        if ((!i || tasks[i] != tasks[i - 1]) && tsk_flow_settle(r->store, tasks[i], r->err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 int tsk_resolving_finish(struct tsk_resolving *r)
 {
     if (r->order->dry)
         return 0;
-    return settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0 || settle_tasks(r) < 0 ? -1 : 0;
+    if (settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0)
+        return -1;
+    return tsk_flow_settle_all(r->store, r->tasks.items, r->tasks.count, r->err);
 }
 
 void tsk_resolving_fini(struct tsk_resolving *r)

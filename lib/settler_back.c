@@ -24,22 +24,13 @@
     " AND NOT EXISTS (SELECT 1 FROM batch_steps p JOIN steps s ON s.id = p.step"                   \
     " WHERE p.batch = b.id AND s.task IS NULL)"
 
-static int take_item(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    struct tsk_settle_list *list = ctx;
-    (void)columns;
-    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_settle_item){row[0].number, row[1].number};
-    return 0;
-}
-
 int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t patience,
                            struct tsk_settle_list *list, struct tsk_err *err)
 {
     static const char sql[] =
         "SELECT b.id, b.total_steps FROM batches b WHERE " UNSENT " ORDER BY b.id";
     struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(patience)};
-    return tsk_store_run(store, sql, values, 2, take_item, list, err) < 0 ? -1 : 0;
+    return tsk_store_run(store, sql, values, 2, tsk_settle_list_take, list, err) < 0 ? -1 : 0;
 }
 
 static char *back_text(const char *batch_id, int64_t limit_at)

@@ -261,7 +261,7 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
 static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
-    struct json_object *about = json_tokener_parse(text(&row[1]));
+    struct json_object *about = tsk_json_stored(text(&row[1]));
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     (void)columns;
     begin_line(explain);

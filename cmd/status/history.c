@@ -180,7 +180,7 @@ static const char *origin_name(char origin)
 /* An operator's: who, and why. Returns whether that is what metadata has. */
 static bool put_reason(struct tsk_buf *line, const char *metadata)
 {
-    struct json_object *about = json_tokener_parse(metadata);
+    struct json_object *about = tsk_json_stored(metadata);
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     if (by && reason) {
         tsk_buf_str(line, " by ");

@@ -26,6 +26,10 @@ void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
 int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
                    struct tsk_err *err);
 
+/* As tsk_json_object, without a parser, for a text that the caller's store has: NULL too if it is
+ * NULL. */
+struct json_object *tsk_json_stored(const char *text);
+
 /* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
                                     struct tsk_err *err);

@@ -112,6 +112,14 @@ static inline struct tsk_value tsk_value_told(int64_t number, int64_t untold)
     return number == untold ? tsk_value_null() : tsk_value_int(number);
 }
 
+/* Whether a condition that SQL gave is true: PostgreSQL says "t", SQLite 1. */
+static inline bool tsk_value_true(const struct tsk_value *value)
+{
+    if (value->type == TSK_INT)
+        return value->number != 0;
+    return value->type == TSK_TEXT && value->data[0] == 't';
+}
+
 /* Gets a row. Returns 0, or anything else to stop. It must not use the store. */
 typedef int tsk_row_fn(void *ctx, const struct tsk_value *row, size_t columns);
 
