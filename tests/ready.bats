@@ -20,6 +20,12 @@ name: single
 step_templates:
   - {name: one, handler_class: One}
 EOF
+    cat >tasks/blocks.yaml <<'EOF'
+name: blocks
+step_templates:
+  - {name: pay, handler_class: Pay}
+  - {name: ship, handler_class: Ship, depends_on_step: pay, unsatisfied: block}
+EOF
 }
 
 teardown() { store_end && test_end; }
@@ -127,6 +133,19 @@ what_cannot_run() {
     has "task 5 (default/single): pending, 1 steps" "$(tasker-ready -x task 5)"
 }
 @test "what cannot run is not claimed, and why is said" { for_each_store what_cannot_run; }
+
+a_step_that_blocks() {
+    submit blocks 1
+    tasker-ready -x 2 >before
+    has "it waits for step 1 (pay), which is pending" before
+    run ! grep "can never" before
+    tasker-resolve cancel 1 --reason "nobody pays" >/dev/null
+    tasker-ready -x 2 >after
+    has "it waits for step 1 (pay), which is cancelled" after
+    has "its join all_ok can never be satisfied, since step 1 is cancelled" after
+    has "(unsatisfied: block)" after
+}
+@test "a step that blocks behind a cancelled one says so" { for_each_store a_step_that_blocks; }
 
 many_at_once() {
     submit single 400
