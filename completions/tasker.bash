@@ -138,6 +138,19 @@ _tasker_keys()
     "${folder}tasker-status" config 2>/dev/null </dev/null | awk '$1 ~ /^[a-z]+[.][a-z_]+$/ {print $1}'
 }
 
+# Prints what can stand behind the words of tasker-ready.
+_tasker_explained()
+{
+    local word what=-
+    for word; do
+        case $word in
+        -x | --explain) what='task step' ;;
+        task | step) what=- && break ;;
+        esac
+    done
+    echo "$what"
+}
+
 # Prints what can stand behind the words of tasker-resolve.
 _tasker_actions()
 {
@@ -145,14 +158,14 @@ _tasker_actions()
     for word; do
         case $word in
         retry | reset | resolve | cancel) echo step task && return ;;
-        hold | release) return ;;
+        hold | release) echo - && return ;;
         esac
     done
     echo retry reset resolve cancel hold release
 }
 
-# Prints the words that a program takes as operands, after those that stand there already; nothing
-# where these are files.
+# Prints the words that a program takes as operands, after those that stand there already; "-" where
+# there are none to choose from, nothing where these are files.
 _tasker_operands()
 {
     local program=$1 word
@@ -161,13 +174,17 @@ _tasker_operands()
         _tasker_actions "$@"
         return
     fi
+    if [ "${program##*/}" = tasker-ready ]; then
+        _tasker_explained "$@"
+        return
+    fi
     [ "${program##*/}" = tasker-status ] || return
     for word; do
         case $word in
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
         show) echo task batch step && return ;;
-        workers | tasks | batches | steps | errors | slow | orphans | metrics | store) return ;;
+        workers | tasks | batches | steps | errors | slow | orphans | metrics | store) echo - && return ;;
         esac
     done
     echo config endpoints workers tasks batches steps show errors slow orphans metrics store
@@ -218,7 +235,7 @@ _tasker()
                 printf '%s\n' "$name"
             done)" -- "$word")
     elif operands=$(_tasker_operands "$1" "${COMP_WORDS[@]:1:COMP_CWORD-1}") && [ -n "$operands" ]; then
-        mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$word")
+        [ "$operands" = - ] || mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$word")
     else
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

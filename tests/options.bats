@@ -118,6 +118,11 @@ compare() {
     [ "$(bash_words tasker-status show "")" = "task batch step" ]
     [ "$(bash_words tasker-resolve r)" = "retry reset resolve release" ]
     [ "$(bash_words tasker-resolve --reason x cancel "")" = "step task" ]
+    : >a_file
+    [ "$(bash_words tasker-ready --explain "")" = "task step" ]
+    [ -z "$(bash_words tasker-ready --explain task "")$(bash_words tasker-resolve hold "")" ]
+    [ -z "$(bash_words tasker-status store "")$(bash_words tasker-ready "")" ]
+    [ "$(bash_words tasker-publish a_)" = a_file ]
     [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
     [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
