@@ -180,7 +180,7 @@ static int read_document(struct reading *reading, struct tsk_err *err)
     if (reading->mistakes && reading->tell) {
         tell_checks(reading);
         return tsk_err_set(err, TSK_CONFIG, "%s: %zu mistake%s", reading->path, reading->mistakes,
-                           reading->mistakes == 1 ? "" : "s");
+                           tsk_plural((int64_t)reading->mistakes));
     }
     if (reading->mistakes) {
         *err = reading->first;

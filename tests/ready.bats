@@ -131,7 +131,7 @@ what_cannot_run() {
     has "its task has ended: cancelled" two
     tasker-ready -x 3 >three
     has "failed for good" three
-    has "task 5 (default/single): pending, 1 steps" "$(tasker-ready -x task 5)"
+    has "task 5 (default/single): pending, 1 step" "$(tasker-ready -x task 5)"
 }
 @test "what cannot run is not claimed, and why is said" { for_each_store what_cannot_run; }
 

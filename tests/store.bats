@@ -112,7 +112,7 @@ shows_it() {
     has "schema      $known (this program knows $known)" "$output"
     has 'tasks       1 pending  1 complete' "$output"
     has 'batches     1 published  1 completed' "$output"
-    has 'unsettled   1 batches' "$output"
+    has 'unsettled   1 batch' "$output"
     run -0 status_store -f json
     jq -e --arg kind "$STORE" --argjson known "$known" '.message_type == "store" and .kind == $kind and .health == "ok"
         and .writable and .schema == $known and .schema_known == $known and .size_bytes > 10000

@@ -254,8 +254,8 @@ static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
     explain_add(explain, explain_text(&row[1]));
     tsk_buf_char(&explain->line, '/');
     explain_add(explain, explain_text(&row[2]));
-    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " steps", explain_text(&row[3]),
-                   row[5].number);
+    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " step%s", explain_text(&row[3]),
+                   row[5].number, tsk_plural(row[5].number));
     explain_end(explain);
     return 0;
 }

@@ -111,8 +111,9 @@ static void check_file(struct checking *checking, const char *path)
         tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
     checking->files++;
     if (template)
-        out_printf("%s: %s/%s %s, %zu steps", path, template->namespace_name, template->name,
-                   template->version, template->count);
+        out_printf("%s: %s/%s %s, %zu step%s", path, template->namespace_name, template->name,
+                   template->version, template->count,
+                   tsk_plural((int64_t)template->count));
     else
         diag_err(&err);
     if (!template) {
