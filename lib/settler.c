@@ -24,7 +24,7 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
     s->assumed = -1;
     s->limits = *limits;
     s->fan = tsk_fan_new(s);
-    tsk_settle_judge(s->settle, tsk_fan_judge, s->fan);
+    tsk_settle_set_judge(s->settle, tsk_fan_judge, s->fan);
     return s;
 }
 

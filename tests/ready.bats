@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-ready: bad input by a table, then claims, on both stores.
 load helper
 load store

@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-submit: bad input by a table, then what becomes of requests in the store.
 load helper
 

@@ -1,6 +1,7 @@
 /* The store: one small table of operations with two back ends, SQLite (embedded) and PostgreSQL
  * (DESIGN, section The store). Here are connections, transactions and statements; what is stored is
- * in config/schema, and who stores it in the modules on top (ledger.h, outbound.h, settle.h).
+ * in config/schema, and who stores it in the modules on top (task.h, claim.h, outbound.h,
+ * ledger.h, settler.h).
  *
  * Statements are static texts with parameters $1, $2, …; each is prepared once a connection and
  * found again by its address. Whatever the two databases say alike is one text; where they differ
