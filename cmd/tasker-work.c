@@ -1,6 +1,6 @@
 /* tasker-work: runs the steps of batches by the handlers of a registry, and reports. This file is
- * its options and its set-up; its parts are in cmd/work. The order of the set-up matters: the keeper
- * is forked while there is still one thread and no socket. */
+ * its options and its set-up; its parts are in cmd/work. The order of the set-up matters: the
+ * keeper is forked while there is still one thread and no socket. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -251,8 +251,8 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
     return 0;
 }
 
-/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
- * later batch. */
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by
+ * a later batch. */
 static struct tsk_value attempts_of(const struct tsk_settled_step *step)
 {
     if (!(step->owns & TSK_OWNS_STATE))

@@ -209,7 +209,8 @@ enum tsk_exit work_loop(struct work *work)
         }
         run_free_ended(work);
         diag_progress("%zu step%s running, %zu waiting, %lld done, %lld failed", work->live.count,
-                      tsk_plural((int64_t)work->live.count), run_queued(work), (long long)work->completed, (long long)work->failed);
+                      tsk_plural((int64_t)work->live.count), run_queued(work),
+                      (long long)work->completed, (long long)work->failed);
     }
     return ending(work);
 }

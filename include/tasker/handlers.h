@@ -23,10 +23,10 @@ struct tsk_handlers;
 /* Told of one mistake: "FILE:LINE: reason". */
 typedef void tsk_handlers_fn(void *ctx, const char *text);
 
-/* Reads the registry at path. Returns it, or NULL with kind TSK_CONFIG: that the file cannot be read
- * or is no YAML, or the first mistake in it, with FILE:LINE. With tell (else NULL) that is called for
- * every mistake, and for every handler that cannot be run beside them, and err has only the number
- * of the mistakes. */
+/* Reads the registry at path. Returns it, or NULL with kind TSK_CONFIG: that the file cannot be
+ * read or is no YAML, or the first mistake in it, with FILE:LINE. With tell (else NULL) that is
+ * called for every mistake, and for every handler that cannot be run beside them, and err has only
+ * the number of the mistakes. */
 struct tsk_handlers *tsk_handlers_load(const char *path, tsk_handlers_fn *tell, void *ctx,
                                        struct tsk_err *err);
 void tsk_handlers_free(struct tsk_handlers *handlers); /* NULL is fine */

@@ -1,5 +1,5 @@
-/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and integers
- * that do not fit 64 bits refused. scan.h says what is JSON. */
+/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and
+ * integers that do not fit 64 bits refused. scan.h says what is JSON. */
 #ifndef TASKER_JSON_H
 #define TASKER_JSON_H
 
@@ -11,8 +11,8 @@
 #include "tasker/err.h"
 
 #define TSK_JSON_DEPTH 64
-/* Levels of it for what tasker lays around a value that it is given: the most that is ever there are
- * a batch, its steps, a step, previous_results and the list that N of a kind become. */
+/* Levels of it for what tasker lays around a value that it is given: the most that is ever there
+ * are a batch, its steps, a step, previous_results and the list that N of a kind become. */
 #define TSK_JSON_ROOM 5
 
 /* A parser that is used again and again; not for two threads at once. */

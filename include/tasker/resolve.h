@@ -138,8 +138,8 @@ struct tsk_hold {
 void tsk_hold_fini(struct tsk_hold *hold); /* frees its texts, and empties it */
 
 /* Within tsk_store_write (if dry: tsk_store_read): holds the namespace, or, if held is false,
- * releases it; of order the reason, by, now and dry count. Fills hold, in place of what is there, to
- * be freed by tsk_hold_fini. Returns 0, or -1. */
+ * releases it; of order the reason, by, now and dry count. Fills hold, in place of what is there,
+ * to be freed by tsk_hold_fini. Returns 0, or -1. */
 int tsk_resolve_hold(struct tsk_store *store, const struct tsk_resolve_order *order,
                      const char *namespace_name, bool held, struct tsk_hold *hold,
                      struct tsk_err *err);

@@ -89,8 +89,8 @@ enum {
 
 struct tsk_settler;
 
-/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may ask
- * for: all who settle in a store must have the same. These and watch are copied. */
+/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may
+ * ask for: all who settle in a store must have the same. These and watch are copied. */
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
                                     const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch);

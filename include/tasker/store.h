@@ -29,8 +29,8 @@ enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
  * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
 int tsk_store_kind_of(const char *url);
 
-/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As a
- * value of store.url it stands for sqlite:PATH. */
+/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
+ * a value of store.url it stands for sqlite:PATH. */
 bool tsk_store_is_path(const char *text);
 
 /* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
