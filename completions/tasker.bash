@@ -203,6 +203,19 @@ _tasker_states()
     echo pending enqueued in_progress complete error cancelled resolved_manually
 }
 
+# Whether an option goes with the words that stand there; of what tasker-status shows only the store
+# is told apart, which takes few of them.
+_tasker_goes() # OPTION WORD...
+{
+    local option=$1
+    shift
+    [[ " $* " == *" store "* ]] || return 0
+    case $option in
+    --timeout | --listen | --state | --newer-than | --handler | --task | --batch) return 1 ;;
+    --category | --limit | --raw | --*-endpoint) return 1 ;;
+    esac
+}
+
 _tasker()
 {
     local program=${1##*/} word=$2 before=$3 letter name kind operands
@@ -231,6 +244,8 @@ _tasker()
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_tasker_options "$program" |
             while read -r letter name _; do
+                [ "$program" != tasker-status ] ||
+                    _tasker_goes "$name" "${COMP_WORDS[@]:1:COMP_CWORD-1}" || continue
                 [ "$letter" = - ] || printf '%s\n' "$letter"
                 printf '%s\n' "$name"
             done)" -- "$word")

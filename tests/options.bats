@@ -123,6 +123,8 @@ compare() {
     [ -z "$(bash_words tasker-ready --explain task "")$(bash_words tasker-resolve hold "")" ]
     [ -z "$(bash_words tasker-status store "")$(bash_words tasker-ready "")" ]
     [ "$(bash_words tasker-publish a_)" = a_file ]
+    [ "$(bash_words tasker-status store --)" = "--format --older-than --init --prune --dry-run --store --config \
+--environment --set --log-format --verbose --quiet --help --version" ]
     [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
     [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
