@@ -162,7 +162,7 @@ bench: need-packages
 benches: $(BENCH_BINS)
 
 clean:
-	rm -rf build
+	rm -rf build $(BUILD)
 
 # ---- install
 
@@ -176,6 +176,9 @@ FISHDIR = $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 DOCDIR = $(DESTDIR)$(PREFIX)/share/doc/tasker
 UNITDIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 DOCS := config/tasker.yaml config/handlers.yaml config/crontab
+TEMPLATES := $(wildcard config/tasks/*.yaml)
+# What the examples above name; the demo itself and its loop are for this folder.
+EXAMPLES := $(filter-out %/run %/loop,$(wildcard config/demo/*))
 UNITS_SYSTEMD := $(wildcard config/systemd/*)
 PAGES1 := $(wildcard cmd/*.1)
 PAGES7 := $(wildcard cmd/*.7)
@@ -197,7 +200,7 @@ export PC
 # bash and fish look for a completion by the name of the command, so each program has a link.
 install: all
 	install -d $(BINDIR) $(LIBDIR)/pkgconfig $(INCDIR) $(MANDIR)/man1 $(MANDIR)/man7 \
-	  $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR) $(UNITDIR)
+	  $(BASHDIR) $(ZSHDIR) $(FISHDIR) $(DOCDIR)/tasks $(DOCDIR)/demo $(UNITDIR)
 	install -m 755 $(BINS) $(BINDIR)
 	install -m 644 $(LIB) $(LIBDIR)
 	echo "$$PC" >$(LIBDIR)/pkgconfig/tasker.pc
@@ -205,6 +208,10 @@ install: all
 	$(if $(PAGES1),install -m 644 $(PAGES1) $(MANDIR)/man1)
 	$(if $(PAGES7),install -m 644 $(PAGES7) $(MANDIR)/man7)
 	install -m 644 $(DOCS) $(DOCDIR)
+	install -m 644 $(TEMPLATES) $(DOCDIR)/tasks
+	install -m 755 $(filter-out %.jsonl,$(EXAMPLES)) $(DOCDIR)/demo
+	install -m 644 $(filter %.jsonl,$(EXAMPLES)) $(DOCDIR)/demo
+	sed -i 's|^PATH=/usr/local/bin|PATH=$(PREFIX)/bin|' $(DOCDIR)/crontab
 	install -m 644 $(UNITS_SYSTEMD) $(UNITDIR)
 	sed -i 's|/usr/local/bin|$(PREFIX)/bin|' $(UNITS_SYSTEMD:config/systemd/%=$(UNITDIR)/%)
 	install -m 644 completions/tasker.bash $(BASHDIR)/tasker

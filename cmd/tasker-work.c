@@ -1,6 +1,6 @@
 /* tasker-work: runs the steps of batches by the handlers of a registry, and reports. This file is
- * its options and its set-up; its parts are in cmd/work. The order of the set-up matters: the keeper
- * is forked while there is still one thread and no socket. */
+ * its options and its set-up; its parts are in cmd/work. The order of the set-up matters: the
+ * keeper is forked while there is still one thread and no socket. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,18 +54,24 @@ static const struct program program = {
     .count = sizeof table / sizeof *table,
 };
 
-/* Tells of each handler that cannot be run. Returns how many. */
-static size_t check_handlers(const struct tsk_handlers *handlers)
+/* Tells of each handler that cannot be run, at this level. Returns how many. */
+static size_t check_handlers(const struct tsk_handlers *handlers, enum diag_level level)
 {
     struct tsk_err err;
     size_t bad = 0;
     for (size_t i = 0; i < tsk_handlers_count(handlers); i++) {
         if (tsk_handler_check(handlers, tsk_handlers_at(handlers, i), &err) == 0)
             continue;
-        diag_warn("%s", err.text);
+        diag(level, "%s", err.text);
         bad++;
     }
     return bad;
+}
+
+static void tell_mistake(void *ctx, const char *text)
+{
+    (void)ctx;
+    diag_error("%s", text);
 }
 
 /* Makes "HOST-PID" of characters that the wire allows. */
@@ -232,10 +238,10 @@ int main(int argc, char **argv)
     struct tsk_handlers *handlers = NULL;
     if (!*registry) {
         diag_error("no handler registry: set worker.handlers or give --handlers FILE");
-    } else if (!(handlers = tsk_handlers_load(registry, &err))) {
+    } else if (!(handlers = tsk_handlers_load(registry, tell_mistake, NULL, &err))) {
         diag_err(&err);
     } else {
-        size_t bad = check_handlers(handlers);
+        size_t bad = check_handlers(handlers, opts.check ? DIAG_ERROR : DIAG_WARNING);
         struct work work = {.conf = conf, .handlers = handlers};
         status = opts.check ? (bad ? TSK_CONFIG : TSK_OK) : run_worker(&work);
     }

@@ -138,6 +138,19 @@ _tasker_keys()
     "${folder}tasker-status" config 2>/dev/null </dev/null | awk '$1 ~ /^[a-z]+[.][a-z_]+$/ {print $1}'
 }
 
+# Prints what can stand behind the words of tasker-ready.
+_tasker_explained()
+{
+    local word what=-
+    for word; do
+        case $word in
+        -x | --explain) what='task step' ;;
+        task | step) what=- && break ;;
+        esac
+    done
+    echo "$what"
+}
+
 # Prints what can stand behind the words of tasker-resolve.
 _tasker_actions()
 {
@@ -145,14 +158,14 @@ _tasker_actions()
     for word; do
         case $word in
         retry | reset | resolve | cancel) echo step task && return ;;
-        hold | release) return ;;
+        hold | release) echo - && return ;;
         esac
     done
     echo retry reset resolve cancel hold release
 }
 
-# Prints the words that a program takes as operands, after those that stand there already; nothing
-# where these are files.
+# Prints the words that a program takes as operands, after those that stand there already; "-" where
+# there are none to choose from, nothing where these are files.
 _tasker_operands()
 {
     local program=$1 word
@@ -161,13 +174,17 @@ _tasker_operands()
         _tasker_actions "$@"
         return
     fi
+    if [ "${program##*/}" = tasker-ready ]; then
+        _tasker_explained "$@"
+        return
+    fi
     [ "${program##*/}" = tasker-status ] || return
     for word; do
         case $word in
         config) _tasker_keys "$program" && return ;;
         endpoints) echo batch_endpoint result_endpoint && return ;;
         show) echo task batch step && return ;;
-        workers | tasks | batches | steps | errors | slow | orphans | metrics | store) return ;;
+        workers | tasks | batches | steps | errors | slow | orphans | metrics | store) echo - && return ;;
         esac
     done
     echo config endpoints workers tasks batches steps show errors slow orphans metrics store
@@ -184,6 +201,19 @@ _tasker_states()
         esac
     done
     echo pending enqueued in_progress complete error cancelled resolved_manually
+}
+
+# Whether an option goes with the words that stand there; of what tasker-status shows only the store
+# is told apart, which takes few of them.
+_tasker_goes() # OPTION WORD...
+{
+    local option=$1
+    shift
+    [[ " $* " == *" store "* ]] || return 0
+    case $option in
+    --timeout | --listen | --state | --newer-than | --handler | --task | --batch) return 1 ;;
+    --category | --limit | --raw | --*-endpoint) return 1 ;;
+    esac
 }
 
 _tasker()
@@ -214,11 +244,13 @@ _tasker()
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_tasker_options "$program" |
             while read -r letter name _; do
+                [ "$program" != tasker-status ] ||
+                    _tasker_goes "$name" "${COMP_WORDS[@]:1:COMP_CWORD-1}" || continue
                 [ "$letter" = - ] || printf '%s\n' "$letter"
                 printf '%s\n' "$name"
             done)" -- "$word")
     elif operands=$(_tasker_operands "$1" "${COMP_WORDS[@]:1:COMP_CWORD-1}") && [ -n "$operands" ]; then
-        mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$word")
+        [ "$operands" = - ] || mapfile -t COMPREPLY < <(compgen -W "$operands" -- "$word")
     else
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")

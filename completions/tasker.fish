@@ -59,6 +59,8 @@ complete -c tasker-ready -l task -x -d 'Only steps of this task'
 complete -c tasker-ready -l namespace -x -d 'Only steps of tasks of this namespace'
 complete -c tasker-ready -s n -l dry-run -d 'Print the batches that would be made'
 complete -c tasker-ready -s x -l explain -d 'Say why a step, or each step of a task, does not run'
+complete -c tasker-ready -f -n '__fish_contains_opt -s x explain' -a 'step task'
+complete -c tasker-ready -f
 complete -c tasker-ready -l store -x -d 'Where tasks are kept'
 
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
@@ -81,6 +83,7 @@ complete -c tasker-resolve -f -n __fish_use_subcommand -a cancel -d 'Not to be r
 complete -c tasker-resolve -f -n __fish_use_subcommand -a hold -d 'Claim nothing of a namespace'
 complete -c tasker-resolve -f -n __fish_use_subcommand -a release -d 'Claim it again'
 complete -c tasker-resolve -f -n '__fish_seen_subcommand_from retry reset resolve cancel' -a 'step task'
+complete -c tasker-resolve -f -n '__fish_seen_subcommand_from hold release'
 complete -c tasker-resolve -s r -l reason -x -d 'Why; it is kept with what was done'
 complete -c tasker-resolve -l by -x -d 'Who does it'
 complete -c tasker-resolve -l task -x -d 'Steps of this task'

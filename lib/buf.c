@@ -116,3 +116,8 @@ void tsk_buf_consume(struct tsk_buf *buf, size_t len)
     memmove(buf->data, buf->data + len, buf->len - len + 1);
     buf->len -= len;
 }
+
+const char *tsk_plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}

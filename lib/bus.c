@@ -1,5 +1,6 @@
 /* Sockets. One libzmq context a bus, so that closing one waits for nobody else. Nothing here blocks
- * but the close, for as long as linger allows. Sending is in bus_send.c, receiving in bus_recv.c. */
+ * but the close, for as long as linger allows. Sending is in bus_send.c, receiving in bus_recv.c.
+ */
 #include "tasker/bus.h"
 
 #include <errno.h>

@@ -9,7 +9,11 @@
 
 #include "claim_private.h"
 #include "tasker/clock.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
+#define CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
+#define STARTED TSK_KEY_TEXT(TSK_TASK_KEY_STARTED)
 #define BATCH_SLACK_MS 60000 /* as for batches that publish puts down */
 
 static const char add_batch[] =
@@ -17,7 +21,7 @@ static const char add_batch[] =
     "VALUES ($1, $2, $3, $4, $5, $5) RETURNING id";
 static const char add_batch_transition[] =
     "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at) "
-    "VALUES ($1, 1, 'created', 'batch_initialization', 'program', $2)";
+    "VALUES ($1, " CREATED ", 'created', '" TSK_EVENT_BATCH_CREATED "', 'program', $2)";
 static const char add_batch_step[] =
     "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
     "VALUES ($1, $2, $3, $3, $4)";
@@ -26,7 +30,8 @@ static const char enqueue_step[] =
     "next_retry_at = NULL WHERE id = $1";
 static const char add_step_transition[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "
-    "created_at) VALUES ($1, $2 * 1000 + 1, 'pending', 'enqueued', 'step_enqueued', 'program', $3, "
+    "created_at) VALUES ($1, $2, 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED
+    "', 'program', $3, "
     "$4) ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "
     "excluded.created_at"; /* this attempt was claimed before, and given back */
 static const char start_task[] =
@@ -34,7 +39,8 @@ static const char start_task[] =
     "'pending'";
 static const char add_task_transition[] =
     "INSERT INTO task_transitions (task, sort_key, from_state, to_state, event, origin, "
-    "created_at) VALUES ($1, 1, 'pending', 'in_progress', 'task.started', 'program', $2) "
+    "created_at) VALUES ($1, " STARTED ", 'pending', 'in_progress', '" TSK_EVENT_TASK_STARTED
+    "', 'program', $2) "
     "ON CONFLICT DO NOTHING";
 
 void tsk_claims_fini(struct tsk_claims *claims)
@@ -85,7 +91,8 @@ static int put_step(const struct claiming *claiming, int64_t batch, size_t place
                               tsk_value_int(step->id), tsk_value_int(step->attempt)};
     struct tsk_value state[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
                                 tsk_value_int(claiming->now)};
-    struct tsk_value transition[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
+    struct tsk_value transition[] = {tsk_value_int(step->id),
+                                     tsk_value_int(tsk_step_key(step->attempt, TSK_PLACE_ENQUEUED)),
                                      tsk_value_int(batch), tsk_value_int(claiming->now)};
     struct tsk_value task[] = {tsk_value_int(step->task), tsk_value_int(claiming->now)};
     struct tsk_store *store = claiming->store;

@@ -128,8 +128,9 @@ static void read_path(const char *text, const char *dir, struct value *value)
     value->text = path.data;
 }
 
-/* A path in it is relative as read_path says; a path alone becomes a url. What is wrong is told without the url: it may hold a
- * password. One that is given as a flag could be read by everybody in the list of processes. */
+/* A path in it is relative as read_path says; a path alone becomes a url. What is wrong is told
+ * without the url: it may hold a password. One that is given as a flag could be read by everybody
+ * in the list of processes. */
 static int read_store(const char *text, const char *dir, const char *origin, struct value *value,
                       struct tsk_err *err)
 {
@@ -148,9 +149,10 @@ static int read_store(const char *text, const char *dir, const char *origin, str
     if (kind != TSK_STORE_SQLITE || (!bare && strcmp(text, "sqlite") == 0))
         return 0;
     if (!*path)
-        return tsk_err_set(err, TSK_USAGE,
-                           "\"sqlite:\" names no file: sqlite:PATH does, and sqlite alone is the one "
-                           "in the usual place");
+        return tsk_err_set(
+            err, TSK_USAGE,
+            "\"sqlite:\" names no file: sqlite:PATH does, and sqlite alone is the one "
+            "in the usual place");
     read_path(path, dir, value);
     tsk_buf_printf(&url, "sqlite:%s", value->text ? value->text : path);
     free(value->text);

@@ -194,24 +194,42 @@ static size_t earlier_line(yaml_document_t *document, const yaml_node_t *map,
     return 0;
 }
 
+/* Checks the key of a pair and calls fn for it. */
+static int one_pair(const char *path, yaml_document_t *document, yaml_node_t *map,
+                    const yaml_node_pair_t *pair, tsk_yaml_fn *fn, void *ctx, struct tsk_err *err)
+{
+    yaml_node_t *node = yaml_document_get_node(document, pair->key);
+    size_t line = tsk_yaml_line(node);
+    const char *key = tsk_yaml_text(node);
+    if (!key)
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: a key has to be text, not %s", path, line,
+                           tsk_yaml_kind(node));
+    size_t first = earlier_line(document, map, pair, key);
+    char quoted[TSK_QUOTE_SIZE];
+    if (first)
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: duplicate key %s (first on line %zu)", path,
+                           line, tsk_quote(key, quoted), first);
+    return fn(ctx, key, line, yaml_document_get_node(document, pair->value), err);
+}
+
 int tsk_yaml_each(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
                   void *ctx, struct tsk_err *err)
 {
     for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
          pair++) {
-        yaml_node_t *node = yaml_document_get_node(document, pair->key);
-        size_t line = tsk_yaml_line(node);
-        const char *key = tsk_yaml_text(node);
-        if (!key)
-            return tsk_err_set(err, TSK_CONFIG, "%s:%zu: a key has to be text, not %s", path, line,
-                               tsk_yaml_kind(node));
-        size_t first = earlier_line(document, map, pair, key);
-        char quoted[TSK_QUOTE_SIZE];
-        if (first)
-            return tsk_err_set(err, TSK_CONFIG, "%s:%zu: duplicate key %s (first on line %zu)",
-                               path, line, tsk_quote(key, quoted), first);
-        if (fn(ctx, key, line, yaml_document_get_node(document, pair->value), err) < 0)
+        if (one_pair(path, document, map, pair, fn, ctx, err) < 0)
             return -1;
     }
     return 0;
+}
+
+void tsk_yaml_all(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
+                  tsk_yaml_note *note, void *ctx)
+{
+    struct tsk_err err;
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
+         pair++) {
+        if (one_pair(path, document, map, pair, fn, ctx, &err) < 0)
+            note(ctx, &err);
+    }
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "task_rows.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/map.h"
@@ -180,52 +181,33 @@ static int read_plan(struct fan *fan, struct tsk_err *err)
                                    "task %" PRId64 ": its optional steps are not kept", fan->task);
 }
 
-static const char add_step[] =
-    "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, handler_config, "
-    "retry_limit, timeout_ms, created_at, updated_at, state, place, priority, join_rule, "
-    "unsatisfied, waits_for, retryable, default_retryable, template_name, created_by, "
-    "created_index, created_count) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, $7, $8, $8, 'pending', "
-    "$9, $10, $11, $12, 1, $13, $13, $14, $15, $16, $17)";
-static const char add_transition[] =
-    "INSERT INTO step_transitions (step, sort_key, to_state, event, origin, metadata, created_at) "
-    "VALUES ($1, 0, 'pending', 'step.created', 'ledger', $2, $3)";
-
 static int put_step(struct fan *fan, int64_t id, const char *name, const struct wanted *wanted,
                     struct tsk_err *err)
 {
     size_t place = tsk_plan_find(fan->plan, wanted->kind), len;
     struct json_object *about = tsk_plan_step(fan->plan, place)->optional;
-    struct tsk_buf metadata = TSK_BUF_INIT;
-    int64_t limit = 1, timeout = 0;
-    bool retryable = true;
-    tsk_json_int(about, "retry_limit", &limit);
-    tsk_json_int(about, "timeout_ms", &timeout);
-    tsk_json_bool(about, "retryable", &retryable);
-    struct tsk_value values[] = {
-        tsk_value_int(id),
-        tsk_value_int(fan->task),
-        tsk_value_text(name),
-        tsk_value_text(tsk_json_str(about, "handler_class")),
-        tsk_value_text(tsk_json_text(tsk_json_get(about, "handler_config"), &len)),
-        tsk_value_int(retryable ? limit : 1),
-        tsk_value_told(timeout, 0),
-        tsk_value_int(wanted->at),
-        tsk_value_int((int64_t)place),
-        tsk_value_int(fan->priority),
-        tsk_value_text(tsk_json_str(about, "join")),
-        tsk_value_text(tsk_json_str(about, "unsatisfied")),
-        tsk_value_int(retryable),
-        tsk_value_text(wanted->kind),
-        tsk_value_int(wanted->by),
-        tsk_value_told(wanted->index, 0),
-        tsk_value_told(wanted->count, 0)};
-    tsk_buf_printf(&metadata, "{\"created_by\":%" PRId64 "}", wanted->by);
-    struct tsk_value transition[] = {values[0], tsk_value_text(metadata.data), values[7]};
-    int rc = tsk_store_send(fan->store, add_step, values, 17, err);
-    if (rc == 0)
-        rc = tsk_store_send(fan->store, add_transition, transition, 3, err);
-    tsk_buf_fini(&metadata);
-    return rc;
+    struct tsk_step_row row = {.id = id,
+                               .task = fan->task,
+                               .priority = fan->priority,
+                               .name = name,
+                               .handler_class = tsk_json_str(about, "handler_class"),
+                               .handler_config =
+                                   tsk_json_text(tsk_json_get(about, "handler_config"), &len),
+                               .join = tsk_json_str(about, "join"),
+                               .unsatisfied = tsk_json_str(about, "unsatisfied"),
+                               .place = (int64_t)place,
+                               .retry_limit = 1,
+                               .retryable = true,
+                               .waits_for = 1,
+                               .at = wanted->at,
+                               .template_name = wanted->kind,
+                               .created_by = wanted->by,
+                               .created_index = wanted->index,
+                               .created_count = wanted->count};
+    tsk_json_int(about, "retry_limit", &row.retry_limit);
+    tsk_json_int(about, "timeout_ms", &row.timeout_ms);
+    tsk_json_bool(about, "retryable", &row.retryable);
+    return tsk_step_put(fan->store, &row, err);
 }
 
 /* Makes what is still wanted: what is there was taken off that list. */
@@ -319,15 +301,16 @@ static const char get_edges[] =
     "d.to_step WHERE s.task = $1";
 static const char delete_edge[] =
     "DELETE FROM step_dependencies WHERE from_step = $1 AND to_step = $2";
-static const char add_dependency[] =
-    "INSERT INTO step_dependencies (from_step, to_step, choice) VALUES ($1, $2, $3)";
 
-static int change_edge(struct fan *fan, const char *sql, const struct edge *edge,
-                       struct tsk_err *err)
+static int remove_edge(struct fan *fan, const struct edge *edge, struct tsk_err *err)
 {
-    struct tsk_value values[] = {tsk_value_int(edge->from), tsk_value_int(edge->to),
-                                 tsk_value_int(edge->choice)};
-    return tsk_store_send(fan->store, sql, values, sql == delete_edge ? 2 : 3, err);
+    struct tsk_value values[] = {tsk_value_int(edge->from), tsk_value_int(edge->to)};
+    return tsk_store_send(fan->store, delete_edge, values, 2, err);
+}
+
+static int put_edge(struct fan *fan, const struct edge *edge, struct tsk_err *err)
+{
+    return tsk_dependency_put(fan->store, edge->from, edge->to, edge->choice, err);
 }
 
 /* Writes what differs; both lists are in order. */
@@ -342,9 +325,9 @@ static int write_edges(struct fan *fan, struct tsk_err *err)
                                         : by_ends(&before->items[b], &after->items[a]);
         bool same = order == 0 && before->items[b].choice == after->items[a].choice;
         if (order <= 0 && !same)
-            rc = change_edge(fan, delete_edge, &before->items[b], err);
+            rc = remove_edge(fan, &before->items[b], err);
         if (rc == 0 && order >= 0 && !same)
-            rc = change_edge(fan, add_dependency, &after->items[a], err);
+            rc = put_edge(fan, &after->items[a], err);
         b += order <= 0;
         a += order >= 0;
     }

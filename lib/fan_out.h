@@ -1,4 +1,4 @@
-/* Private to lib/flow_store.c and lib/fan_out.c, and to lib/task.c, which makes steps as well. */
+/* Private to lib/flow_store.c and lib/fan_out.c. */
 #ifndef LIB_FAN_OUT_H
 #define LIB_FAN_OUT_H
 
@@ -8,8 +8,5 @@
  * takes away those that nobody asks for and nobody has claimed, and brings its dependencies up to
  * date; the task's row is locked. Returns whether anything has changed, or -1. */
 int tsk_fan_out(struct tsk_store *store, int64_t task, struct tsk_err *err);
-
-/* task.c: draws count ids for new steps in a row. Returns 0 and the first, or -1. */
-int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err);
 
 #endif

@@ -6,13 +6,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "fan_out.h"
 #include "tasker/buf.h"
 #include "tasker/flow.h"
-
-#define ENDED_KEY 1000 /* sort_key of the end of a task; an operator's are below it */
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 struct row {
     enum tsk_state state;
@@ -44,50 +43,40 @@ struct loaded {
 static const char get_task[] = TASK, lock_task[] = TASK " FOR UPDATE OF t";
 static const char get_steps[] =
     "SELECT s.id, s.state, s.updated_at, s.join_rule, s.unsatisfied, s.waits_for, s.attempts, "
-    "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL FROM "
+    "c.from_state IS NOT NULL, s.created_at, s.creates IS NOT NULL OR s.created_by IS NOT NULL "
+    "FROM "
     "steps s LEFT JOIN step_transitions c ON c.step = "
-    "s.id AND c.origin = 'ledger' AND c.event = 'step.unsatisfied' WHERE s.task = $1 ORDER BY s.id";
-static const char get_edges[] =
-    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step WHERE "
-    "s.task = $1 ORDER BY d.to_step, d.from_step";
-
-static bool is_true(const struct tsk_value *value)
-{
-    return value->type == TSK_INT ? value->number != 0
-                                  : value->type == TSK_TEXT && value->data[0] == 't';
-}
+    "s.id AND c.origin = 'ledger' AND c.event = '" TSK_EVENT_UNSATISFIED
+    "' WHERE s.task = $1 ORDER BY s.id";
+static const char get_edges[] = "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d "
+                                "JOIN steps s ON s.id = d.to_step WHERE "
+                                "s.task = $1 ORDER BY d.to_step, d.from_step";
 
 static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct loaded *in = ctx;
     (void)columns;
     in->state = tsk_state_find(TSK_SUBJECT_TASK, row[0].data);
-    in->by_hand = is_true(&row[1]);
+    in->by_hand = tsk_value_true(&row[1]);
     return 0;
-}
-
-static enum tsk_join join_of(const char *word)
-{
-    if (strcmp(word, "all_done") == 0)
-        return TSK_JOIN_ALL_DONE;
-    return strcmp(word, "any_ok") == 0 ? TSK_JOIN_ANY_OK : TSK_JOIN_ALL_OK;
 }
 
 static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct loaded *in = ctx;
-    bool undone = is_true(&row[7]);
+    bool undone = tsk_value_true(&row[7]);
     enum tsk_state state = tsk_state_find(TSK_SUBJECT_STEP, row[1].data);
     (void)columns;
-    in->fans |= is_true(&row[9]);
+    in->fans |= tsk_value_true(&row[9]);
     in->steps = tsk_grow(in->steps, &in->cap, in->count + 1, sizeof *in->steps);
     in->rows = tsk_grow(in->rows, &in->row_cap, in->count + 1, sizeof *in->rows);
     in->rows[in->count] = (struct row){state, row[5].number, row[6].number, undone};
     in->steps[in->count++] = (struct tsk_flow_step){.id = row[0].number,
                                                     .state = undone ? TSK_STATE_PENDING : state,
                                                     .at = undone ? row[8].number : row[2].number,
-                                                    .join = join_of(row[3].data),
-                                                    .blocks = strcmp(row[4].data, "block") == 0};
+                                                    .join = tsk_join_find(row[3].data),
+                                                    .blocks = tsk_unsatisfied_find(row[4].data) ==
+                                                              TSK_UNSATISFIED_BLOCK};
     return 0;
 }
 
@@ -141,12 +130,12 @@ static int load(struct loaded *in, struct tsk_err *err)
 static const char set_waits[] = "UPDATE steps SET waits_for = $2 WHERE id = $1";
 static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, waits_for = $4 WHERE id = $1";
-static const char delete_cancel[] =
-    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event = "
-    "'step.unsatisfied'";
+static const char delete_cancel[] = "DELETE FROM step_transitions WHERE step = $1 AND origin = "
+                                    "'ledger' AND event = '" TSK_EVENT_UNSATISFIED "'";
 static const char add_cancel[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, 'pending', 'cancelled', 'step.unsatisfied', 'ledger', $3, $4)";
+    "created_at) VALUES ($1, $2, 'pending', 'cancelled', '" TSK_EVENT_UNSATISFIED
+    "', 'ledger', $3, $4)";
 
 static int write_state(const struct loaded *in, size_t i, struct tsk_err *err)
 {
@@ -163,9 +152,9 @@ static int write_cancel(const struct loaded *in, size_t i, struct tsk_err *err)
     const struct tsk_flow_step *step = &in->steps[i];
     char about[64];
     snprintf(about, sizeof about, "{\"because_step\":%" PRId64 "}", step->because);
-    struct tsk_value values[] = {tsk_value_int(step->id),
-                                 tsk_value_int(in->rows[i].attempts * 1000 + 5),
-                                 tsk_value_text(about), tsk_value_int(step->cancelled_at)};
+    int64_t key = tsk_step_key(in->rows[i].attempts, TSK_PLACE_UNSATISFIED);
+    struct tsk_value values[] = {tsk_value_int(step->id), tsk_value_int(key), tsk_value_text(about),
+                                 tsk_value_int(step->cancelled_at)};
     if (tsk_store_send(in->store, delete_cancel, values, 1, err) < 0)
         return -1;
     return step->cancelled ? tsk_store_send(in->store, add_cancel, values, 4, err) : 0;
@@ -201,9 +190,9 @@ static int write_task(const struct loaded *in, enum tsk_flow_end end, int64_t at
                                             [TSK_FLOW_ERROR] = TSK_STATE_ERROR};
     enum tsk_state state = states[end];
     const char *event = tsk_state_event(TSK_SUBJECT_TASK, TSK_STATE_IN_PROGRESS, state);
-    struct tsk_value values[] = {tsk_value_int(in->task), tsk_value_int(ENDED_KEY),
-                                 tsk_value_text(tsk_state_name(state)),
-                                 tsk_value_text(event ? event : "task.ended"), tsk_value_int(at)};
+    struct tsk_value values[] = {tsk_value_int(in->task), tsk_value_int(TSK_TASK_KEY_ENDED),
+                                 tsk_value_text(tsk_state_name(state)), tsk_value_text(event),
+                                 tsk_value_int(at)};
     struct tsk_value row[] = {values[0], values[2], values[4]};
     if (in->by_hand || (state == in->state && state == TSK_STATE_IN_PROGRESS) ||
         (state == TSK_STATE_IN_PROGRESS && in->state == TSK_STATE_PENDING))
@@ -232,4 +221,21 @@ int tsk_flow_settle(struct tsk_store *store, int64_t task_id, struct tsk_err *er
     free(in.rows);
     free(in.edges);
     return rc;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const int64_t *m = a, *n = b;
+    return *m < *n ? -1 : *m > *n;
+}
+
+int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count, struct tsk_err *err)
+{
+    if (count)
+        qsort(tasks, count, sizeof *tasks, by_number);
+    for (size_t i = 0; i < count; i++) {
+        if ((!i || tasks[i] != tasks[i - 1]) && tsk_flow_settle(store, tasks[i], err) < 0)
+            return -1;
+    }
+    return 0;
 }

@@ -13,7 +13,7 @@
 #include "yaml_private.h"
 
 struct tsk_handlers {
-    char *dir;
+    char *path, *dir;
     struct tsk_handler **items; /* in the order of the file */
     size_t count, cap;
     struct tsk_map *exact; /* pattern to handler, borrowed from items */
@@ -25,7 +25,22 @@ struct reading {
     yaml_document_t *document;
     struct tsk_handlers *handlers;
     struct tsk_handler *handler; /* the one being read */
+    bool command;                /* whether it has one, right or wrong */
+    size_t mistakes;
+    struct tsk_err first; /* of them */
+    tsk_handlers_fn *tell;
+    void *ctx;
 };
+
+/* Reading goes on after a mistake, so that all are told at once. */
+static void note(void *ctx, const struct tsk_err *err)
+{
+    struct reading *reading = ctx;
+    if (!reading->mistakes++)
+        reading->first = *err;
+    if (reading->tell)
+        reading->tell(reading->ctx, err->text);
+}
 
 static int bad(const struct reading *reading, size_t line, struct tsk_err *err, const char *what)
 {
@@ -42,6 +57,7 @@ static int unknown(const struct reading *reading, size_t line, const char *key,
 static int read_command(struct reading *reading, size_t line, yaml_node_t *value,
                         struct tsk_err *err)
 {
+    reading->command = true;
     if (value->type != YAML_SEQUENCE_NODE)
         return bad(reading, line, err, "command must be a list: [program, argument, …]; no shell");
     yaml_node_item_t *item = value->data.sequence.items.start;
@@ -115,14 +131,15 @@ static int read_handler(void *ctx, const char *key, size_t line, yaml_node_t *va
         tsk_grow(handlers->items, &handlers->cap, handlers->count + 1, sizeof *handlers->items);
     handlers->items[handlers->count++] = handler;
     handler->pattern = tsk_strdup(key);
+    handler->line = line;
     if (!*key)
         return bad(reading, line, err, "a handler_class is empty");
     if (value->type != YAML_MAPPING_NODE)
         return bad(reading, line, err, "a handler must be a mapping: {command: [program, …]}");
     reading->handler = handler;
-    if (tsk_yaml_each(reading->path, reading->document, value, read_field, reading, err) < 0)
-        return -1;
-    if (!handler->argv)
+    reading->command = false;
+    tsk_yaml_all(reading->path, reading->document, value, read_field, note, reading);
+    if (!reading->command)
         return bad(reading, line, err, "command is missing");
     tsk_map_put(handlers->exact, key, handler);
     return 0;
@@ -137,7 +154,20 @@ static int read_top(void *ctx, const char *key, size_t line, yaml_node_t *value,
         return unknown(reading, line, key, names, 1, err);
     if (value->type != YAML_MAPPING_NODE)
         return bad(reading, line, err, "handlers must be a mapping of handler_class to handler");
-    return tsk_yaml_each(reading->path, reading->document, value, read_handler, reading, err);
+    tsk_yaml_all(reading->path, reading->document, value, read_handler, note, reading);
+    return 0;
+}
+
+/* Tells of the handlers that cannot be run beside the mistakes. */
+static void tell_checks(const struct reading *reading)
+{
+    struct tsk_err err;
+    for (size_t i = 0; i < reading->handlers->count; i++) {
+        const struct tsk_handler *handler = reading->handlers->items[i];
+        if (handler->argv && handler->argv[0] &&
+            tsk_handler_check(reading->handlers, handler, &err) < 0)
+            reading->tell(reading->ctx, err.text);
+    }
 }
 
 static int read_document(struct reading *reading, struct tsk_err *err)
@@ -145,8 +175,17 @@ static int read_document(struct reading *reading, struct tsk_err *err)
     yaml_node_t *root = yaml_document_get_root_node(reading->document);
     if (root && root->type != YAML_MAPPING_NODE)
         return bad(reading, tsk_yaml_line(root), err, "a handler registry must be a mapping");
-    if (root && tsk_yaml_each(reading->path, reading->document, root, read_top, reading, err) < 0)
+    if (root)
+        tsk_yaml_all(reading->path, reading->document, root, read_top, note, reading);
+    if (reading->mistakes && reading->tell) {
+        tell_checks(reading);
+        return tsk_err_set(err, TSK_CONFIG, "%s: %zu mistake%s", reading->path, reading->mistakes,
+                           tsk_plural((int64_t)reading->mistakes));
+    }
+    if (reading->mistakes) {
+        *err = reading->first;
         return -1;
+    }
     if (!reading->handlers->count)
         return tsk_err_set(err, TSK_CONFIG, "%s: no handlers in it", reading->path);
     return 0;
@@ -164,15 +203,18 @@ static char *folder_of(const char *path)
     return dir;
 }
 
-struct tsk_handlers *tsk_handlers_load(const char *path, struct tsk_err *err)
+struct tsk_handlers *tsk_handlers_load(const char *path, tsk_handlers_fn *tell, void *ctx,
+                                       struct tsk_err *err)
 {
     yaml_document_t document;
     if (tsk_yaml_load(path, &document, err) < 0)
         return NULL;
     struct tsk_handlers *handlers = tsk_alloc(sizeof *handlers);
     handlers->exact = tsk_map_new(NULL);
+    handlers->path = tsk_strdup(path);
     handlers->dir = folder_of(path);
-    struct reading reading = {path, &document, handlers, NULL};
+    struct reading reading = {
+        .path = path, .document = &document, .handlers = handlers, .tell = tell, .ctx = ctx};
     int result =
         handlers->dir ? read_document(&reading, err) : tsk_err_sys(err, TSK_CONFIG, "%s", path);
     yaml_document_delete(&document);
@@ -197,6 +239,7 @@ void tsk_handlers_free(struct tsk_handlers *handlers)
     tsk_map_free(handlers->exact);
     free(handlers->items);
     free(handlers->dir);
+    free(handlers->path);
     free(handlers);
 }
 
@@ -216,6 +259,11 @@ const struct tsk_handler *tsk_handlers_find(const struct tsk_handlers *handlers,
 const char *tsk_handlers_dir(const struct tsk_handlers *handlers)
 {
     return handlers->dir;
+}
+
+const char *tsk_handlers_path(const struct tsk_handlers *handlers)
+{
+    return handlers->path;
 }
 
 size_t tsk_handlers_count(const struct tsk_handlers *handlers)

@@ -44,5 +44,6 @@ int tsk_handler_check(const struct tsk_handlers *handlers, const struct tsk_hand
     struct tsk_spawn spawn = {.argv = handler->argv, .dir = tsk_handlers_dir(handlers)};
     if (!tsk_os_find(&spawn, path, sizeof path))
         return 0;
-    return tsk_err_sys(err, TSK_CONFIG, "handler %s: %s", handler->pattern, handler->argv[0]);
+    return tsk_err_sys(err, TSK_CONFIG, "%s:%zu: handler %s: %s", tsk_handlers_path(handlers),
+                       handler->line, handler->pattern, handler->argv[0]);
 }

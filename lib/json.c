@@ -91,6 +91,14 @@ struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, s
     return NULL;
 }
 
+struct json_object *tsk_json_stored(const char *text)
+{
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *json = text ? tsk_json_object(parser, text, strlen(text), NULL) : NULL;
+    tsk_json_free(parser);
+    return json;
+}
+
 bool tsk_json_within(struct json_object *value, int levels)
 {
     bool array = json_object_is_type(value, json_type_array);

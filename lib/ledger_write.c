@@ -1,6 +1,6 @@
 /* A group of messages as one transaction: the messages, each unless it is there, and a mark for
- * each batch that has news by it. Where the store cannot tell at no cost whether a message was there
- * (PostgreSQL), it counts as news, and all go at once. */
+ * each batch that has news by it. Where the store cannot tell at no cost whether a message was
+ * there (PostgreSQL), it counts as news, and all go at once. */
 #include <stdlib.h>
 #include <string.h>
 

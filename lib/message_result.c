@@ -2,8 +2,8 @@
  *
  * A message is changed in place and only where it must be, so that one of tasker's own workers
  * costs a few look-ups and its bytes go on as they came (message_usual.c tells these from the text
- * alone, and so has the same rules once more: change both). The older topic "results" is checked as a
- * whole before anything is emitted: a message counts or it does not. */
+ * alone, and so has the same rules once more: change both). The older topic "results" is checked as
+ * a whole before anything is emitted: a message counts or it does not. */
 #include "tasker/message.h"
 
 #include <inttypes.h>

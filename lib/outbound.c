@@ -6,8 +6,17 @@
 #include "tasker/outbound.h"
 
 #include "tasker/ledger.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 #define BATCH_GRACE_MS 60000 /* beyond what its steps may take */
+/* Places of transitions, in SQL. */
+#define BATCH_CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
+#define BATCH_PUBLISHED TSK_KEY_TEXT(TSK_BATCH_KEY_PUBLISHED)
+#define STEP_CREATED TSK_KEY_TEXT(TSK_PLACE_CREATED)
+#define STEP_ENQUEUED TSK_KEY_TEXT(TSK_PLACE_ENQUEUED)
+#define STEP_KEY TSK_KEY_OF("s.attempt", "t.place")
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* The steps of a batch may take so long one after the other. */
@@ -31,8 +40,8 @@ static const char add_batch[] =
 
 static const char add_batch_transition[] =
     "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at)"
-    " SELECT b.id, 1, 'created', 'batch_initialization', 'program', b.created_at" OURS
-    " ON CONFLICT DO NOTHING";
+    " SELECT b.id, " BATCH_CREATED ", 'created', '" TSK_EVENT_BATCH_CREATED
+    "', 'program', b.created_at" OURS " ON CONFLICT DO NOTHING";
 
 /* A batch that was run when there was no store: what is known of it can be settled now. */
 static const char add_unsettled[] =
@@ -57,10 +66,11 @@ static const char add_step_postgresql[] =
 /* Both transitions of each step. */
 static const char add_step_transitions[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
-    " created_at) SELECT s.step, s.attempt * 1000 + t.place, t.from_state, t.to_state, t.event,"
+    " created_at) SELECT s.step, " STEP_KEY ", t.from_state, t.to_state, t.event,"
     " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id CROSS JOIN"
-    " (SELECT 0 AS place, NULL AS from_state, 'pending' AS to_state, 'step_created' AS event"
-    "  UNION ALL SELECT 1, 'pending', 'enqueued', 'step_enqueued') t"
+    " (SELECT " STEP_CREATED " AS place, NULL AS from_state, 'pending' AS to_state,"
+    " '" TSK_EVENT_STEP_CREATED "' AS event UNION ALL SELECT " STEP_ENQUEUED ", 'pending',"
+    " 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "') t"
     " WHERE b.batch_id = $1 AND b.publisher = $2 ON CONFLICT DO NOTHING";
 
 static int add_step(struct tsk_store *store, const struct tsk_value *batch, size_t place,
@@ -122,7 +132,8 @@ static const char set_published[] =
     " sends = $7, updated_at = $2 WHERE batch_id = $1 AND published_at IS NULL";
 static const char add_published[] =
     "INSERT INTO batch_transitions (batch, sort_key, from_state, to_state, event, origin,"
-    " created_at) SELECT b.id, 2, 'created', 'published', 'zmq_publish_success', 'program',"
+    " created_at) SELECT b.id, " BATCH_PUBLISHED
+    ", 'created', 'published', '" TSK_EVENT_BATCH_PUBLISHED "', 'program',"
     " b.published_at FROM batches b WHERE b.batch_id = $1 ON CONFLICT (batch, sort_key) DO UPDATE"
     " SET from_state = excluded.from_state, to_state = excluded.to_state, event = excluded.event,"
     " origin = excluded.origin, metadata = '{}', created_at = excluded.created_at";

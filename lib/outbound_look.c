@@ -120,7 +120,7 @@ int tsk_outbound_claim_unsent(struct tsk_store *store, const struct tsk_outbound
 }
 
 #define UNSENT                                                                                     \
-    "SELECT b.created_at, b.id, b.batch_id, b.offered_to, b.body, b.dropped FROM batches b"                   \
+    "SELECT b.created_at, b.id, b.batch_id, b.offered_to, b.body, b.dropped FROM batches b"        \
     " WHERE b.state = 'created'" AFTER UNKNOWN
 #define IN_ORDER " ORDER BY b.created_at, b.id LIMIT $3"
 

@@ -64,8 +64,6 @@ void tsk_plan_free(struct tsk_plan *plan)
 
 static struct json_object *about(const struct tsk_template_step *step, size_t place)
 {
-    static const char *const joins[] = {"all_ok", "all_done", "any_ok"};
-    static const char *const rules[] = {"cancel", "block"};
     struct json_object *json = json_object_new_object();
     tsk_json_put_str(json, "name", step->name);
     tsk_json_put_int(json, "place", (int64_t)place);
@@ -74,8 +72,8 @@ static struct json_object *about(const struct tsk_template_step *step, size_t pl
     tsk_json_put_bool(json, "retryable", step->retryable);
     tsk_json_put_int(json, "retry_limit", step->retry_limit);
     tsk_json_put_int(json, "timeout_ms", step->timeout_ms);
-    tsk_json_put_str(json, "join", joins[step->join]);
-    tsk_json_put_str(json, "unsatisfied", rules[step->unsatisfied]);
+    tsk_json_put_str(json, "join", tsk_join_name(step->join));
+    tsk_json_put_str(json, "unsatisfied", tsk_unsatisfied_name(step->unsatisfied));
     return json;
 }
 
@@ -172,11 +170,9 @@ static struct tsk_plan *read_json(struct json_object *json)
 
 struct tsk_plan *tsk_plan_read(const char *text)
 {
-    struct tsk_json *parser = tsk_json_new();
-    struct json_object *json = tsk_json_object(parser, text, strlen(text), NULL);
+    struct json_object *json = tsk_json_stored(text);
     struct tsk_plan *plan = json ? read_json(json) : NULL;
     json_object_put(json);
-    tsk_json_free(parser);
     return plan;
 }
 

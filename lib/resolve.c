@@ -8,10 +8,10 @@
 
 #include "resolve_private.h"
 #include "tasker/flow_store.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-enum { HAND_FIRST = 100, HAND_LAST = 999 }; /* places of an operator, in a sort_key */
 
 /* A step as it is there. */
 struct seen {
@@ -104,18 +104,19 @@ static const char set_state[] =
 static const char set_before[] = "UPDATE steps SET attempts_before = $2 WHERE id = $1";
 static const char delete_cascade[] =
     "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event ="
-    " 'step.unsatisfied'";
+    " '" TSK_EVENT_UNSATISFIED "'";
 
 /* Returns the next sort_key of the attempt, 0 if there is none left, or -1. */
 static int64_t next_key(const struct seen *seen)
 {
     struct tsk_resolving *r = seen->r;
-    int64_t base = seen->one->attempt * 1000, last = base + HAND_FIRST - 1;
-    struct tsk_value values[] = {tsk_value_int(seen->one->id), tsk_value_int(base + HAND_FIRST),
-                                 tsk_value_int(base + HAND_LAST)};
+    int64_t least = tsk_step_key(seen->one->attempt, TSK_PLACE_HAND), last = least - 1;
+    int64_t most = tsk_step_key(seen->one->attempt, TSK_PLACE_HAND_LAST);
+    struct tsk_value values[] = {tsk_value_int(seen->one->id), tsk_value_int(least),
+                                 tsk_value_int(most)};
     if (tsk_store_get_int(r->store, last_key, values, COUNT(values), &last, r->err) < 0)
         return -1;
-    return last < base + HAND_LAST ? last + 1 : 0;
+    return last < most ? last + 1 : 0;
 }
 
 static int put_fact(const struct seen *seen, int64_t key, enum tsk_state to, const char *event,
@@ -149,12 +150,6 @@ static const char *event_of(const struct seen *seen)
     return event ? event : tsk_state_event(TSK_SUBJECT_STEP, TSK_STATE_ERROR, TSK_STATE_PENDING);
 }
 
-static void touch(struct tsk_settle_list *list, int64_t batch, int64_t steps)
-{
-    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_settle_item){batch, steps};
-}
-
 /* What follows at once: a batch is settled later, with others. */
 static int follow(const struct seen *seen, int64_t at)
 {
@@ -165,7 +160,7 @@ static int follow(const struct seen *seen, int64_t at)
         tsk_store_send(r->store, delete_cascade, state, 1, r->err) < 0)
         return -1;
     if (seen->batch) {
-        touch(&r->touched, seen->batch, seen->batch_steps);
+        tsk_settle_list_add(&r->touched, seen->batch, seen->batch_steps);
         return 0;
     }
     tsk_resolve_ids_add(&r->tasks, seen->one->task_id);
@@ -196,7 +191,7 @@ static int write_fact(struct seen *seen)
     int64_t key = next_key(seen), at = moment(seen);
     if (key < 0)
         return -1;
-    if (!key || (reset && key % 1000 == HAND_LAST))
+    if (!key || (reset && key % TSK_KEYS_OF_ATTEMPT == TSK_PLACE_HAND_LAST))
         return refuse(seen, "has had all that can be done to one attempt");
     if (reset && put_reset(seen, key++, at) < 0)
         return -1;
@@ -278,7 +273,7 @@ static int take_touched(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct tsk_resolving *r = ctx;
     (void)columns;
-    touch(&r->touched, row[0].number, row[1].number);
+    tsk_settle_list_add(&r->touched, row[0].number, row[1].number);
     return 1;
 }
 
@@ -315,29 +310,13 @@ static int drop(struct tsk_resolving *r)
     return 0;
 }
 
-static int by_number(const void *a, const void *b)
-{
-    const int64_t *m = a, *n = b;
-    return *m < *n ? -1 : *m > *n;
-}
-
-static int settle_tasks(struct tsk_resolving *r)
-{
-    const int64_t *tasks = r->tasks.items;
-    if (r->tasks.count)
-        qsort(r->tasks.items, r->tasks.count, sizeof *tasks, by_number);
-    for (size_t i = 0; i < r->tasks.count; i++) {
-        if ((!i || tasks[i] != tasks[i - 1]) && tsk_flow_settle(r->store, tasks[i], r->err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 int tsk_resolving_finish(struct tsk_resolving *r)
 {
     if (r->order->dry)
         return 0;
-    return settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0 || settle_tasks(r) < 0 ? -1 : 0;
+    if (settle(r, TSK_SETTLE_FORCE) < 0 || drop(r) < 0)
+        return -1;
+    return tsk_flow_settle_all(r->store, r->tasks.items, r->tasks.count, r->err);
 }
 
 void tsk_resolving_fini(struct tsk_resolving *r)

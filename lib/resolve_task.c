@@ -5,10 +5,9 @@
 
 #include "resolve_private.h"
 #include "tasker/flow_store.h"
+#include "tasker/sort_key.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-
-enum { HAND_FIRST = 100, HAND_LAST = 999 };
 
 struct seen {
     struct tsk_resolved *one;
@@ -77,10 +76,10 @@ static const char delete_end[] =
 static int put_fact(struct tsk_resolving *r, const struct seen *seen)
 {
     const struct tsk_resolved *one = seen->one;
-    int64_t key = HAND_FIRST - 1, now = r->order->now;
+    int64_t key = TSK_PLACE_HAND - 1, now = r->order->now;
     int64_t at = now > seen->updated_at ? now : seen->updated_at + 1;
-    struct tsk_value range[] = {tsk_value_int(one->id), tsk_value_int(HAND_FIRST),
-                                tsk_value_int(HAND_LAST)};
+    struct tsk_value range[] = {tsk_value_int(one->id), tsk_value_int(TSK_PLACE_HAND),
+                                tsk_value_int(TSK_PLACE_HAND_LAST)};
     if (tsk_store_get_int(r->store, last_key, range, COUNT(range), &key, r->err) < 0)
         return -1;
     struct tsk_value fact[] = {

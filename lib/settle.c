@@ -48,7 +48,7 @@ void tsk_settle_free(struct tsk_settle *s)
     free(s);
 }
 
-void tsk_settle_judge(struct tsk_settle *s, tsk_settle_judge_fn *judge, void *ctx)
+void tsk_settle_set_judge(struct tsk_settle *s, tsk_settle_judge_fn *judge, void *ctx)
 {
     s->judge = judge;
     s->judge_ctx = ctx;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tasker/sort_key.h"
+
 /* A subject on its way through its states. */
 struct walk {
     enum tsk_subject subject;
@@ -70,10 +72,6 @@ static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
 
 /* --- Steps. */
 
-/* Of the transition of a step that is given back: its attempt is begun once more, so this one goes
- * to the end of the attempt before. */
-#define BACK_PLACE (10 - 1000)
-
 /* Whether it failed with its whole batch, with no end of its own. */
 static bool lost(const struct tsk_fold_step *step)
 {
@@ -136,15 +134,15 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
     if (s->given_back && lost(step)) {
-        move(&walk, BACK_PLACE, TSK_STATE_PENDING, end);
+        move(&walk, TSK_PLACE_BACK - TSK_KEYS_OF_ATTEMPT, TSK_STATE_PENDING, end);
         begin = end = -1;
     }
     if (begin >= 0)
-        move(&walk, 2, TSK_STATE_IN_PROGRESS, begin);
+        move(&walk, TSK_PLACE_STARTED, TSK_STATE_IN_PROGRESS, begin);
     if (end >= 0)
-        move(&walk, 3, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
+        move(&walk, TSK_PLACE_ENDED, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
     if (end >= 0 && step->outcome == TSK_OUTCOME_RETRY && walk.is.state == TSK_STATE_ERROR)
-        move(&walk, 4, TSK_STATE_PENDING, end);
+        move(&walk, TSK_PLACE_RETRIED, TSK_STATE_PENDING, end);
     let_hand(&walk);
     return walk;
 }
@@ -257,11 +255,11 @@ static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
                         .count = &out->move_count};
     out->move_count = 0;
     if (out->news && s->batch.base.state == TSK_STATE_CREATED && !s->given_back)
-        move(&walk, 2, TSK_STATE_PUBLISHED, s->first_at);
+        move(&walk, TSK_BATCH_KEY_PUBLISHED, TSK_STATE_PUBLISHED, s->first_at);
     if (s->heard_at >= 0 && !s->given_back)
-        move(&walk, 3, TSK_STATE_EXECUTING, s->heard_at);
+        move(&walk, TSK_BATCH_KEY_EXECUTING, TSK_STATE_EXECUTING, s->heard_at);
     if (out->ended_at >= 0)
-        move(&walk, 4, end_state(s, sums), out->ended_at);
+        move(&walk, TSK_BATCH_KEY_ENDED, end_state(s, sums), out->ended_at);
     let_hand(&walk);
     return walk;
 }

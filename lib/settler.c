@@ -24,7 +24,7 @@ struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_re
     s->assumed = -1;
     s->limits = *limits;
     s->fan = tsk_fan_new(s);
-    tsk_settle_judge(s->settle, tsk_fan_judge, s->fan);
+    tsk_settle_set_judge(s->settle, tsk_fan_judge, s->fan);
     return s;
 }
 
@@ -73,7 +73,7 @@ static int on_locked(void *ctx, const struct tsk_value *row, size_t columns)
 {
     bool *optional = ctx;
     if (columns > 1)
-        *optional |= row[1].type == TSK_INT ? row[1].number != 0 : row[1].data[0] == 't';
+        *optional |= tsk_value_true(&row[1]);
     return 0;
 }
 
@@ -206,32 +206,6 @@ struct group {
     size_t put_off_before; /* how many there were */
 };
 
-static void put_off(struct tsk_settle_list *list, const struct tsk_settle_item *item)
-{
-    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = *item;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    const int64_t *m = a, *n = b;
-    return *m < *n ? -1 : *m > *n;
-}
-
-/* What follows for the tasks of the steps, each once, in the order in which all lock them. */
-static int settle_tasks(struct tsk_settler *s, struct tsk_err *err)
-{
-    if (!s->task_count)
-        return 0;
-    qsort(s->tasks, s->task_count, sizeof *s->tasks, by_number);
-    for (size_t i = 0; i < s->task_count; i++) {
-        if ((!i || s->tasks[i] != s->tasks[i - 1]) &&
-            tsk_flow_settle(s->store, s->tasks[i], err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
 static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct group *group = ctx;
@@ -247,9 +221,11 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
         if (rc < 0)
             return -1;
         if (rc == 0)
-            put_off(group->put_off, &group->items[i]);
+            tsk_settle_list_add(group->put_off, group->items[i].batch, group->items[i].steps);
     }
-    return group->how & TSK_SETTLE_DRY ? 0 : settle_tasks(s, err);
+    if (group->how & TSK_SETTLE_DRY)
+        return 0;
+    return tsk_flow_settle_all(s->store, s->tasks, s->task_count, err);
 }
 
 /* How many of the first of count items go together. */
@@ -272,8 +248,8 @@ static int run(struct tsk_settler *s, struct group *group, int64_t patience, str
     return rc;
 }
 
-/* Settles the batches of a group by themselves, after one of them was refused by the store: that one
- * must not keep the others back. */
+/* Settles the batches of a group by themselves, after one of them was refused by the store: that
+ * one must not keep the others back. */
 static int run_each(struct tsk_settler *s, const struct group *all, int64_t patience,
                     struct tsk_err *err)
 {

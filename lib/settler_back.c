@@ -24,22 +24,13 @@
     " AND NOT EXISTS (SELECT 1 FROM batch_steps p JOIN steps s ON s.id = p.step"                   \
     " WHERE p.batch = b.id AND s.task IS NULL)"
 
-static int take_item(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    struct tsk_settle_list *list = ctx;
-    (void)columns;
-    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_settle_item){row[0].number, row[1].number};
-    return 0;
-}
-
-int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t patience,
+int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t claim_timeout,
                            struct tsk_settle_list *list, struct tsk_err *err)
 {
     static const char sql[] =
         "SELECT b.id, b.total_steps FROM batches b WHERE " UNSENT " ORDER BY b.id";
-    struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(patience)};
-    return tsk_store_run(store, sql, values, 2, take_item, list, err) < 0 ? -1 : 0;
+    struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(claim_timeout)};
+    return tsk_store_run(store, sql, values, 2, tsk_settle_list_take, list, err) < 0 ? -1 : 0;
 }
 
 static char *back_text(const char *batch_id, int64_t limit_at)
@@ -53,7 +44,7 @@ static char *back_text(const char *batch_id, int64_t limit_at)
 struct unsent {
     struct tsk_settler *settler;
     const struct tsk_settle_list *list;
-    int64_t now, patience;
+    int64_t now, claim_timeout;
     char batch_id[TSK_ID_SIZE];
     int64_t limit_at;
     bool offered;
@@ -91,7 +82,8 @@ static int add_messages(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct unsent *unsent = ctx;
     for (size_t i = 0; i < unsent->list->count; i++) {
-        struct tsk_value values[] = {tsk_value_int(unsent->now), tsk_value_int(unsent->patience),
+        struct tsk_value values[] = {tsk_value_int(unsent->now),
+                                     tsk_value_int(unsent->claim_timeout),
                                      tsk_value_int(unsent->list->items[i].batch)};
         int64_t rows = tsk_store_run(store, take_claim, values, 3, take_claimed, unsent, err);
         if (rows < 0 || (rows && add_message(unsent, err) < 0))
@@ -104,6 +96,6 @@ int tsk_settler_give_back(struct tsk_settler *settler, const struct tsk_settle_l
                           int64_t now, int64_t claim_timeout, int64_t patience, struct tsk_err *err)
 {
     struct unsent unsent = {
-        .settler = settler, .list = list, .now = now, .patience = claim_timeout};
+        .settler = settler, .list = list, .now = now, .claim_timeout = claim_timeout};
     return list->count ? tsk_store_write(settler->store, add_messages, &unsent, patience, err) : 0;
 }

@@ -1,7 +1,7 @@
-/* What the outputs of a batch's steps ask for, held against the plans of their tasks, and against what
- * other steps ask for. All that this depends on is read before the messages come. What others ask
- * for is read from their rows, where tsk_fan_write has put it, also of the batches before in the
- * same transaction, whose steps are not made yet. So it does not matter when they are, and a
+/* What the outputs of a batch's steps ask for, held against the plans of their tasks, and against
+ * what other steps ask for. All that this depends on is read before the messages come. What others
+ * ask for is read from their rows, where tsk_fan_write has put it, also of the batches before in
+ * the same transaction, whose steps are not made yet. So it does not matter when they are, and a
  * batch that is settled again finds what it has found. */
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +90,8 @@ void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *n
 
 /* ---- what the tasks have */
 
-static void add_made(struct choices *task, const char *name, int64_t by, int64_t steps, bool counted)
+static void add_made(struct choices *task, const char *name, int64_t by, int64_t steps,
+                     bool counted)
 {
     task->made = tsk_grow(task->made, &task->cap, task->count + 1, sizeof *task->made);
     task->made[task->count++] = (struct tsk_create_made){tsk_strdup(name), by, steps, counted};

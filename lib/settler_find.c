@@ -10,19 +10,24 @@ void tsk_settle_list_fini(struct tsk_settle_list *list)
     *list = (struct tsk_settle_list)TSK_SETTLE_LIST_INIT;
 }
 
-static int take_item(void *ctx, const struct tsk_value *row, size_t columns)
+void tsk_settle_list_add(struct tsk_settle_list *list, int64_t batch, int64_t steps)
 {
-    struct tsk_settle_list *list = ctx;
-    (void)columns;
     list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
-    list->items[list->count++] = (struct tsk_settle_item){row[0].number, row[1].number};
+    list->items[list->count++] = (struct tsk_settle_item){batch, steps};
+}
+
+int tsk_settle_list_take(void *list, const struct tsk_value *row, size_t columns)
+{
+    (void)columns;
+    tsk_settle_list_add(list, row[0].number, row[1].number);
     return 0;
 }
 
 static int find(struct tsk_store *store, const char *sql, const struct tsk_value *value,
                 struct tsk_settle_list *list, struct tsk_err *err)
 {
-    return tsk_store_run(store, sql, value, value ? 1 : 0, take_item, list, err) < 0 ? -1 : 0;
+    return tsk_store_run(store, sql, value, value ? 1 : 0, tsk_settle_list_take, list, err) < 0 ? -1
+                                                                                                : 0;
 }
 
 int tsk_settle_find_news(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err)

@@ -41,11 +41,11 @@ int tsk_settler_read(struct tsk_settler *settler, int64_t batch, struct tsk_err 
 /* settler_write.c: replaces what is derived of it. fresh: nothing is there to be taken away. */
 int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *err);
 
-/* settler_fan.c: what the outputs of steps ask for. New for each settler; then for each batch: begin,
- * its steps (who they are; optional: the plan of its task, as text, or NULL; accepted: what its row
- * says that it asks for, or NULL; past: whether this batch is not of its last attempt, and what it
- * asked for was found right before), load, before the messages are read; and in the end write, which
- * puts down what those ask for whose state is this batch's. */
+/* settler_fan.c: what the outputs of steps ask for. New for each settler; then for each batch:
+ * begin, its steps (who they are; optional: the plan of its task, as text, or NULL; accepted: what
+ * its row says that it asks for, or NULL; past: whether this batch is not of its last attempt, and
+ * what it asked for was found right before), load, before the messages are read; and in the end
+ * write, which puts down what those ask for whose state is this batch's. */
 struct tsk_fan *tsk_fan_new(struct tsk_settler *settler);
 void tsk_fan_free(struct tsk_fan *fan);
 void tsk_fan_begin(struct tsk_fan *fan);

@@ -5,6 +5,7 @@
 
 #include "settler_private.h"
 #include "tasker/buf.h"
+#include "tasker/sort_key.h"
 
 static enum tsk_state state_at(enum tsk_subject subject, const struct tsk_value *value)
 {
@@ -61,22 +62,26 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 #define IS_LATEST_HEARD "CASE WHEN " OTHERS(LATER HEARD) " THEN 0 ELSE 2 END"
 #define IS_FIRST "CASE WHEN " OTHERS("o.attempt < p.attempt") " THEN 0 ELSE 4 END"
 /* The first and the last thing that an operator did to this attempt. */
+#define HAND_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_HAND)
+#define HAND_KEY_LAST TSK_STEP_KEY("p.attempt", TSK_PLACE_HAND_LAST)
 #define HANDS                                                                                      \
     "(x.sort_key) FROM step_transitions x WHERE x.step = p.step AND x.origin = 'operator' AND"     \
-    " x.event <> '" TSK_EVENT_RESET "' AND x.sort_key BETWEEN p.attempt * 1000 + 100 AND"          \
-    " p.attempt * 1000 + 999)"
+    " x.event <> '" TSK_EVENT_RESET "' AND x.sort_key BETWEEN " HAND_KEY " AND " HAND_KEY_LAST ")"
 #define FIRST_HAND "(SELECT min" HANDS
 #define LAST_HAND "(SELECT max" HANDS
 
 /* How many attempts it may have: those before this one that an operator let start anew do not
  * count. */
+#define ATTEMPT TSK_STEP_KEY_ATTEMPT("x.sort_key")
 #define RESET_AT                                                                                   \
-    "x.sort_key / 1000 - CASE WHEN x.from_state IN ('enqueued', 'in_progress') THEN 1 ELSE 0 END"
+    ATTEMPT " - CASE WHEN x.from_state IN ('enqueued', 'in_progress') THEN 1 ELSE 0 END"
 #define LIMIT                                                                                      \
     "CASE WHEN s.attempts_before = 0 THEN s.retry_limit ELSE s.retry_limit + coalesce((SELECT"     \
     " max(" RESET_AT                                                                               \
     ") FROM step_transitions x WHERE x.step = p.step AND x.event = '" TSK_EVENT_RESET              \
     "' AND x.origin = 'operator' AND " RESET_AT " < p.attempt), 0) END"
+
+#define ENQUEUED_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_ENQUEUED)
 
 static const char get_steps[] =
     "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"
@@ -89,7 +94,7 @@ static const char get_steps[] =
     " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status = 'completed'"
     " AND d.outcome = 'done')"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
-    " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = p.attempt * 1000 + 1"
+    " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = " ENQUEUED_KEY
     " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
     " WHERE p.batch = $1 ORDER BY p.step_id";
 

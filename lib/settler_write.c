@@ -7,6 +7,7 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/rows.h"
+#include "tasker/sort_key.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -203,7 +204,7 @@ static int write_moves(struct writing *w, const struct tsk_settled_step *step,
         bool plain = move->to == TSK_STATE_IN_PROGRESS || move->to == TSK_STATE_COMPLETE;
         struct tsk_value values[] = {
             tsk_value_int(step->row),
-            tsk_value_int(step->attempt * 1000 + move->place),
+            tsk_value_int(tsk_step_key(step->attempt, move->place)),
             named(move->from),
             named(move->to),
             tsk_value_text(move->event),
@@ -250,8 +251,8 @@ static int get_text(struct tsk_settler *s, const struct tsk_settled_step *step, 
     return 0;
 }
 
-/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by a
- * later batch. */
+/* How many attempts it has used. Those of a step of a task are counted when it is claimed, also by
+ * a later batch. */
 static struct tsk_value attempts_of(const struct tsk_settled_step *step)
 {
     if (!(step->owns & TSK_OWNS_STATE))

@@ -31,19 +31,18 @@ static const struct transition {
     const char *event;
 } task_table[] =
     {
-        {IN(NONE), TSK_STATE_PENDING, "task.created"},
-        {IN(PENDING), TSK_STATE_IN_PROGRESS, "task.started"},
+        {IN(NONE), TSK_STATE_PENDING, TSK_EVENT_TASK_CREATED},
+        {IN(PENDING), TSK_STATE_IN_PROGRESS, TSK_EVENT_TASK_STARTED},
         {IN(IN_PROGRESS), TSK_STATE_COMPLETE, "task.completed"},
         {IN(PENDING) | IN(IN_PROGRESS), TSK_STATE_ERROR, "task.failed"},
         {IN(PENDING) | IN(IN_PROGRESS) | IN(ERROR), TSK_STATE_CANCELLED, "task.cancelled"},
-        {IN(ERROR), TSK_STATE_PENDING, "task.reset"},
         {IN(PENDING) | IN(IN_PROGRESS) | IN(COMPLETE) | IN(ERROR) | IN(CANCELLED),
          TSK_STATE_RESOLVED, "task.resolved_manually"},
 },
   step_table[] =
       {
-          {IN(NONE), TSK_STATE_PENDING, "step_created"},
-          {IN(PENDING), TSK_STATE_ENQUEUED, "step_enqueued"},
+          {IN(NONE), TSK_STATE_PENDING, TSK_EVENT_STEP_CREATED},
+          {IN(PENDING), TSK_STATE_ENQUEUED, TSK_EVENT_STEP_ENQUEUED},
           {IN(PENDING) | IN(ENQUEUED), TSK_STATE_IN_PROGRESS, "step.started"},
           {IN(IN_PROGRESS), TSK_STATE_COMPLETE, "step.completed"},
           {IN(PENDING) | IN(ENQUEUED) | IN(IN_PROGRESS), TSK_STATE_ERROR, "step.failed"},
@@ -55,8 +54,8 @@ static const struct transition {
            TSK_STATE_RESOLVED, "step.resolved_manually"},
 },
   batch_table[] = {
-      {IN(NONE), TSK_STATE_CREATED, "batch_initialization"},
-      {IN(CREATED), TSK_STATE_PUBLISHED, "zmq_publish_success"},
+      {IN(NONE), TSK_STATE_CREATED, TSK_EVENT_BATCH_CREATED},
+      {IN(CREATED), TSK_STATE_PUBLISHED, TSK_EVENT_BATCH_PUBLISHED},
       {IN(PUBLISHED), TSK_STATE_EXECUTING, "batch_started"},
       {IN(EXECUTING), TSK_STATE_COMPLETED, "batch_completed"},
       {IN(EXECUTING), TSK_STATE_FAILED, "batch_failed"},

@@ -127,6 +127,12 @@ static enum tsk_exit kind_of_conn(const struct tsk_store_db *db, const char *sta
     return !db->ready && will_stay(db->conn, text) ? TSK_UNAVAILABLE : TSK_TEMPFAIL;
 }
 
+/* What helps against it, "" where nothing is known. */
+static const char *hint(const char *state)
+{
+    return strcmp(state, "3D000") == 0 ? ": its owner makes it, with createdb(1)" : "";
+}
+
 int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
     char *text = tsk_strdup(PQerrorMessage(db->conn)), state[6] = "";
@@ -137,7 +143,8 @@ int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *
     one_line(message ? message : text);
     db->broken = true;
     if (message)
-        tsk_err_set(err, kind, "%s: cannot %s: %s (%s)", db->name, what, message, state);
+        tsk_err_set(err, kind, "%s: cannot %s: %s (%s)%s", db->name, what, message, state,
+                    hint(state));
     else
         tsk_err_set(err, kind, "%s: cannot %s: %s", db->name, what,
                     *text ? text : "the connection is lost");

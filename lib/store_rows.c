@@ -60,7 +60,8 @@ static void add_element(struct tsk_buf *column, const struct tsk_value *value)
 /* Whether a value is of its column, and one that the store takes. */
 static int check_value(char type, const struct tsk_value *value, struct tsk_err *err)
 {
-    static const enum tsk_value_type types[] = {['i'] = TSK_INT, ['t'] = TSK_TEXT, ['b'] = TSK_BYTES};
+    static const enum tsk_value_type types[] = {
+        ['i'] = TSK_INT, ['t'] = TSK_TEXT, ['b'] = TSK_BYTES};
     if (value->type != TSK_NULL && value->type != types[(unsigned char)type])
         return tsk_err_set(err, TSK_BUG, "a value is not of the type of its column");
     if (value->len > INT_MAX / 2)

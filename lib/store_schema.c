@@ -17,10 +17,10 @@ static const char get_version[] = "SELECT max(version) FROM " TABLE;
 static const char add_version[] =
     "INSERT INTO " TABLE " (version, name, applied_at) VALUES ($1, $2, $3)";
 
-/* SQLite plans by figures that only ANALYZE brings. Without them it takes rows of one state for few,
- * and looks up the ten steps of a task by going through all that are complete. So it is told once
- * how tables of ours grow: many rows a state, few that are ready. Those of ANALYZE, if somebody runs
- * that, take their place. */
+/* SQLite plans by figures that only ANALYZE brings. Without them it takes rows of one state for
+ * few, and looks up the ten steps of a task by going through all that are complete. So it is told
+ * once how tables of ours grow: many rows a state, few that are ready. Those of ANALYZE, if
+ * somebody runs that, take their place. */
 static const char figures_sqlite[] =
     "ANALYZE step_dependencies;"
     "DELETE FROM sqlite_stat1;"

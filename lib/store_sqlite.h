@@ -11,7 +11,8 @@ int tsk_sqlite_make_folders(const char *path, struct tsk_err *err);
  * 0, or -1 with err. */
 int tsk_sqlite_check_path(const char *path, bool make, struct tsk_err *err);
 
-/* Says that the file system on which path is, or would be, is mounted read-only; NULL: it is not. */
+/* Says that the file system on which path is, or would be, is mounted read-only; NULL: it is not.
+ */
 const char *tsk_sqlite_read_only(const char *path);
 
 #endif

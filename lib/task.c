@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fan_out.h"
 #include "schema_private.h"
+#include "task_rows.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/plan.h"
+#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 static const char find_identity[] = "SELECT t.task_id, (SELECT count(*) FROM steps s "
                                     "WHERE s.task = t.task_id), t.context FROM tasks t "
@@ -22,34 +24,10 @@ static const char add_task[] =
     "created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, "
     "$15, $15) ON CONFLICT (identity_hash) DO NOTHING RETURNING task_id";
 
-static const char add_step[] =
-    "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, handler_config, "
-    "retry_limit, timeout_ms, created_at, updated_at, state, place, priority, join_rule, "
-    "unsatisfied, waits_for, retryable, default_retryable) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, "
-    "$7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $15)";
-
-static const char add_dependency[] =
-    "INSERT INTO step_dependencies (from_step, to_step, choice) VALUES ($1, $2, $3)";
-
-static const char add_step_transition[] =
-    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, $3, $4, $5, 'program', $6, $7)";
-
+#define TASK_CREATED TSK_KEY_TEXT(TSK_TASK_KEY_CREATED)
 static const char add_task_transition[] =
     "INSERT INTO task_transitions (task, sort_key, to_state, event, origin, created_at) "
-    "VALUES ($1, 0, 'pending', 'task.created', 'program', $2)";
-
-/* The first of a block of ids for steps. AUTOINCREMENT goes on behind the greatest ever used, and
- * the transaction holds off all other writers. */
-static const char next_sqlite[] =
-    "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'steps'), 0) + 1 "
-    "WHERE $1 > 0";
-/* Others draw in between: the block is what lies behind the last one drawn, which is moved there.
- */
-static const char next_postgresql[] =
-    "WITH held AS (SELECT pg_advisory_xact_lock(7290401)) "
-    "SELECT setval(pg_get_serial_sequence('steps', 'id'), "
-    "nextval(pg_get_serial_sequence('steps', 'id')) + $1::bigint - 1) - $1::bigint + 1 FROM held";
+    "VALUES ($1, " TASK_CREATED ", 'pending', '" TSK_EVENT_TASK_CREATED "', 'program', $2)";
 
 static const char *text_of(struct json_object *value)
 {
@@ -59,9 +37,9 @@ static const char *text_of(struct json_object *value)
 
 /* ---- one task */
 
-/* What stands in a step's way at the start. A step that waits for an optional one, which is not there
- * until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice does not
- * run before the choice is made. */
+/* What stands in a step's way at the start. A step that waits for an optional one, which is not
+ * there until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice
+ * does not run before the choice is made. */
 struct waits {
     struct tsk_plan_wait *items;
     size_t count;
@@ -109,46 +87,32 @@ static int64_t waits_for(const struct making *making, const struct tsk_template_
 
 static int put_step(struct making *making, size_t place, struct tsk_err *err)
 {
-    static const char *const joins[] = {"all_ok", "all_done", "any_ok"};
-    static const char *const rules[] = {"cancel", "block"};
     const struct tsk_template_step *step = &making->template->steps[place];
-    bool bypassed = is_bypassed(making->request, step->name);
-    struct tsk_value values[] = {tsk_value_int(making->ids[place]),
-                                 tsk_value_int(making->task_id),
-                                 tsk_value_text(step->name),
-                                 tsk_value_text(step->handler_class),
-                                 tsk_value_text(text_of(step->handler_config)),
-                                 tsk_value_int(step->retryable ? step->retry_limit : 1),
-                                 tsk_value_told(step->timeout_ms, 0),
-                                 tsk_value_int(making->now),
-                                 tsk_value_text(bypassed ? "resolved_manually" : "pending"),
-                                 tsk_value_int((int64_t)place),
-                                 tsk_value_int(making->request->priority),
-                                 tsk_value_text(joins[step->join]),
-                                 tsk_value_text(rules[step->unsatisfied]),
-                                 tsk_value_int(waits_for(making, step, &making->waits)),
-                                 tsk_value_int(step->retryable)};
-    struct tsk_value transition[] = {tsk_value_int(making->ids[place]),
-                                     tsk_value_int(bypassed ? 100 : 0),
-                                     tsk_value_text(bypassed ? "pending" : NULL),
-                                     tsk_value_text(bypassed ? "resolved_manually" : "pending"),
-                                     tsk_value_text(bypassed ? "step.bypassed" : "step.created"),
-                                     tsk_value_text("{}"),
-                                     tsk_value_int(making->now)};
+    struct tsk_step_row row = {.id = making->ids[place],
+                               .task = making->task_id,
+                               .priority = making->request->priority,
+                               .name = step->name,
+                               .handler_class = step->handler_class,
+                               .handler_config = text_of(step->handler_config),
+                               .join = tsk_join_name(step->join),
+                               .unsatisfied = tsk_unsatisfied_name(step->unsatisfied),
+                               .place = (int64_t)place,
+                               .retry_limit = step->retry_limit,
+                               .timeout_ms = step->timeout_ms,
+                               .retryable = step->retryable,
+                               .waits_for = waits_for(making, step, &making->waits),
+                               .bypassed = is_bypassed(making->request, step->name),
+                               .at = making->now};
     making->made->steps++;
-    return tsk_store_send(making->store, add_step, values, 15, err) < 0 ||
-                   tsk_store_send(making->store, add_step_transition, transition, 7, err) < 0
-               ? -1
-               : 0;
+    return tsk_step_put(making->store, &row, err);
 }
 
 static int put_dependencies(struct making *making, size_t place, struct tsk_err *err)
 {
     for (size_t i = 0; i < making->waits.count; i++) {
         const struct tsk_plan_wait *wait = &making->waits.items[i];
-        struct tsk_value values[] = {tsk_value_int(making->ids[wait->place]),
-                                     tsk_value_int(making->ids[place]), tsk_value_int(wait->choice)};
-        if (tsk_store_send(making->store, add_dependency, values, 3, err) < 0)
+        if (tsk_dependency_put(making->store, making->ids[wait->place], making->ids[place],
+                               wait->choice, err) < 0)
             return -1;
     }
     return 0;
@@ -161,18 +125,10 @@ static int put_each(struct making *making, bool steps, struct tsk_err *err)
     for (size_t i = 0; rc == 0 && i < making->template->count; i++) {
         if (!making->ids[i])
             continue;
-        making->waits.count =
-            tsk_plan_waits(making->plan, i, making->there, making->waits.items);
+        making->waits.count = tsk_plan_waits(making->plan, i, making->there, making->waits.items);
         rc = steps ? put_step(making, i, err) : put_dependencies(making, i, err);
     }
     return rc;
-}
-
-int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err)
-{
-    struct tsk_value value = tsk_value_int(count);
-    const char *sql = TSK_SQL(store, next_sqlite, next_postgresql);
-    return tsk_store_get_int(store, sql, &value, 1, first, err) < 1 ? -1 : 0;
 }
 
 static int put_steps(struct making *making, struct tsk_err *err)

@@ -212,7 +212,7 @@ struct tsk_template *tsk_template_load(const char *path, const char *environment
         return reading.template;
     tsk_template_free(reading.template);
     tsk_err_set(err, TSK_CONFIG, "%s: %zu mistake%s", path, reading.mistakes,
-                reading.mistakes == 1 ? "" : "s");
+                tsk_plural((int64_t)reading.mistakes));
     return NULL;
 }
 

@@ -37,4 +37,9 @@ typedef int tsk_yaml_fn(void *ctx, const char *key, size_t line, yaml_node_t *va
 int tsk_yaml_each(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
                   void *ctx, struct tsk_err *err);
 
+/* The same, but goes on after a mistake: note is told of each. */
+typedef void tsk_yaml_note(void *ctx, const struct tsk_err *err);
+void tsk_yaml_all(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
+                  tsk_yaml_note *note, void *ctx);
+
 #endif

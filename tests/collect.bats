@@ -81,7 +81,7 @@ a receipt whose batch_id is a number |  | {"message_type":"batch_published","bat
 step_ids that are no array |  | {"message_type":"batch_published","batch_id":"b","step_ids":3}\n | 65 | -:1: receipt: step_ids is not an array
 step_ids that are no ids |  | {"message_type":"batch_published","batch_id":"b","step_ids":[1,-2]}\n | 65 | -:1: receipt: step_ids holds
 a result_endpoint that is none | --timeout 50ms | {"message_type":"batch_published","batch_id":"b","step_ids":[1],"result_endpoint":"x"}\n | 75 | -:1: result_endpoint: 
-nobody answers | --timeout 50ms | @receipt | 75 | batch b1: not complete within 50 ms: its completion and the results of 1 of 1 steps: 1 did not come
+nobody answers | --timeout 50ms | @receipt | 75 | batch b1: not complete within 50 ms: its completion and the results of 1 of 1 step: 1 did not come
 nobody is there at all | --silence-timeout 50ms | @receipt | 75 | nothing heard from any worker for 50 ms
 count not reached | --count 2 --timeout 50ms | - | 75 | stopped after 0 of 2 results
 full disk | >/dev/full | {}\n | 74 | standard output: 

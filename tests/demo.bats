@@ -38,3 +38,30 @@ load helper
     [ "$status" -eq 143 ] || [ "$status" -eq 0 ]
     [ -z "$(ls tmp)" ]
 }
+
+loop_begin() {
+    endpoints
+    export TASKER_STORE_URL=sqlite:$PWD/store.db
+    # a group of its own with the signals as at a terminal
+    spawn loop setsid env --default-signal=INT TASKER_BIN="$TASKER_BIN" "$ROOT/config/demo/loop"
+    (cd "$ROOT" && tasker-submit config/demo/orders.jsonl) >tasks
+    wait_line loop.out '"verdict":"consistent"' 20
+}
+
+@test "demo: the loop of services is ended by Ctrl-C, quietly and whole" {
+    loop_begin
+    kill -s INT -- "-${PIDS[loop]}"
+    finish_with 0 loop
+    [ ! -s loop.err ] || { cat loop.err && false; }
+    [ -z "$(ls tmp)" ]
+}
+
+@test "demo: the loop of services ends when a stage does, and says which" {
+    local pid
+    loop_begin
+    pid=$(pgrep -P "${PIDS[loop]}" -x tasker-work)
+    kill -s KILL "$pid"
+    finish_with 137 loop
+    has "loop: tasker-work has ended, with status 137" loop.err
+    [ -z "$(ls tmp)" ]
+}

@@ -5,6 +5,30 @@ load helper
 # The build that is tested, with the variables of the make that runs the tests, if one does.
 make_it() { make --no-print-directory -j1 -C "$ROOT" BUILD="${TASKER_BUILD:-build}" DESTDIR="$PWD/to" PREFIX=/usr "$@"; }
 
+# With another prefix, the programs that the installed crontab finds run the installed examples.
+installed_example() {
+    local doc=$PWD/other/share/doc/tasker
+    make_it install DESTDIR= PREFIX="$PWD/other" >log 2>&1 || { cat log; false; }
+    endpoints
+    (
+        PATH=$(sed -n 's/^PATH=//p' "$doc/crontab")
+        [ "$(command -v tasker-work)" = "$PWD/other/bin/tasker-work" ]
+        export TASKER_CONFIG=$doc/tasker.yaml
+        tasker-work --check
+        tasker-submit --check
+        tasker-submit --dry-run "$doc/demo/orders.jsonl" >tasks
+        spawn work tasker-work
+        status=0
+        tasker-publish "$doc/demo/order_fulfillment.jsonl" | tasker-collect --timeout 20s |
+            tasker-reconcile --format text >verdicts || status=$?
+        [ "$status" -eq 1 ] # the card is declined
+        end_by_pid work
+    )
+    has "order-12347: consistent, 4 steps, 4 completed" verdicts
+    make_it uninstall DESTDIR= PREFIX="$PWD/other" >log 2>&1
+    [ -z "$(find other ! -type d)" ]
+}
+
 # One test: two would build in the same folder at the same time.
 @test "install: everything is in place and can be used, and uninstall leaves nothing" {
     local name
@@ -39,6 +63,8 @@ END
     cc -std=c11 $san -o use use.c $flags
     run -1 ./use
     [ "$output" = discrepant ]
+
+    installed_example
 
     make_it uninstall >log 2>&1
     [ -z "$(find to ! -type d)" ]

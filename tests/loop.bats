@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # The whole loop: submit, and the pipe of ready, publish, collect and reconcile, which closes on
 # itself through the store; with real handlers, on both stores.
 load helper

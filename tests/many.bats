@@ -117,7 +117,7 @@ elapsed() { now_ms && [ $((REPLY - at)) -ge "$1" ]; }
     tasker-collect receipts >results 2>err & PIDS[c]=$!
     wait_until 10 grep -q in_progress results
     signal w1 TERM
-    wait_line w1.err "stopping: 1 steps"
+    wait_line w1.err "stopping: 1 step is"
     again() { signal w1 TERM 2>/dev/null || true; ! running w1; }
     wait_until 10 again
     finish_with 75 w1

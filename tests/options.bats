@@ -118,6 +118,13 @@ compare() {
     [ "$(bash_words tasker-status show "")" = "task batch step" ]
     [ "$(bash_words tasker-resolve r)" = "retry reset resolve release" ]
     [ "$(bash_words tasker-resolve --reason x cancel "")" = "step task" ]
+    : >a_file
+    [ "$(bash_words tasker-ready --explain "")" = "task step" ]
+    [ -z "$(bash_words tasker-ready --explain task "")$(bash_words tasker-resolve hold "")" ]
+    [ -z "$(bash_words tasker-status store "")$(bash_words tasker-ready "")" ]
+    [ "$(bash_words tasker-publish a_)" = a_file ]
+    [ "$(bash_words tasker-status store --)" = "--format --older-than --init --prune --dry-run --store --config \
+--environment --set --log-format --verbose --quiet --help --version" ]
     [ "$(bash_words tasker-status batches --state c)" = "created completed cancelled" ]
     [ "$(bash_words tasker-status steps --state e)" = "enqueued error" ]
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
@@ -162,6 +169,17 @@ compare() {
         for section in NAME SYNOPSIS DESCRIPTION "EXIT STATUS" EXAMPLES "SEE ALSO"; do
             grep -q "^\.Sh $section\$" "$page" || { echo "$page: no $section"; bad=1; }
         done
+    done
+    return $bad
+}
+
+@test "options: the manual pages fit 80 columns, for groff too" {
+    local page
+    command -v groff >/dev/null || skip "groff is not here"
+    for page in "$ROOT"/cmd/*.[17]; do
+        groff -ww -mdoc -Tutf8 -Kutf8 -rLL=78n "$page" 2>said >/dev/null
+        [ ! -s said ] || { echo "$page:" && cat said && bad=1; }
+        ! grep -nE '^\.Pq Qq' "$page" || bad=1 # whose quotes embrace what follows
     done
     return $bad
 }

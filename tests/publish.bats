@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-publish: bad input by a table, then its behaviour with workers that are small Python peers.
 load helper
 

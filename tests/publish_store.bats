@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-publish and the store: what is put down when, and what becomes of it after any end.
 load helper
 load store

@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-ready: bad input by a table, then claims, on both stores.
 load helper
 load store
@@ -19,6 +20,12 @@ EOF
 name: single
 step_templates:
   - {name: one, handler_class: One}
+EOF
+    cat >tasks/blocks.yaml <<'EOF'
+name: blocks
+step_templates:
+  - {name: pay, handler_class: Pay}
+  - {name: ship, handler_class: Ship, depends_on_step: pay, unsatisfied: block}
 EOF
 }
 
@@ -124,9 +131,22 @@ what_cannot_run() {
     has "its task has ended: cancelled" two
     tasker-ready -x 3 >three
     has "failed for good" three
-    has "task 5 (default/single): pending, 1 steps" "$(tasker-ready -x task 5)"
+    has "task 5 (default/single): pending, 1 step" "$(tasker-ready -x task 5)"
 }
 @test "what cannot run is not claimed, and why is said" { for_each_store what_cannot_run; }
+
+a_step_that_blocks() {
+    submit blocks 1
+    tasker-ready -x 2 >before
+    has "it waits for step 1 (pay), which is pending" before
+    run ! grep "can never" before
+    tasker-resolve cancel 1 --reason "nobody pays" >/dev/null
+    tasker-ready -x 2 >after
+    has "it waits for step 1 (pay), which is cancelled" after
+    has "its join all_ok can never be satisfied, since step 1 is cancelled" after
+    has "(unsatisfied: block)" after
+}
+@test "a step that blocks behind a cancelled one says so" { for_each_store a_step_that_blocks; }
 
 many_at_once() {
     submit single 400

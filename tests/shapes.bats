@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # Tasks of many shapes through the running loop, undisturbed and with its stages killed at random.
 #
 #     LOOP_SEED, LOOP_KILLS   seed and number of kills of the last test (default: drawn, 3)

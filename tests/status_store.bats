@@ -303,6 +303,8 @@ show_steps_and_tasks() {
     status_is 1 show nope
     status_is 1 show task 99
     has 'there is no task "99" in the store' err
+    status_is 1 show task 77
+    has 'but 2 steps published with that task_id: "tasker-status steps --task 77"' err
     status_is 1 show step 9001 --batch b-failed
     has 'there is no step "9001" in batch b-failed in the store' err
     [ ! -s out ]

@@ -130,7 +130,7 @@ shows_it() {
     has "schema      $known (this program knows $known)" "$output"
     has 'tasks       1 pending  1 complete' "$output"
     has 'batches     1 published  1 completed' "$output"
-    has 'unsettled   1 batches' "$output"
+    has 'unsettled   1 batch' "$output"
     run -0 status_store -f json
     jq -e --arg kind "$STORE" --argjson known "$known" '.message_type == "store" and .kind == $kind and .health == "ok"
         and .writable and .schema == $known and .schema_known == $known and .size_bytes > 10000
@@ -440,7 +440,7 @@ fewer_messages() { [ "$(store_sql 'SELECT count(*) FROM received_results')" -lt 
         has '***' "$output$stderr"
     done
     run -69 --separate-stderr tasker-status store
-    has '"nosuch" does not exist' "$stderr"
+    has '"nosuch" does not exist (3D000): its owner makes it, with createdb(1)' "$stderr"
     export PGPASSWORD=s3cret PGHOST=$STORE_PG PGUSER=tasker PGDATABASE=nosuch
     run -69 --separate-stderr tasker-status store --store postgresql://
     has '"nosuch" does not exist' "$stderr"

@@ -1,3 +1,4 @@
+#!/usr/bin/env bats
 # tasker-submit: bad input by a table, then what becomes of requests in the store.
 load helper
 
@@ -70,6 +71,9 @@ a template of no task   | --check odd.yaml                  | -  | 78 | odd.yaml
 no template there       | --check empty                     | -  | 78 | there is no template
 a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
 the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere
+no template for context | -n -T gone -x {}                  | -  | 65 | error: there is no template for task "gone"
+context given lacks     | -n -T process_order -x {}         | -  | 65 | error: context: "id" is missing
+namespace and name      | -n -T shop/order                  | {}\n | 78 | named by --namespace shop --template order
 context of no file      | -n -T process_order -x gone.json  | -  | 74 | gone.json: cannot read it
 a path in a request     | -n                                | {"name":"./tasks/order.yaml"}\n | 65 | name is a path
 a context without end   | -n -T process_order -x /dev/zero  | -  | 65 | longer than max_message_bytes
@@ -117,6 +121,7 @@ ship|pending|3|3|0|1|5" ]
     tasker-submit -T process_order -x '{"id":1}' --bypass gift >out
     [ "$(sql 'select state from steps where name = "gift"')" = resolved_manually ]
     [ "$(sql 'select event from step_transitions t join steps s on s.id = t.step where name = "gift"')" = step.bypassed ]
+    [ "$(sql 'select distinct event from step_transitions t join steps s on s.id = t.step where name <> "gift"')" = step_created ]
 }
 
 @test "an idempotency key makes the second submission answer with the first task" {

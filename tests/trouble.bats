@@ -92,7 +92,7 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     timeout 20 tasker-publish -b 1 steps >receipts
     wait_line work.err '5 in all'
     run -75 --separate-stderr timeout 20 tasker-collect receipts
-    has 'worker w1 has ended it and holds nothing more of it: its completion and the results of 1 of 1 steps: 1 did not come' "$stderr"
+    has 'worker w1 has ended it and holds nothing more of it: its completion and the results of 1 of 1 step: 1 did not come' "$stderr"
     jq -e 'select(.message_type=="batch_error") | .missing_step_ids == [1] and .completion_missing and
         .error.error_type == "ResultsLost" and (.error.retryable | not)' <<<"$output"
     # one that still runs is waited for

@@ -83,9 +83,10 @@ registry: flag of a list   | --check -H retrylist               | - | 78 | retry
 registry: YAML syntax      | --check -H syntax                  | - | 78 | syntax:2: wrong YAML at column
 registry: a tab            | --check -H tab                     | - | 78 | tab:2:
 registry: invalid UTF-8    | --check -H utf8                    | - | 78 | utf8:
-handler missing            | --check -H missing                 | - | 78 | handler A: ./absent: No such file
-handler not in PATH        | --check -H missing                 | - | 78 | handler C: no-such-program: No such file
-handler not executable     | --check -H missing                 | - | 78 | handler B: ./good: Permission denied
+handler missing            | --check -H missing                 | - | 78 | missing:2: handler A: ./absent: No such file
+handler not in PATH        | --check -H missing                 | - | 78 | missing:4: handler C: no-such-program: No such file
+handler not executable     | --check -H missing                 | - | 78 | missing:3: handler B: ./good: Permission denied
+handler missing, quietly   | --check -q -H missing              | - | 78 | error: missing:4: handler C:
 handler a folder           | --check -H dir                     | - | 78 | handler A: ./folder: Permission denied
 all is well                | --check -H good                    | - | 0  |
 END

@@ -386,8 +386,8 @@ void batch_missing(const struct batch *batch, struct tsk_buf *text)
     tsk_buf_str(text, batch->complete ? "" : "its completion");
     if (!missing)
         return;
-    tsk_buf_printf(text, "%sthe results of %zu of %zu steps:", batch->complete ? "" : " and ",
-                   missing, batch->count);
+    tsk_buf_printf(text, "%sthe results of %zu of %zu step%s:", batch->complete ? "" : " and ",
+                   missing, batch->count, tsk_plural((int64_t)batch->count));
     for (size_t i = 0; i < batch->count && named < NAMED_MOST; i++) {
         if (!batch->ended[i])
             tsk_buf_printf(text, "%s %" PRId64, named++ ? "," : "", batch->steps[i]);

@@ -17,7 +17,8 @@ struct collect;
 struct endpoints;
 
 /* grace is for how long (ms) a worker that is not heard may still be there, keep for how long it
- * keeps results that nobody collects: an endpoint of which nothing was heard for so long is left. */
+ * keeps results that nobody collects: an endpoint of which nothing was heard for so long is left.
+ */
 struct endpoints *endpoints_new(int64_t grace, int64_t keep);
 void endpoints_free(struct endpoints *endpoints); /* NULL is fine */
 

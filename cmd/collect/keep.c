@@ -198,8 +198,9 @@ static void tell_failure(struct collect *c, const struct tsk_ledger_state *state
 
 static void tell_back(struct collect *c)
 {
-    diag_warn("the store %s is back: %" PRId64 " messages wait for it", tsk_ledger_name(c->ledger),
-              tsk_ledger_waiting(c->ledger));
+    diag_warn("the store %s is back: %" PRId64 " message%s waited for it",
+              tsk_ledger_name(c->ledger), tsk_ledger_waiting(c->ledger),
+              tsk_plural(tsk_ledger_waiting(c->ledger)));
     c->failing = false;
 }
 

@@ -42,7 +42,7 @@ void keep_found(struct collect *c, const struct tsk_ledger_entry *entry)
         json_object_put(message);
     }
     if (look.printed)
-        diag_info("batch %s: %lld results are from the store", entry->batch_id,
-                  (long long)look.printed);
+        diag_info("batch %s: %lld result%s from the store", entry->batch_id,
+                  (long long)look.printed, tsk_plural(look.printed));
     batches_give_up(c->batches, entry->batch_id, report_due, c);
 }

@@ -96,7 +96,7 @@ static void ask_replays(struct collect *c)
         send_up(c, TSK_TOPIC_REPLAY, "after", &order);
     while (tsk_stream_stalled(c->stream, c->now, &order))
         diag_warn("source %s is silent and owes %" PRId64 " message%s", order.source, order.offset,
-                  order.offset == 1 ? "" : "s");
+                  tsk_plural(order.offset));
 }
 
 static int64_t overall_deadline(const struct collect *c)

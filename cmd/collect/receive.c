@@ -153,7 +153,8 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
     struct tsk_usual usual;
     if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
         !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
-        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_ledger_source_is_own(usual.source) || memchr(frame->body, '\n', frame->len))
+        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_ledger_source_is_own(usual.source) ||
+        memchr(frame->body, '\n', frame->len))
         return false;
     struct incoming in = {.c = c,
                           .frame = frame,

@@ -9,11 +9,6 @@
 
 enum { TOLD_A_SECOND = 5 };
 
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 /* Why a batch is given up, for both kinds of reader. */
 static void reason_text(const struct collect *c, const struct batch *batch, enum batch_due why,
                         struct tsk_buf *text)
@@ -91,7 +86,8 @@ void report_open(struct collect *c)
 {
     batches_each(c->batches, tell_open, c);
     if (c->printed < c->opts->count)
-        diag_error("stopped after %" PRId64 " of %" PRId64 " results", c->printed, c->opts->count);
+        diag_error("stopped after %" PRId64 " of %" PRId64 " result%s", c->printed,
+                   c->opts->count, tsk_plural(c->opts->count));
 }
 
 void report_lost(const char *source, int64_t lost)
@@ -99,7 +95,7 @@ void report_lost(const char *source, int64_t lost)
     if (lost <= 0)
         return;
     diag_warn("source %s: %" PRId64 " message%s lost: it does not have them any more", source, lost,
-              plural(lost));
+              tsk_plural(lost));
 }
 
 void report_unreadable(struct collect *c, const char *topic, const char *reason)
@@ -115,7 +111,7 @@ void report_unreadable(struct collect *c, const char *topic, const char *reason)
         return;
     }
     if (u->hidden)
-        diag_warn("%" PRId64 " more message%s could not be read", u->hidden, plural(u->hidden));
+        diag_warn("%" PRId64 " more message%s could not be read", u->hidden, tsk_plural(u->hidden));
     u->hidden = 0;
     diag_warn("message on topic \"%.64s\" of %s cannot be read: %s", topic,
               tsk_bus_endpoint(c->bus), reason);
@@ -126,22 +122,25 @@ void report_summary(struct collect *c)
     const struct tsk_stream_stats *stats = tsk_stream_stats(c->stream);
     if (c->unreadable.hidden)
         diag_warn("%" PRId64 " more message%s could not be read", c->unreadable.hidden,
-                  plural(c->unreadable.hidden));
+                  tsk_plural(c->unreadable.hidden));
     if (c->dropped)
         diag_warn("%" PRId64
                   " message%s of peers that cannot send again dropped: too much waited for "
                   "the store",
-                  c->dropped, plural(c->dropped));
+                  c->dropped, tsk_plural(c->dropped));
     if (held_dropped(c->held))
         diag_warn("%" PRId64 " result%s of batches without a receipt dropped: no more can be held",
-                  held_dropped(c->held), plural(held_dropped(c->held)));
+                  held_dropped(c->held), tsk_plural(held_dropped(c->held)));
     if (stats->forgotten)
-        diag_warn("%" PRId64 " source%s forgotten, which still owed %" PRId64 " messages",
-                  stats->forgotten, plural(stats->forgotten), stats->owed);
+        diag_warn("%" PRId64 " source%s forgotten, which still owed %" PRId64 " message%s",
+                  stats->forgotten, tsk_plural(stats->forgotten), stats->owed,
+                  tsk_plural(stats->owed));
     if (held_unclaimed(c->held))
         diag_info("%" PRId64 " result%s of batches without a receipt not printed (--all does)",
-                  held_unclaimed(c->held), plural(held_unclaimed(c->held)));
-    diag_info("%" PRId64 " results printed, %" PRId64 " duplicates dropped, %" PRId64
-              " replays asked for, %" PRId64 " messages lost, %" PRId64 " unreadable",
-              c->printed, stats->duplicates, stats->replays, stats->lost, c->unreadable.total);
+                  held_unclaimed(c->held), tsk_plural(held_unclaimed(c->held)));
+    diag_info("%" PRId64 " result%s printed, %" PRId64 " duplicate%s dropped, %" PRId64
+              " replay%s asked for, %" PRId64 " message%s lost, %" PRId64 " unreadable",
+              c->printed, tsk_plural(c->printed), stats->duplicates, tsk_plural(stats->duplicates),
+              stats->replays, tsk_plural(stats->replays), stats->lost, tsk_plural(stats->lost),
+              c->unreadable.total);
 }

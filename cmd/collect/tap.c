@@ -307,7 +307,8 @@ enum tsk_exit tap_run(const struct options *opts, struct tsk_conf *conf, char *c
             diag_warn("%" PRId64
                       " messages were left out: standard output was not read fast enough",
                       tap.dropped);
-        diag_info("%" PRId64 " messages heard, %" PRId64 " printed", tap.heard, tap.printed);
+        diag_info("%" PRId64 " message%s heard, %" PRId64 " printed", tap.heard,
+                  tsk_plural(tap.heard), tap.printed);
         if (tap.printed < opts->count)
             status = TSK_TEMPFAIL;
     }

@@ -58,8 +58,8 @@ void diag_progress_end(void)
     state.drawn = false;
 }
 
-/* In the background the line would overwrite what is typed at the prompt; a shell moves a job between
- * the two at any time. */
+/* In the background the line would overwrite what is typed at the prompt; a shell moves a job
+ * between the two at any time. */
 static bool in_foreground(void)
 {
     return tcgetpgrp(STDERR_FILENO) == getpgrp();

@@ -32,9 +32,9 @@ void diag_input(const char *file, int64_t number, const char *reason);
 /* Tells err and returns its kind, the status to end with. */
 enum tsk_exit diag_err(const struct tsk_err *err);
 
-/* A line that is shown on stderr for long work, if that is a terminal in whose foreground the program
- * is, and -q was not given; it is redrawn at most five times a second, and taken away before any other
- * message and at the end. */
+/* A line that is shown on stderr for long work, if that is a terminal in whose foreground the
+ * program is, and -q was not given; it is redrawn at most five times a second, and taken away
+ * before any other message and at the end. */
 void diag_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void diag_progress_end(void);
 

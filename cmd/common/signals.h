@@ -17,8 +17,8 @@ int signals_open(bool children, struct tsk_err *err);
  * number of TERM, INT and HUP. Returns the bits. */
 int signals_read(int *stops);
 
-/* Whether TERM, INT or HUP ever came, read or not; and the descriptor again, -1 before it is open: to
- * wait for a stop without taking it. */
+/* Whether TERM, INT or HUP ever came, read or not; and the descriptor again, -1 before it is open:
+ * to wait for a stop without taking it. */
 bool signals_stopped(void);
 int signals_fd(void);
 

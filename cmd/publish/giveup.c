@@ -108,7 +108,7 @@ static void warn_worker(void *ctx, const struct tsk_dispatch_worker *worker)
 {
     const struct look *look = ctx;
     if (is_due(look->post, worker->silent_since, look->now))
-        diag_warn("worker %s has not answered for %" PRId64 " s (%" PRId64 " batches)",
+        diag_warn("worker %s has not answered for %" PRId64 " s (batches: %" PRId64 ")",
                   worker->worker_id, (look->now - worker->silent_since) / 1000, worker->unanswered);
 }
 
@@ -118,7 +118,7 @@ void post_warn(struct post *post, int64_t now)
     int64_t stranded = tsk_dispatch_stranded(post->dispatch);
     tsk_dispatch_each_worker(post->dispatch, warn_worker, &look);
     if (post->bus && is_due(post, stranded, now))
-        diag_warn("still waiting for a worker at %s: %zu registered, %zu batches wait",
+        diag_warn("still waiting for a worker at %s: %zu registered, batches that wait: %zu",
                   tsk_bus_endpoint(post->bus), tsk_dispatch_registered(post->dispatch),
                   tsk_dispatch_count(post->dispatch));
     post->last_tick = now;

@@ -308,8 +308,9 @@ static bool turn(struct post *post)
         return false;
     if (tsk_now_ms() >= post->last_tick + TICK_MS)
         post_warn(post, tsk_now_ms());
-    diag_progress("%" PRId64 " of %" PRId64 " batches accepted, %zu workers", post->accepted,
-                  post->added, tsk_dispatch_registered(post->dispatch));
+    diag_progress("%" PRId64 " of %" PRId64 " batch%s accepted, workers: %zu", post->accepted,
+                  post->added, post->added == 1 ? "" : "es",
+                  tsk_dispatch_registered(post->dispatch));
     wait_for_events(post, busy);
     return true;
 }

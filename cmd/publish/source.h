@@ -33,7 +33,8 @@ struct tsk_lines *source_lines(struct source *source);
 /* When source_next has a parcel even without more input; -1: never. */
 int64_t source_deadline(const struct source *source);
 
-/* Closes the batch that waits for more steps. Returns it (the caller's), or NULL if there is none. */
+/* Closes the batch that waits for more steps. Returns it (the caller's), or NULL if there is none.
+ */
 struct parcel *source_close(struct source *source);
 
 /* Whether something was read and not given out, or is known to be there to read. */

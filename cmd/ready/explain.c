@@ -1,5 +1,6 @@
-/* --explain: why a step does not run, in words. One query for what it is, one for what it waits
- * for, and a line for each reason; a task is explained by its steps. */
+/* --explain: why a step does not run, in words. One query for what it is, one for what it waits for
+ * (explain_wait.c) or for the batch that has it (explain_batch.c), and a line for each reason; a
+ * task is explained by its steps. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +9,11 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "common/plain.h"
+#include "ready/explain.h"
 #include "ready/ready.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
-#include "tasker/outbound.h"
 #include "tasker/parse.h"
-#include "tasker/store.h"
 
 static const char get_task[] =
     "SELECT t.task_id, t.namespace, t.name, t.state, h.reason, (SELECT count(*) FROM steps s WHERE "
@@ -22,24 +22,34 @@ static const char get_task[] =
 static const char get_steps[] = "SELECT id FROM steps WHERE task = $1 ORDER BY place, id";
 static const char get_step[] =
     "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit + s.attempts_before, "
-    "s.next_retry_at, s.waits_for, "
-    "s.join_rule, s.unsatisfied, s.error_category, s.handler_class, s.task, s.updated_at, t.state, "
-    "t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name FROM steps c "
-    "WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s "
-    "LEFT JOIN tasks t ON t.task_id = s.task LEFT "
-    "JOIN held_namespaces h ON h.namespace = t.namespace WHERE s.id = $1 AND s.task IS NOT NULL";
-static const char get_waits[] =
-    "SELECT p.id, p.name, p.state, p.next_retry_at, p.attempts, p.retry_limit, d.choice FROM "
-    "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 AND p.state NOT "
-    "IN "
-    "('complete', 'resolved_manually') ORDER BY p.place, p.id";
-static const char get_batch[] =
-    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
-    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source = "
-    "'" TSK_OUTBOUND_SOURCE "' || b.batch_id) FROM "
-    "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 ORDER BY x.attempt DESC, "
-    "b.id "
-    "DESC LIMIT 1";
+    "s.next_retry_at, s.waits_for, s.join_rule, s.unsatisfied, s.error_category, s.handler_class, "
+    "t.state, t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name FROM "
+    "steps c WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s LEFT JOIN "
+    "tasks t ON t.task_id = s.task LEFT JOIN held_namespaces h ON h.namespace = t.namespace WHERE "
+    "s.id = $1 AND s.task IS NOT NULL";
+enum {
+    ID,
+    NAME,
+    STATE,
+    ATTEMPTS,
+    LIMIT,
+    RETRY_AT,
+    WAITS_FOR,
+    JOIN,
+    UNSATISFIED,
+    CATEGORY,
+    HANDLER,
+    TASK_STATE,
+    NAMESPACE,
+    HELD_WHY,
+    HELD_SINCE,
+    HELD_BY,
+    CREATED_BY,
+    CREATOR,
+    CREATED_INDEX,
+    CREATED_COUNT,
+};
+
 static const char get_refusal[] =
     "SELECT z.error FROM batch_steps x JOIN settled_batches z ON z.batch = x.batch WHERE x.step = "
     "$1 AND z.error IS NOT NULL ORDER BY x.attempt DESC LIMIT 1";
@@ -48,29 +58,17 @@ static const char get_hand[] =
     "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
     "'operator' AND sort_key = (SELECT max(sort_key) FROM step_transitions WHERE step = $1)";
 
-struct explain {
-    struct tsk_store *store;
-    int64_t now, patience; /* wall ms; how long a claimed batch may wait to be sent */
-    bool found, waits, blocked;
-    int64_t *ids;
-    size_t count, cap;
-    struct tsk_buf line;
-    int64_t id;
-    char state[24];
-};
-
-static const char *text(const struct tsk_value *value)
+const char *explain_text(const struct tsk_value *value)
 {
     return value->type == TSK_TEXT ? value->data : "";
 }
 
-/* Adds a name that anybody may have chosen, fit for a terminal. */
-static void add_plain(struct tsk_buf *line, const char *name)
+void explain_add(struct explain *explain, const char *name)
 {
-    plain_add(line, name);
+    plain_add(&explain->line, name);
 }
 
-static void add_time(struct explain *explain, int64_t wall)
+void explain_add_time(struct explain *explain, int64_t wall)
 {
     char time[TSK_TIME_SIZE];
     int64_t ms = wall - explain->now;
@@ -80,13 +78,13 @@ static void add_time(struct explain *explain, int64_t wall)
                    ms >= 0 ? "" : " ago");
 }
 
-static void begin_line(struct explain *explain)
+void explain_begin(struct explain *explain)
 {
     tsk_buf_reset(&explain->line);
     tsk_buf_str(&explain->line, "    ");
 }
 
-static void end_line(struct explain *explain)
+void explain_end(struct explain *explain)
 {
     out_line(explain->line.data, explain->line.len);
 }
@@ -95,52 +93,58 @@ static void end_line(struct explain *explain)
 
 static void tell_hold(struct explain *explain, const struct tsk_value *row)
 {
-    if (row[15].type != TSK_TEXT)
+    if (row[HELD_WHY].type != TSK_TEXT)
         return;
-    begin_line(explain);
+    explain_begin(explain);
     tsk_buf_str(&explain->line, "its namespace ");
-    add_plain(&explain->line, text(&row[14]));
+    explain_add(explain, explain_text(&row[NAMESPACE]));
     tsk_buf_str(&explain->line, " is held since ");
-    add_time(explain, row[16].number);
-    if (*text(&row[17])) {
+    explain_add_time(explain, row[HELD_SINCE].number);
+    if (*explain_text(&row[HELD_BY])) {
         tsk_buf_str(&explain->line, " by ");
-        add_plain(&explain->line, text(&row[17]));
+        explain_add(explain, explain_text(&row[HELD_BY]));
     }
     tsk_buf_str(&explain->line, ": ");
-    add_plain(&explain->line, text(&row[15]));
-    end_line(explain);
-    explain->blocked = true;
+    explain_add(explain, explain_text(&row[HELD_WHY]));
+    explain_end(explain);
+    explain->held_up = true;
 }
 
 static void tell_pending(struct explain *explain, const struct tsk_value *row)
 {
-    int64_t retry = row[5].type == TSK_INT ? row[5].number : 0;
-    const char *task = text(&row[13]);
+    int64_t retry = row[RETRY_AT].type == TSK_INT ? row[RETRY_AT].number : 0;
+    const char *task = explain_text(&row[TASK_STATE]);
     if (*task && strcmp(task, "pending") != 0 && strcmp(task, "in_progress") != 0) {
         out_printf("    its task has ended: %s", task);
-        explain->blocked = true;
+        explain->held_up = true;
     }
     tell_hold(explain, row);
     if (retry > explain->now) {
-        begin_line(explain);
+        explain_begin(explain);
         tsk_buf_printf(&explain->line,
                        "attempt %" PRId64 " of %" PRId64 " failed (%s); its back-off is over at ",
-                       row[3].number, row[4].number,
-                       *text(&row[9]) ? text(&row[9]) : "no category");
-        add_time(explain, retry);
-        end_line(explain);
-        explain->blocked = true;
+                       row[ATTEMPTS].number, row[LIMIT].number,
+                       *explain_text(&row[CATEGORY]) ? explain_text(&row[CATEGORY])
+                                                     : "no category");
+        explain_add_time(explain, retry);
+        explain_end(explain);
+        explain->held_up = true;
     }
-    explain->waits = row[6].number > 0;
+    explain->waits = row[WAITS_FOR].number > 0;
+    explain->flow = (struct tsk_flow_step){.id = explain->id,
+                                           .state = TSK_STATE_PENDING,
+                                           .join = tsk_join_find(row[JOIN].data),
+                                           .blocks = tsk_unsatisfied_find(row[UNSATISFIED].data) ==
+                                                     TSK_UNSATISFIED_BLOCK};
 }
 
 static void tell_end(const struct tsk_value *row)
 {
-    const char *state = text(&row[2]), *category = text(&row[9]);
-    bool spent = row[3].number >= row[4].number;
+    const char *state = explain_text(&row[STATE]), *category = explain_text(&row[CATEGORY]);
+    bool spent = row[ATTEMPTS].number >= row[LIMIT].number;
     if (strcmp(state, "error") == 0)
         out_printf("    it failed for good after attempt %" PRId64 " of %" PRId64 "%s%.60s%s",
-                   row[3].number, row[4].number, *category ? ": " : "", category,
+                   row[ATTEMPTS].number, row[LIMIT].number, *category ? ": " : "", category,
                    spent ? "; no attempts are left" : "; the failure is not worth another attempt");
     else
         out_printf("    it has ended: %s", state);
@@ -148,16 +152,16 @@ static void tell_end(const struct tsk_value *row)
 
 static void tell_creator(struct explain *explain, const struct tsk_value *row)
 {
-    if (row[18].type != TSK_INT)
+    if (row[CREATED_BY].type != TSK_INT)
         return;
-    begin_line(explain);
-    if (row[20].type == TSK_INT)
-        tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[20].number,
-                       row[21].number);
-    tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[18].number);
-    add_plain(&explain->line, text(&row[19]));
+    explain_begin(explain);
+    if (row[CREATED_INDEX].type == TSK_INT)
+        tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[CREATED_INDEX].number,
+                       row[CREATED_COUNT].number);
+    tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[CREATED_BY].number);
+    explain_add(explain, explain_text(&row[CREATOR]));
     tsk_buf_str(&explain->line, "), whose output asked for it");
-    end_line(explain);
+    explain_end(explain);
 }
 
 static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
@@ -165,15 +169,15 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     struct explain *explain = ctx;
     (void)columns;
     explain->found = true;
-    explain->id = row[0].number;
-    snprintf(explain->state, sizeof explain->state, "%s", text(&row[2]));
+    explain->id = row[ID].number;
+    snprintf(explain->state, sizeof explain->state, "%s", explain_text(&row[STATE]));
     tsk_buf_reset(&explain->line);
-    tsk_buf_printf(&explain->line, "step %" PRId64 " (", row[0].number);
-    add_plain(&explain->line, text(&row[1]));
+    tsk_buf_printf(&explain->line, "step %" PRId64 " (", row[ID].number);
+    explain_add(explain, explain_text(&row[NAME]));
     tsk_buf_str(&explain->line, ", ");
-    add_plain(&explain->line, text(&row[10]));
-    tsk_buf_printf(&explain->line, "): %s", text(&row[2]));
-    end_line(explain);
+    explain_add(explain, explain_text(&row[HANDLER]));
+    tsk_buf_printf(&explain->line, "): %s", explain_text(&row[STATE]));
+    explain_end(explain);
     tell_creator(explain, row);
     if (strcmp(explain->state, "pending") == 0)
         tell_pending(explain, row);
@@ -182,97 +186,22 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    struct explain *explain = ctx;
-    (void)columns;
-    begin_line(explain);
-    tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[0].number);
-    add_plain(&explain->line, text(&row[1]));
-    tsk_buf_printf(&explain->line, "), %s %s",
-                   row[6].number ? "which may ask for optional steps before it, and is"
-                                 : "which is",
-                   text(&row[2]));
-    if (row[3].type == TSK_INT && row[3].number > explain->now) {
-        tsk_buf_str(&explain->line, " until ");
-        add_time(explain, row[3].number);
-    }
-    end_line(explain);
-    return 0;
-}
-
-/* Every worker has refused it; until reconcile looks at that, it stays as it is. */
-static void tell_refused(struct explain *explain, const struct tsk_value *message)
-{
-    struct tsk_json *parser = tsk_json_new();
-    struct json_object *json = tsk_json_object(parser, message->data, message->len, NULL);
-    const char *why = tsk_json_str(tsk_json_get(json, "error"), "message");
-    tsk_buf_str(&explain->line, "every worker has refused it: ");
-    add_plain(&explain->line, why ? why : "no reason is told");
-    tsk_buf_str(&explain->line, "; the next tasker-reconcile ends the batch");
-    json_object_put(json);
-    tsk_json_free(parser);
-}
-
-static void tell_unsent(struct explain *explain, const struct tsk_value *row)
-{
-    int64_t back = row[7].number > row[2].number ? row[7].number : row[2].number;
-    if (row[6].type == TSK_TEXT && row[7].number > explain->now) {
-        tsk_buf_str(&explain->line, "not sent yet: tasker-publish ");
-        add_plain(&explain->line, text(&row[6]));
-        tsk_buf_str(&explain->line, " has it and waits for a worker");
-        return;
-    }
-    tsk_buf_str(&explain->line, "not sent yet: is tasker-publish running, and a worker? "
-                                "tasker-publish --pending sends it; if nobody does, "
-                                "tasker-reconcile gives it back after ");
-    add_time(explain, back + explain->patience);
-}
-
-static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    struct explain *explain = ctx;
-    (void)columns;
-    begin_line(explain);
-    tsk_buf_printf(&explain->line, "claimed in batch %s (%s), created ", text(&row[0]),
-                   text(&row[1]));
-    add_time(explain, row[2].number);
-    end_line(explain);
-    begin_line(explain);
-    if (row[8].type == TSK_BYTES && row[3].type != TSK_INT) {
-        tell_refused(explain, &row[8]);
-    } else if (row[3].type == TSK_INT) {
-        tsk_buf_str(&explain->line, "accepted by ");
-        add_plain(&explain->line, *text(&row[4]) ? text(&row[4]) : "nobody known");
-        tsk_buf_char(&explain->line, ' ');
-        add_time(explain, row[3].number);
-    } else if (*text(&row[5])) {
-        tsk_buf_str(&explain->line, "sent to ");
-        add_plain(&explain->line, text(&row[5]));
-        tsk_buf_str(&explain->line, ", not accepted yet");
-    } else {
-        tell_unsent(explain, row);
-    }
-    end_line(explain);
-    return 0;
-}
-
 /* Who has ended it, or has it tried again; of one that is pending or has ended. */
 static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
-    struct json_object *about = json_tokener_parse(text(&row[1]));
+    struct json_object *about = tsk_json_stored(explain_text(&row[1]));
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     (void)columns;
-    begin_line(explain);
-    add_plain(&explain->line, text(&row[0]));
+    explain_begin(explain);
+    explain_add(explain, explain_text(&row[0]));
     tsk_buf_str(&explain->line, " by ");
-    add_plain(&explain->line, by ? by : "an operator");
+    explain_add(explain, by ? by : "an operator");
     tsk_buf_char(&explain->line, ' ');
-    add_time(explain, row[2].number);
+    explain_add_time(explain, row[2].number);
     tsk_buf_str(&explain->line, ": ");
-    add_plain(&explain->line, reason ? reason : "no reason is known");
-    end_line(explain);
+    explain_add(explain, reason ? reason : "no reason is known");
+    explain_end(explain);
     json_object_put(about);
     return 0;
 }
@@ -281,10 +210,10 @@ static int on_refusal(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
     (void)columns;
-    begin_line(explain);
+    explain_begin(explain);
     tsk_buf_str(&explain->line, "its last batch could not be run: ");
-    add_plain(&explain->line, text(&row[0]));
-    end_line(explain);
+    explain_add(explain, explain_text(&row[0]));
+    explain_end(explain);
     return 0;
 }
 
@@ -292,7 +221,7 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
 {
     struct tsk_value value = tsk_value_int(id);
     struct tsk_store *store = explain->store;
-    explain->found = explain->waits = explain->blocked = false;
+    explain->found = explain->waits = explain->held_up = false;
     if (tsk_store_run(store, get_step, &value, 1, on_step, explain, err) < 0)
         return -1;
     if (!explain->found)
@@ -300,15 +229,15 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
                            tsk_store_name(store));
     bool claimed = !strcmp(explain->state, "enqueued") || !strcmp(explain->state, "in_progress");
     bool pending = !strcmp(explain->state, "pending");
-    if (explain->waits && tsk_store_run(store, get_waits, &value, 1, on_wait, explain, err) < 0)
+    if (explain->waits && explain_waits(explain, err) < 0)
         return -1;
-    if (claimed && tsk_store_run(store, get_batch, &value, 1, on_batch, explain, err) < 0)
+    if (claimed && explain_batch(explain, err) < 0)
         return -1;
     if (!claimed && tsk_store_run(store, get_refusal, &value, 1, on_refusal, explain, err) < 0)
         return -1;
     if (!claimed && tsk_store_run(store, get_hand, &value, 1, on_hand, explain, err) < 0)
         return -1;
-    if (pending && !explain->waits && !explain->blocked)
+    if (pending && !explain->waits && !explain->held_up)
         out_printf("    nothing is in its way: the next tasker-ready claims it");
     return 0;
 }
@@ -322,11 +251,12 @@ static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
     explain->found = true;
     tsk_buf_reset(&explain->line);
     tsk_buf_printf(&explain->line, "task %" PRId64 " (", row[0].number);
-    add_plain(&explain->line, text(&row[1]));
+    explain_add(explain, explain_text(&row[1]));
     tsk_buf_char(&explain->line, '/');
-    add_plain(&explain->line, text(&row[2]));
-    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " steps", text(&row[3]), row[5].number);
-    end_line(explain);
+    explain_add(explain, explain_text(&row[2]));
+    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " step%s", explain_text(&row[3]),
+                   row[5].number, tsk_plural(row[5].number));
+    explain_end(explain);
     return 0;
 }
 
@@ -386,8 +316,9 @@ static int read_operands(struct asked *asked, char *const *operands, size_t coun
 enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, size_t count)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct asked asked = {.explain = {.now = tsk_wall_ms(),
-                                      .patience = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT)}};
+    struct asked asked = {
+        .explain = {.now = tsk_wall_ms(),
+                    .claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT)}};
     enum tsk_exit status = TSK_OK;
     if (read_operands(&asked, operands, count, &err) < 0)
         return diag_err(&err);
@@ -402,6 +333,8 @@ enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, 
         status = diag_err(&err);
     tsk_store_free(store);
     free(asked.explain.ids);
+    free(asked.explain.before);
+    free(asked.explain.edges);
     tsk_buf_fini(&asked.explain.line);
     return status;
 }

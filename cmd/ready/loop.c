@@ -73,7 +73,8 @@ static int64_t take_round(struct ready *ready, struct tsk_err *err)
     for (size_t i = 0; i < ready->claims.count; i++) {
         const struct tsk_claimed *claimed = &ready->claims.items[i];
         out_line(claimed->body, claimed->len);
-        diag_info("batch %s: %zu steps claimed", claimed->batch_id, claimed->steps);
+        diag_info("batch %s: %zu step%s claimed", claimed->batch_id, claimed->steps,
+                  tsk_plural((int64_t)claimed->steps));
     }
     ready->printed += (int64_t)ready->claims.steps;
     return (int64_t)ready->claims.steps;

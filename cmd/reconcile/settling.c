@@ -37,8 +37,8 @@ static void on_settled(void *ctx, const struct tsk_settle_change *change)
     bool by_lines = s->touched && tsk_map_get(s->touched, change->batch_id);
     s->done++;
     if (change->refused) {
-        diag_warn("batch %s: %zu step%s for steps that cannot be made; \"tasker-status errors\" says "
-                  "why",
+        diag_warn("batch %s: %zu step%s for steps that cannot be made; \"tasker-status errors\" "
+                  "says why",
                   change->batch_id, change->refused, change->refused == 1 ? " asks" : "s ask");
         s->status = tsk_exit_worse(s->status, TSK_NO);
     }

@@ -51,8 +51,8 @@ bool settling_do(struct settling *settling, bool write, tsk_store_fn *fn, void *
 /* Settles the batches of list. The same. */
 bool settling_run(struct settling *settling, const struct tsk_settle_list *list, unsigned how);
 
-/* Finds those that were claimed and that nobody has accepted in time, into list, and gives them back or
- * ends them. The same. */
+/* Finds those that were claimed and that nobody has accepted in time, into list, and gives them
+ * back or ends them. The same. */
 bool settling_give_back(struct settling *settling, int64_t now, struct tsk_settle_list *list);
 
 /* Ends the batches of list that are out of time at now (wall ms), in the ledger. The same. */

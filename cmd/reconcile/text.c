@@ -104,7 +104,7 @@ static void print_heading(const struct tsk_verdict *verdict)
                    tsk_verdict_name(verdict->kind));
     if (verdict->revision > 1)
         tsk_buf_printf(&line, " (revision %" PRId64 ")", verdict->revision);
-    tsk_buf_printf(&line, ", %" PRId64 " step%s", verdict->total, verdict->total == 1 ? "" : "s");
+    tsk_buf_printf(&line, ", %" PRId64 " step%s", verdict->total, tsk_plural(verdict->total));
     add_count(&line, verdict->completed, "completed");
     add_count(&line, verdict->failed, "failed");
     add_count(&line, verdict->in_progress, "in progress");
@@ -168,10 +168,10 @@ void text_totals(const struct totals *totals)
     int64_t verdicts = 0;
     for (int kind = TSK_CONSISTENT; kind <= TSK_TIMED_OUT; kind++)
         verdicts += totals->verdicts[kind];
-    tsk_buf_printf(&line, "in all: %" PRId64 " verdict%s", verdicts, verdicts == 1 ? "" : "s");
+    tsk_buf_printf(&line, "in all: %" PRId64 " verdict%s", verdicts, tsk_plural(verdicts));
     for (int kind = TSK_CONSISTENT; kind <= TSK_TIMED_OUT; kind++)
         add_count(&line, totals->verdicts[kind], tsk_verdict_name((enum tsk_verdict_kind)kind));
-    tsk_buf_printf(&line, "; %" PRId64 " step%s", totals->steps, totals->steps == 1 ? "" : "s");
+    tsk_buf_printf(&line, "; %" PRId64 " step%s", totals->steps, tsk_plural(totals->steps));
     add_count(&line, totals->completed, "completed");
     add_count(&line, totals->failed, "failed");
     add_count(&line, totals->in_progress, "in progress");

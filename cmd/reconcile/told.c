@@ -103,7 +103,7 @@ void told_change(struct told *told, const struct tsk_settle_change *change)
     out_divert(&told->held);
     if (told->opts->text) {
         out_printf("batch %s: %s to %s, %zu step%s", change->batch_id, tsk_state_name(change->from),
-                   tsk_state_name(change->to), change->steps, change->steps == 1 ? "" : "s");
+                   tsk_state_name(change->to), change->steps, tsk_plural(change->steps));
     } else {
         tsk_json_put_str(line, "message_type", "batch_change");
         tsk_json_put_str(line, "batch_id", change->batch_id);

@@ -13,6 +13,7 @@
 
 #include "common/out.h"
 #include "tasker/clock.h"
+#include "tasker/sort_key.h"
 
 /* Offsets are into texts. */
 struct transition {
@@ -179,7 +180,7 @@ static const char *origin_name(char origin)
 /* An operator's: who, and why. Returns whether that is what metadata has. */
 static bool put_reason(struct tsk_buf *line, const char *metadata)
 {
-    struct json_object *about = json_tokener_parse(metadata);
+    struct json_object *about = tsk_json_stored(metadata);
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     if (by && reason) {
         tsk_buf_str(line, " by ");
@@ -201,7 +202,7 @@ static void print_text(const struct history *history, const struct transition *i
     tsk_buf_printf(&line, "%s  ", time);
     if (item->subject == 's')
         tsk_buf_printf(&line, "step %" PRId64 " attempt %" PRId64 ": ", item->step_id,
-                       item->sort_key / 1000);
+                       tsk_step_key_attempt(item->sort_key));
     else
         tsk_buf_str(&line, item->subject == 't' ? "task: " : "batch: ");
     if (*from)
@@ -228,7 +229,8 @@ static void print_json(struct history *history, const struct transition *item)
     tsk_json_put_str(line, "of", step ? "step" : item->subject == 't' ? "task" : "batch");
     tsk_json_put_time(line, "at", item->at);
     tsk_json_put(line, "step_id", step ? json_object_new_int64(item->step_id) : NULL);
-    tsk_json_put(line, "attempt", step ? json_object_new_int64(item->sort_key / 1000) : NULL);
+    tsk_json_put(line, "attempt",
+                 step ? json_object_new_int64(tsk_step_key_attempt(item->sort_key)) : NULL);
     tsk_json_put_str(line, "from_state", *from ? from : NULL);
     tsk_json_put_str(line, "to_state", texts + item->to);
     tsk_json_put_str(line, "event", texts + item->event);

@@ -39,10 +39,12 @@ static int take_all(struct tsk_store *store, struct tsk_prune *prune, struct tsk
 static void show(const struct options *opts, const struct tsk_prune *prune)
 {
     if (opts->format != FORMAT_JSON) {
-        out_printf("%s %" PRId64 " tasks, %" PRId64 " batches, %" PRId64 " steps, %" PRId64
-                   " messages",
-                   opts->dry_run ? "would take away" : "took away", prune->tasks, prune->batches,
-                   prune->steps, prune->messages);
+        out_printf("%s %" PRId64 " task%s, %" PRId64 " batch%s, %" PRId64 " step%s, %" PRId64
+                   " message%s",
+                   opts->dry_run ? "would take away" : "took away", prune->tasks,
+                   tsk_plural(prune->tasks), prune->batches, prune->batches == 1 ? "" : "es",
+                   prune->steps, tsk_plural(prune->steps), prune->messages,
+                   tsk_plural(prune->messages));
         return;
     }
     struct json_object *all = json_object_new_object();

@@ -283,7 +283,8 @@ static void show_text(const struct look *look)
     out_printf("size        %.1f MB", (double)look->size / 1e6);
     for (size_t i = 0; i < STATES; i++)
         show_states(&look->states[i]);
-    out_printf("unsettled   %" PRId64 " batches", look->unsettled);
+    out_printf("unsettled   %" PRId64 " batch%s", look->unsettled,
+               look->unsettled == 1 ? "" : "es");
     show_time("  oldest    ", look->oldest_unsettled);
     show_time("newest      ", look->newest);
     held_show(&look->held);

@@ -25,7 +25,7 @@ struct show {
     bool wanted[SUBJECTS];
     int64_t *keys[SUBJECTS]; /* found ones */
     size_t count[SUBJECTS], cap[SUBJECTS];
-    int64_t limit;
+    int64_t limit, published; /* steps of that task_id without a task, where no task was found */
     struct query row[SUBJECTS], task_steps;
 };
 
@@ -69,6 +69,16 @@ static int find(struct show *show, struct tsk_store *store, enum subject subject
     return tsk_store_run(store, sql, values, within ? 2 : 1, take_key, &finding, err) < 0 ? -1 : 0;
 }
 
+/* A step that came in a batch written by hand has a task_id of no task in the store. */
+static int count_published(struct show *show, struct tsk_store *store, struct tsk_err *err)
+{
+    static const char sql[] = "SELECT count(*) FROM steps WHERE task_id = $1 AND task IS NULL";
+    struct tsk_value value = tsk_value_int(show->number);
+    if (!show->wanted[SUBJECT_TASK] || !show->number || show->count[SUBJECT_TASK])
+        return 0;
+    return tsk_store_get_int(store, sql, &value, 1, &show->published, err);
+}
+
 /* Fails if nothing was found, or more than one kind. */
 static int decide(struct show *show, struct tsk_err *err)
 {
@@ -87,7 +97,13 @@ static int decide(struct show *show, struct tsk_err *err)
         if (show->wanted[s])
             tsk_buf_printf(&kinds, "%s%s", kinds.len ? " or " : "", names[s]);
     }
-    if (!found)
+    if (!found && show->published)
+        rc = tsk_err_set(err, TSK_NO,
+                         "show: there is no %s \"%s\" in the store, but %" PRId64
+                         " step%s published with that task_id: \"tasker-status steps --task %s\"",
+                         kinds.data, show->id, show->published, tsk_plural(show->published),
+                         show->id);
+    else if (!found)
         rc = tsk_err_set(err, TSK_NO, "show: there is no %s \"%s\"%s%s in the store", kinds.data,
                          show->id, show->opts->batch ? " in batch " : "",
                          show->opts->batch ? show->opts->batch : "");
@@ -237,7 +253,7 @@ static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
         if (find(show, store, (enum subject)s, err) < 0)
             return -1;
     }
-    if (decide(show, err) < 0)
+    if (count_published(show, store, err) < 0 || decide(show, err) < 0)
         return -1;
     for (int s = 0; s < SUBJECTS; s++) {
         prepare(show, (enum subject)s);

@@ -128,11 +128,12 @@ static void draw_template(struct drawing *drawing, const struct tsk_template *te
 
 static const char get_task[] =
     "SELECT namespace, name, version, state FROM tasks WHERE task_id = $1";
-static const char get_steps[] = "SELECT id, name, state, attempts, error_category, created_by FROM steps WHERE "
-                                "task = $1 ORDER BY place, created_index, id";
-static const char get_edges[] =
-    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = d.to_step "
-    "WHERE s.task = $1 ORDER BY d.from_step, d.to_step";
+static const char get_steps[] =
+    "SELECT id, name, state, attempts, error_category, created_by FROM steps WHERE "
+    "task = $1 ORDER BY place, created_index, id";
+static const char get_edges[] = "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d "
+                                "JOIN steps s ON s.id = d.to_step "
+                                "WHERE s.task = $1 ORDER BY d.from_step, d.to_step";
 
 struct live {
     struct drawing *drawing;

@@ -21,7 +21,7 @@ struct pending {
     const struct tsk_template *template;
     char *identity;
     struct tsk_task_made made;
-    const char *file;
+    const char *file; /* NULL: options */
     int64_t line;
 };
 
@@ -37,10 +37,19 @@ struct submit {
     enum tsk_exit status;
 };
 
+/* file is NULL where options are the request. */
+static void tell(const char *file, int64_t line, const char *reason)
+{
+    if (file)
+        diag_input(file, line, reason);
+    else
+        diag_error("%s", reason);
+}
+
 static void refuse(struct submit *submit, const char *file, int64_t line, const char *reason,
                    enum tsk_exit kind)
 {
-    diag_input(file, line, reason);
+    tell(file, line, reason);
     submit->status = tsk_exit_worse(submit->status, kind);
 }
 
@@ -204,7 +213,7 @@ static void print_made(const struct submit *submit, const struct pending *pendin
 
 static void name_unmade(const struct pending *pending)
 {
-    diag_input(pending->file, pending->line, "not submitted");
+    tell(pending->file, pending->line, "not submitted");
 }
 
 /* The key was of another request: whoever gave it twice takes the first task for this one. */
@@ -320,7 +329,7 @@ static void read_context(struct submit *submit, const char *context)
     }
     struct json_object *request = json_object_new_object();
     tsk_json_put(request, "context", json);
-    take_request(submit, request, "--context", 0);
+    take_request(submit, request, NULL, 0);
     end_group(submit);
 }
 

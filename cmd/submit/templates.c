@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/diag.h"
 #include "common/out.h"
@@ -58,6 +59,19 @@ bool templates_is_path(const char *name)
     return strchr(name, '/') || is_yaml(name);
 }
 
+/* Whoever writes NAMESPACE/NAME has it taken for a path: err tells what to write instead. */
+static void hint_namespace(const char *name, struct tsk_err *err)
+{
+    const char *slash = strrchr(name, '/');
+    if (!slash || slash == name || !slash[1] || is_yaml(name) || access(name, F_OK) == 0)
+        return;
+    char *text = tsk_strdup(err->text);
+    tsk_err_set(err, err->kind,
+                "%s; a template of a namespace is named by --namespace %.*s --template %s", text,
+                (int)(slash - name), name, slash + 1);
+    free(text);
+}
+
 const struct tsk_template *templates_get(struct templates *templates, const char *namespace_name,
                                          const char *name, const char *version, struct tsk_err *err)
 {
@@ -73,6 +87,8 @@ const struct tsk_template *templates_get(struct templates *templates, const char
     if (path)
         template = tsk_template_load(path, tsk_conf_environment(templates->conf), templates_tell,
                                      NULL, err);
+    if (is_path && !template)
+        hint_namespace(name, err);
     if (path && template)
         tsk_map_put(templates->loaded, key.data, template);
     free(path);
@@ -95,8 +111,9 @@ static void check_file(struct checking *checking, const char *path)
         tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
     checking->files++;
     if (template)
-        out_printf("%s: %s/%s %s, %zu steps", path, template->namespace_name, template->name,
-                   template->version, template->count);
+        out_printf("%s: %s/%s %s, %zu step%s", path, template->namespace_name, template->name,
+                   template->version, template->count,
+                   tsk_plural((int64_t)template->count));
     else
         diag_err(&err);
     if (!template) {

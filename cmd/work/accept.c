@@ -84,7 +84,8 @@ static void enqueue(struct work *work, struct batch *batch)
     work->accepted += (int64_t)batch->data.count;
     for (size_t i = 0; i < batch->data.count; i++)
         run_list_add(&work->queue, &batch->runs[i]);
-    diag_info("batch %s: %zu steps accepted", batch->data.batch_id, batch->data.count);
+    diag_info("batch %s: %zu step%s accepted", batch->data.batch_id, batch->data.count,
+              tsk_plural((int64_t)batch->data.count));
     answer_accepted(work, batch->data.batch_id, batch->data.count);
 }
 

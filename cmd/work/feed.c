@@ -346,8 +346,10 @@ void feed_expire(struct work *work, int64_t now)
     tsk_outbox_expire(feed->outbox, now);
     int64_t lost = tsk_outbox_lost(feed->outbox);
     if (lost > feed->lost_told)
-        diag_warn("%lld results were given up unconfirmed (%lld in all): outbox limits",
-                  (long long)(lost - feed->lost_told), (long long)lost);
+        diag_warn("%lld result%s given up unconfirmed (%lld in all): outbox limits",
+                  (long long)(lost - feed->lost_told),
+                  lost - feed->lost_told == 1 ? " was" : "s were",
+                  (long long)lost);
     feed->lost_told = lost;
 }
 

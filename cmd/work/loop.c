@@ -26,8 +26,8 @@ static void begin_draining(struct work *work, int64_t now)
 {
     work->state = WORK_DRAINING;
     accept_none(work);
-    diag_info("stopping: %zu steps are running, %zu will not be run", work->live.count,
-              run_queued(work));
+    diag_info("stopping: %zu step%s running, %zu will not be run", work->live.count,
+              work->live.count == 1 ? " is" : "s are", run_queued(work));
     stop_queued(work);
     work->drain_until = now + tsk_conf_int(work->conf, TSK_WORKER_DRAIN_TIMEOUT);
     feed_status(work, NULL);
@@ -100,7 +100,9 @@ static void do_timers(struct work *work, int64_t now)
     }
     if (work->state == WORK_DRAINING && !work->hurry && now >= work->drain_until) {
         if (work->live.count)
-            diag_warn("%zu steps did not end in time and are stopped", work->live.count);
+            diag_warn("%zu step%s stopped", work->live.count,
+                      work->live.count == 1 ? " did not end in time and is"
+                                            : "s did not end in time and are");
         work->hurry = true;
         run_stop_all(work, now);
     }
@@ -179,8 +181,9 @@ static enum tsk_exit ending(struct work *work)
     feed_status(work, NULL);
     if (!unconfirmed || (feed_has_subscriber(work) && !feed_has_collector(work)))
         return TSK_OK;
-    diag_error("%lld results are not confirmed by %s and may be lost with this worker",
-               (long long)unconfirmed, feed_has_collector(work) ? "all collectors" : "a collector");
+    diag_error("%lld result%s not confirmed by %s and may be lost with this worker",
+               (long long)unconfirmed, unconfirmed == 1 ? " is" : "s are",
+               feed_has_collector(work) ? "all collectors" : "a collector");
     return TSK_TEMPFAIL;
 }
 
@@ -205,8 +208,9 @@ enum tsk_exit work_loop(struct work *work)
             watch->ready(work, watch);
         }
         run_free_ended(work);
-        diag_progress("%zu steps running, %zu waiting, %lld done, %lld failed", work->live.count,
-                      run_queued(work), (long long)work->completed, (long long)work->failed);
+        diag_progress("%zu step%s running, %zu waiting, %lld done, %lld failed", work->live.count,
+                      tsk_plural((int64_t)work->live.count), run_queued(work),
+                      (long long)work->completed, (long long)work->failed);
     }
     return ending(work);
 }

@@ -3,11 +3,16 @@
 -- Times are milliseconds since 1970 (UTC), truth values 0 and 1, JSON is text.
 --
 -- Who writes what (and nobody else):
---   outbound  tasks, steps, step_dependencies, batches, batch_steps: submit, ready, publish
---   ledger    received_results, unsettled: collect (and reconcile, for what collect cannot know)
---   derived   settled_batches, settled_steps, discrepancies, all transitions whose origin is
---             'ledger', and the columns state to worker_id of steps, state of batches and of tasks:
---             reconcile. They are a function of the other two, and can be made again at any time.
+--   outbound  tasks, steps, step_dependencies, batches, batch_steps, and transitions whose origin is
+--             'program': submit, ready, publish
+--   ledger    received_results, unsettled: collect (and publish and reconcile, for what collect
+--             cannot know)
+--   operator  transitions whose origin is 'operator': resolve, which settles what it touches
+--   derived   settled_batches, settled_steps, discrepancies, transitions whose origin is 'ledger',
+--             the columns state to worker_id of steps, state of batches and of tasks, and the steps
+--             and dependencies that outputs ask for: reconcile. They are a function of the others,
+--             and can be made again at any time. (A claim sets the state of its steps and tasks at
+--             once, as reconcile would.)
 
 CREATE TABLE tasks (
     task_id @ID@,
@@ -189,7 +194,7 @@ CREATE TABLE discrepancies (
 
 -- origin: 'program' (outbound), 'ledger' (derived), 'operator'. sort_key orders the transitions of
 -- one subject and is made so that it does not depend on when they were written: for a step
--- attempt * 1000 + place, where places from 100 on are an operator's.
+-- attempt * 1000 + place, where places from 100 on are an operator's (include/tasker/sort_key.h).
 CREATE TABLE task_transitions (
     task BIGINT NOT NULL REFERENCES tasks (task_id) ON DELETE CASCADE,
     sort_key BIGINT NOT NULL,

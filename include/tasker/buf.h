@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Returns size zeroed bytes, to be freed with free(). Never NULL. */
 void *tsk_alloc(size_t size);
@@ -42,6 +43,9 @@ void tsk_buf_char(struct tsk_buf *buf, char c);
 void tsk_buf_printf(struct tsk_buf *buf, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void tsk_buf_vprintf(struct tsk_buf *buf, const char *fmt, va_list args);
+
+/* The "s" of a word of which there are n, "" for one. */
+const char *tsk_plural(int64_t n);
 
 /* Takes the first len bytes away and moves the rest to the front. */
 void tsk_buf_consume(struct tsk_buf *buf, size_t len);

@@ -99,11 +99,11 @@ enum tsk_conf_type {
       "the folder of task templates; empty: tasks beside the configuration file")                  \
     X(TASKS, IDENTITY, "tasks", "identity", ENUM, "unique", 0, 1, "unique,strict",                 \
       "whether equal submissions are new tasks, or the same one")                                  \
-    X(WORKFLOW, MAX_CREATED_STEPS, "workflow", "max_created_steps", INT, "1000", 0, 10000, NULL,     \
+    X(WORKFLOW, MAX_CREATED_STEPS, "workflow", "max_created_steps", INT, "1000", 0, 10000, NULL,   \
       "steps that one step may ask for at run time")                                               \
-    X(WORKFLOW, MAX_TASK_STEPS, "workflow", "max_task_steps", INT, "10000", 1, 1000000, NULL,       \
+    X(WORKFLOW, MAX_TASK_STEPS, "workflow", "max_task_steps", INT, "10000", 1, 1000000, NULL,      \
       "steps that a task may have with those that were asked for")                                 \
-    X(WORKFLOW, CLAIM_TIMEOUT, "workflow", "claim_timeout", DURATION, "10m", 100, 31536000000,      \
+    X(WORKFLOW, CLAIM_TIMEOUT, "workflow", "claim_timeout", DURATION, "10m", 100, 31536000000,     \
       NULL, "how long a claimed batch waits to be sent before its steps are given back")           \
     X(RETRY, BASE, "retry", "base", DURATION, "1s", 0, 86400000, NULL, "first back-off")           \
     X(RETRY, CAP, "retry", "cap", DURATION, "60s", 0, 31536000000, NULL, "longest back-off")       \

@@ -8,8 +8,12 @@
 
 /* Brings a task up to date: steps.waits_for, steps that are cancelled with those before them, the
  * task's own state and their transitions; and has the commit wake those who watch. A task that an
- * operator has ended keeps that state. Whoever brings several up to date in one transaction does so
- * in ascending order of task_id, since each is locked. Returns 0, or -1. */
+ * operator has ended keeps that state. Returns 0, or -1. */
 int tsk_flow_settle(struct tsk_store *store, int64_t task_id, struct tsk_err *err);
+
+/* The same for several, each once, in ascending order of task_id: each is locked, and so no two who
+ * do so wait for each other. tasks is put into that order. */
+int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count,
+                        struct tsk_err *err);
 
 #endif

@@ -15,12 +15,20 @@ struct tsk_handler {
     int64_t timeout_ms; /* 0: none named */
     bool process;       /* interface: process (the bare step on stdin), else call */
     bool retryable;     /* what an exit status without a meaning of its own says */
+    size_t line;        /* where it stands in the registry */
 };
 
 struct tsk_handlers;
 
-/* Reads the registry at path. Returns it, or NULL with kind TSK_CONFIG and FILE:LINE. */
-struct tsk_handlers *tsk_handlers_load(const char *path, struct tsk_err *err);
+/* Told of one mistake: "FILE:LINE: reason". */
+typedef void tsk_handlers_fn(void *ctx, const char *text);
+
+/* Reads the registry at path. Returns it, or NULL with kind TSK_CONFIG: that the file cannot be
+ * read or is no YAML, or the first mistake in it, with FILE:LINE. With tell (else NULL) that is
+ * called for every mistake, and for every handler that cannot be run beside them, and err has only
+ * the number of the mistakes. */
+struct tsk_handlers *tsk_handlers_load(const char *path, tsk_handlers_fn *tell, void *ctx,
+                                       struct tsk_err *err);
 void tsk_handlers_free(struct tsk_handlers *handlers); /* NULL is fine */
 
 /* Finds the handler of a class: an exact one first, then globs in the order of the file. Returns
@@ -31,10 +39,14 @@ const struct tsk_handler *tsk_handlers_find(const struct tsk_handlers *handlers,
 /* The folder of the registry file, absolute; handlers run there. Borrowed. */
 const char *tsk_handlers_dir(const struct tsk_handlers *handlers);
 
+/* The path of the registry file, as it was given. Borrowed. */
+const char *tsk_handlers_path(const struct tsk_handlers *handlers);
+
 size_t tsk_handlers_count(const struct tsk_handlers *handlers);
 const struct tsk_handler *tsk_handlers_at(const struct tsk_handlers *handlers, size_t i);
 
-/* Tells whether the handler's program is there and can be run. Returns 0, or -1 with a text. */
+/* Tells whether the handler's program is there and can be run. Returns 0, or -1 with FILE:LINE
+ * and a reason. */
 int tsk_handler_check(const struct tsk_handlers *handlers, const struct tsk_handler *handler,
                       struct tsk_err *err);
 

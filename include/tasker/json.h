@@ -1,5 +1,5 @@
-/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and integers
- * that do not fit 64 bits refused. scan.h says what is JSON. */
+/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and
+ * integers that do not fit 64 bits refused. scan.h says what is JSON. */
 #ifndef TASKER_JSON_H
 #define TASKER_JSON_H
 
@@ -11,8 +11,8 @@
 #include "tasker/err.h"
 
 #define TSK_JSON_DEPTH 64
-/* Levels of it for what tasker lays around a value that it is given: the most that is ever there are
- * a batch, its steps, a step, previous_results and the list that N of a kind become. */
+/* Levels of it for what tasker lays around a value that it is given: the most that is ever there
+ * are a batch, its steps, a step, previous_results and the list that N of a kind become. */
 #define TSK_JSON_ROOM 5
 
 /* A parser that is used again and again; not for two threads at once. */
@@ -25,6 +25,10 @@ void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
  * be NULL: JSON null), owned by the caller (json_object_put); or -1 with kind TSK_DATA. */
 int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
                    struct tsk_err *err);
+
+/* As tsk_json_object, without a parser, for a text that the caller's store has: NULL too if it is
+ * NULL. */
+struct json_object *tsk_json_stored(const char *text);
 
 /* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,

@@ -48,8 +48,8 @@ int tsk_lines_fd(struct tsk_lines *lines);
  * where none is open. */
 bool tsk_lines_regular(struct tsk_lines *lines);
 
-/* Tells whether there is input that was not given out: known bytes of the current file, or a file to
- * open. A pipe or a terminal in which nothing is has none. Never reads. */
+/* Tells whether there is input that was not given out: known bytes of the current file, or a file
+ * to open. A pipe or a terminal in which nothing is has none. Never reads. */
 bool tsk_lines_pending(struct tsk_lines *lines);
 
 /* The name and last line number read, for messages about input as a whole. */

@@ -52,10 +52,10 @@ struct tsk_resolve_facts {
 enum tsk_state tsk_resolve_step_to(enum tsk_resolve_action action,
                                    const struct tsk_resolve_facts *facts);
 
-/* The same of a task as a whole, for resolve and cancel. */
+/* The same of a task as a whole, for resolve; any other action is taken for cancel. */
 enum tsk_state tsk_resolve_task_to(enum tsk_resolve_action action, enum tsk_state state);
 
-/* Adds what can be done in words: "it can be retried, reset or cancelled". */
+/* Adds what can be done in words: "it can be retried, reset or cancelled"; or that nothing can. */
 void tsk_resolve_choices(const struct tsk_resolve_facts *facts, struct tsk_buf *out);
 
 /* --- Doing it. */
@@ -90,7 +90,7 @@ struct tsk_resolved_list {
     {                                                                                              \
         NULL, 0, 0                                                                                 \
     }
-void tsk_resolved_fini(struct tsk_resolved_list *list);
+void tsk_resolved_fini(struct tsk_resolved_list *list); /* frees all in it, and empties it */
 
 /* Within tsk_store_write (with order->dry: tsk_store_read): does it to steps, or to a task (resolve
  * and cancel), and puts what became of each into list, in that order, in place of what is there; of
@@ -103,7 +103,8 @@ int tsk_resolve_task(struct tsk_store *store, struct tsk_settler *settler,
                      const struct tsk_resolve_order *order, int64_t id,
                      struct tsk_resolved_list *list, struct tsk_err *err);
 
-/* Fills in worker_id and endpoint of one whose batch was not accepted yet, if it is now. */
+/* Fills in worker_id and endpoint of one whose batch was not accepted yet, if it is now. Returns 0,
+ * or -1; for use within tsk_store_read. */
 int tsk_resolve_look(struct tsk_store *store, struct tsk_resolved *one, struct tsk_err *err);
 
 /* --- Finding steps. */
@@ -114,14 +115,14 @@ struct tsk_resolve_filter {
     int64_t limit;                                         /* 0: none */
 };
 
-struct tsk_resolve_ids {
+struct tsk_resolve_ids { /* the caller frees items */
     int64_t *items;
     size_t count, cap;
 };
 
 /* Adds, in ascending order, the steps of tasks that the filter lets pass and that are as a rule
  * meant by action: those in error; for retry also those that wait for a back-off; for cancel those
- * that have not ended and are not in error. */
+ * that have not ended and are not in error. Returns 0, or -1. */
 int tsk_resolve_find(struct tsk_store *store, enum tsk_resolve_action action,
                      const struct tsk_resolve_filter *filter, int64_t now,
                      struct tsk_resolve_ids *ids, struct tsk_err *err);
@@ -129,14 +130,16 @@ int tsk_resolve_find(struct tsk_store *store, enum tsk_resolve_action action,
 /* --- Namespaces: nothing of one that is held is claimed. */
 
 struct tsk_hold {
-    bool done;         /* false: it was so before */
+    bool done;         /* false: it was so before; if dry: it would be done */
     bool known;        /* some task is of that namespace */
     char *reason, *by; /* of the one that was there, or is taken away; NULL: none */
     int64_t since;
 };
-void tsk_hold_fini(struct tsk_hold *hold);
+void tsk_hold_fini(struct tsk_hold *hold); /* frees its texts, and empties it */
 
-/* Within tsk_store_write (if dry: tsk_store_read): holds the namespace, or releases it. */
+/* Within tsk_store_write (if dry: tsk_store_read): holds the namespace, or, if held is false,
+ * releases it; of order the reason, by, now and dry count. Fills hold, in place of what is there,
+ * to be freed by tsk_hold_fini. Returns 0, or -1. */
 int tsk_resolve_hold(struct tsk_store *store, const struct tsk_resolve_order *order,
                      const char *namespace_name, bool held, struct tsk_hold *hold,
                      struct tsk_err *err);

@@ -1,7 +1,7 @@
 /* Settling: what the store's ledger means for a batch and its steps. A settlement is a pure
  * function of what was sent (outbound) and what came back (the ledger, in the order of its ids):
  * rows in, rows out, no store and no clock. So it can be done again at any time, by anybody, with
- * the same end. settle_store.h reads and writes those rows.
+ * the same end. settler.h reads and writes those rows.
  *
  * The messages go through a reconciliation (reconcile.h) with the store's rows as the receipt, and:
  * - a batch_error ends its batch at once: what comes after it is late, and changes no state;
@@ -76,7 +76,7 @@ struct tsk_settle_message {
 };
 
 struct tsk_transition {
-    int place; /* what its sort_key has beyond the attempt; of a batch the whole sort_key */
+    int place; /* of a step, in its sort_key (sort_key.h); of a batch the whole sort_key */
     enum tsk_state from, to;
     const char *event; /* static */
     int64_t at;
@@ -146,7 +146,7 @@ struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules);
 void tsk_settle_free(struct tsk_settle *settle);
 
 /* Has all outputs judged from now on. */
-void tsk_settle_judge(struct tsk_settle *settle, tsk_settle_judge_fn *judge, void *ctx);
+void tsk_settle_set_judge(struct tsk_settle *settle, tsk_settle_judge_fn *judge, void *ctx);
 
 /* In this order, for each batch: begin, its steps in ascending order of step_id (each once), its
  * messages in the order of the ledger, end. tell (may be NULL) is called for each verdict, by

@@ -30,6 +30,10 @@ struct tsk_settle_list {
     }
 void tsk_settle_list_fini(struct tsk_settle_list *list);
 
+/* Adds a batch; and, for tsk_store_run, the one of a row of id and steps, list being its ctx. */
+void tsk_settle_list_add(struct tsk_settle_list *list, int64_t batch, int64_t steps);
+int tsk_settle_list_take(void *list, const struct tsk_value *row, size_t columns);
+
 /* Add to list, in order of batches.id, the batches that
  * _news     the ledger has news of
  * _since    the ledger got anything of since that moment (wall ms), settled or not
@@ -85,8 +89,8 @@ enum {
 
 struct tsk_settler;
 
-/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may ask
- * for: all who settle in a store must have the same. These and watch are copied. */
+/* Returns a settler for store (borrowed). rules as for tsk_settle_new, limits for what steps may
+ * ask for: all who settle in a store must have the same. These and watch are copied. */
 struct tsk_settler *tsk_settler_new(struct tsk_store *store, const struct tsk_reconcile_opts *rules,
                                     const struct tsk_create_limits *limits,
                                     const struct tsk_settle_watch *watch);

@@ -27,8 +27,21 @@ enum tsk_state {
     TSK_STATES
 };
 
-/* An operator's event that leaves a step in its state: its attempts count from none again. */
+/* Events of a step that are not in the table:
+ *   reset        an operator's, leaves the step in its state: its attempts count from none again
+ *   bypassed     the first of a step that a request left out: it is resolved from the start
+ *   unsatisfied  what it waits for has ended otherwise than its join wants: it is cancelled */
 #define TSK_EVENT_RESET "step.attempts_reset"
+#define TSK_EVENT_BYPASSED "step.bypassed"
+#define TSK_EVENT_UNSATISFIED "step.unsatisfied"
+
+/* Those of the table that are written by SQL, not by tsk_state_event. */
+#define TSK_EVENT_TASK_CREATED "task.created"
+#define TSK_EVENT_TASK_STARTED "task.started"
+#define TSK_EVENT_STEP_CREATED "step_created"
+#define TSK_EVENT_STEP_ENQUEUED "step_enqueued"
+#define TSK_EVENT_BATCH_CREATED "batch_initialization"
+#define TSK_EVENT_BATCH_PUBLISHED "zmq_publish_success"
 
 /* The name as it is stored ("resolved_manually"), static; NULL for TSK_STATE_NONE. */
 const char *tsk_state_name(enum tsk_state state);

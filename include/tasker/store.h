@@ -1,6 +1,7 @@
 /* The store: one small table of operations with two back ends, SQLite (embedded) and PostgreSQL
  * (DESIGN, section The store). Here are connections, transactions and statements; what is stored is
- * in config/schema, and who stores it in the modules on top (ledger.h, outbound.h, settle.h).
+ * in config/schema, and who stores it in the modules on top (task.h, claim.h, outbound.h,
+ * ledger.h, settler.h).
  *
  * Statements are static texts with parameters $1, $2, …; each is prepared once a connection and
  * found again by its address. Whatever the two databases say alike is one text; where they differ
@@ -28,8 +29,8 @@ enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
  * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
 int tsk_store_kind_of(const char *url);
 
-/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As a
- * value of store.url it stands for sqlite:PATH. */
+/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
+ * a value of store.url it stands for sqlite:PATH. */
 bool tsk_store_is_path(const char *text);
 
 /* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
@@ -110,6 +111,14 @@ static inline struct tsk_value tsk_value_bytes(const char *data, size_t len)
 static inline struct tsk_value tsk_value_told(int64_t number, int64_t untold)
 {
     return number == untold ? tsk_value_null() : tsk_value_int(number);
+}
+
+/* Whether a condition that SQL gave is true: PostgreSQL says "t", SQLite 1. */
+static inline bool tsk_value_true(const struct tsk_value *value)
+{
+    if (value->type == TSK_INT)
+        return value->number != 0;
+    return value->type == TSK_TEXT && value->data[0] == 't';
 }
 
 /* Gets a row. Returns 0, or anything else to stop. It must not use the store. */

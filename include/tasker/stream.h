@@ -38,7 +38,8 @@ enum tsk_stream_verdict {
 enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char *source,
                                            int64_t offset, int64_t now, int64_t *lost);
 
-/* Takes note of a message that the caller cannot take now, whatever its place: it has to come again. */
+/* Takes note of a message that the caller cannot take now, whatever its place: it has to come
+ * again. */
 void tsk_stream_refuse(struct tsk_stream *stream, const char *source, int64_t offset, int64_t now);
 
 /* Takes note of a worker_status: newest is the last offset used (0: none yet), oldest the first

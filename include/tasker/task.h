@@ -35,7 +35,6 @@ enum tsk_identity {
     TSK_IDENTITY_UNIQUE, /* each request is a new task, but for its idempotency_key */
     TSK_IDENTITY_STRICT, /* the same template and context are the same task */
 };
-#define TSK_IDENTITY_WORDS "unique,strict"
 
 /* What a second request like this one has in common with it (the caller's); NULL: nothing. The
  * idempotency_key, within namespace and name; or else, if strict, a digest of namespace, name,

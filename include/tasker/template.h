@@ -44,6 +44,14 @@ enum tsk_unsatisfied { TSK_UNSATISFIED_CANCEL, TSK_UNSATISFIED_BLOCK };
 
 #define TSK_JOIN_WORDS "all_ok,all_done,any_ok"
 #define TSK_UNSATISFIED_WORDS "cancel,block"
+
+/* The word of a join or of what follows if it is unsatisfied, static; and the one of that word, the
+ * first if there is none. */
+const char *tsk_join_name(int64_t join);
+const char *tsk_unsatisfied_name(int64_t unsatisfied);
+enum tsk_join tsk_join_find(const char *word);
+enum tsk_unsatisfied tsk_unsatisfied_find(const char *word);
+
 #define TSK_TEMPLATE_STEPS_MOST 10000
 
 struct tsk_template_step {

@@ -60,7 +60,7 @@ def check_reported(world):
     for process in world.history:
         text = '\n'.join(process.errors())
         told += sum(map(int, re.findall(r'(\d+) messages? lost: it does not', text)))
-        given_up += sum(map(int, re.findall(r'(\d+) results were given up unconfirmed', text)))
+        given_up += sum(map(int, re.findall(r'(\d+) results? w(?:as|ere) given up unconfirmed', text)))
     holes, before = world.ledger.holes(), sum(world.ledger.first.values()) - len(world.ledger.first)
     if not holes - before <= told <= holes <= given_up:
         world.ledger.fault(f'{holes} messages are missing ({before} before the first), {told} were '

@@ -33,8 +33,8 @@ static void set_up(struct tsk_flow_step *step, int64_t id, char state, char join
                                    .blocks = join < 'a'};
 }
 
-/* A row: states, joins, edges as pairs of places (the first one as a letter, a for 0: a choice); then waits_for of each ("-": it is cancelled, by
- * its join) and what becomes of the task. */
+/* A row: states, joins, edges as pairs of places (the first one as a letter, a for 0: a choice);
+ * then waits_for of each ("-": it is cancelled, by its join) and what becomes of the task. */
 static const struct {
     const char *states, *joins, *edges, *waits;
     enum tsk_flow_end end;
@@ -151,8 +151,8 @@ static int count_before(const struct model *m, size_t to, const char *which)
         bool cancelled = state == TSK_STATE_CANCELLED;
         if (strncmp(which, "choice", 6) == 0 ? m->choice[i][to] : m->edge[i][to])
             n += !strcmp(which, "choice") || (!strcmp(which, "choice ok") && ok) ||
-                 (!strcmp(which, "choice lost") && cancelled) || !strcmp(which, "all") || (!strcmp(which, "ok") && ok) ||
-                 (!strcmp(which, "cancelled") && cancelled) ||
+                 (!strcmp(which, "choice lost") && cancelled) || !strcmp(which, "all") ||
+                 (!strcmp(which, "ok") && ok) || (!strcmp(which, "cancelled") && cancelled) ||
                  (!strcmp(which, "done") && (ok || cancelled || state == TSK_STATE_ERROR));
     }
     return n;

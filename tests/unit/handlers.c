@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,7 +22,7 @@ static void write_file(const char *path, const char *text)
 static struct tsk_handlers *load(const char *text, struct tsk_err *err)
 {
     write_file("registry", text);
-    return tsk_handlers_load("registry", err);
+    return tsk_handlers_load("registry", NULL, NULL, err);
 }
 
 static void test_fields(void)
@@ -145,14 +146,14 @@ static void test_refused(void)
 static void test_files(void)
 {
     struct tsk_err err;
-    CHECK(!tsk_handlers_load("absent", &err));
+    CHECK(!tsk_handlers_load("absent", NULL, NULL, &err));
     CHECK_INT(err.kind, TSK_CONFIG);
     CHECK(strstr(err.text, "absent: No such file"));
     CHECK(mkdir("sub", 0755) == 0);
-    CHECK(!tsk_handlers_load("sub", &err));
+    CHECK(!tsk_handlers_load("sub", NULL, NULL, &err));
     CHECK_INT(err.kind, TSK_CONFIG);
     write_file("sub/registry", "handlers:\n  A: {command: [a]}\n");
-    struct tsk_handlers *handlers = tsk_handlers_load("sub/../sub/registry", &err);
+    struct tsk_handlers *handlers = tsk_handlers_load("sub/../sub/registry", NULL, NULL, &err);
     if (CHECK(handlers != NULL)) {
         const char *dir = tsk_handlers_dir(handlers);
         CHECK(dir[0] == '/' && !strstr(dir, ".."));
@@ -204,15 +205,41 @@ static void test_ends(void)
     CHECK_STR(category(SIGNALLED(SIGSEGV) | 0x80, false), "infrastructure yes");
 }
 
+static void append(void *ctx, const char *text)
+{
+    strcat(strcat(ctx, text), "\n");
+}
+
+static void test_all_mistakes(void)
+{
+    struct tsk_err err;
+    char told[2048] = "";
+    write_file("registry", "handlers:\n  A: {comand: [sh], retryable: maybe}\n  B: [sh]\n"
+                           "  C: {command: [no-such-program-here]}\n"
+                           "  C: {command: [sh]}\n  D: {command: sh, mode: x}\nmore: 1\n");
+    CHECK(!tsk_handlers_load("registry", append, told, &err));
+    CHECK_STR(told, "registry:2: unknown key \"comand\" (did you mean \"command\"?)\n"
+                    "registry:2: \"maybe\" is neither false nor true\n"
+                    "registry:2: command is missing\n"
+                    "registry:3: a handler must be a mapping: {command: [program, …]}\n"
+                    "registry:5: duplicate key \"C\" (first on line 4)\n"
+                    "registry:6: command must be a list: [program, argument, …]; no shell\n"
+                    "registry:6: mode \"x\" is not supported, only exec\n"
+                    "registry:7: unknown key \"more\"\n"
+                    "registry:4: handler C: no-such-program-here: No such file or directory\n");
+    CHECK_STR(err.text, "registry: 8 mistakes");
+    CHECK_INT(err.kind, TSK_CONFIG);
+}
+
 static void test_check(void)
 {
     static const char *const wanted[] = {
         NULL,
-        "handler B: ./no: No such file",
-        "handler C: ./plain: Permission denied",
-        "handler D: ./folder: Permission denied",
+        "registry:3: handler B: ./no: No such file",
+        "registry:4: handler C: ./plain: Permission denied",
+        "registry:5: handler D: ./folder: Permission denied",
         NULL,
-        "handler F: no-such-program-here: No such file",
+        "registry:7: handler F: no-such-program-here: No such file",
     };
     struct tsk_err err;
     write_file("runs", "#!/bin/sh\n");
@@ -242,5 +269,6 @@ int main(void)
     test_files();
     test_ends();
     test_check();
+    test_all_mistakes();
     return check_done();
 }

@@ -1,5 +1,5 @@
-/* Many rows by one statement: on both stores the same rows come back, in their order, whatever is in
- * them; and one that cannot be stored fails all. */
+/* Many rows by one statement: on both stores the same rows come back, in their order, whatever is
+ * in them; and one that cannot be stored fails all. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,9 @@
 
 enum { MANY = 2500 }; /* more than go at once */
 
-#define ADD "INSERT INTO received_results (received_at, collector_id, topic, raw_message, reason, source) "
+#define ADD                                                                                        \
+    "INSERT INTO received_results (received_at, collector_id, topic, raw_message, reason, "        \
+    "source) "
 static const struct tsk_rows_sql add = {
     ADD "VALUES ($1, $2, 't', $3, $4, 's')",
     ADD "SELECT v1, v2, 't', v3, v4, 's' FROM unnest($1::bigint[], $2::text[], $3::bytea[],"

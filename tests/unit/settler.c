@@ -13,7 +13,7 @@
 #include "tasker/clock.h"
 #include "tasker/tasker.h"
 
-enum { BATCHES = 6, STEPS_MOST = 4, TASK_STEPS = 3, MESSAGES = 160 };
+enum { BATCHES = 6, STEPS_MOST = 4, TASK_STEPS = 3, LAST_ATTEMPT = 2, MESSAGES = 160 };
 
 struct test {
     struct tsk_store *store[2];
@@ -67,7 +67,7 @@ static int64_t step_id(int batch, int step)
 
 static void send_step(struct test *t, int batch, int step)
 {
-    int attempt = batch == 5 ? 2 : 1;
+    int attempt = batch == 5 ? LAST_ATTEMPT : 1;
     if (!of_task(batch))
         exec(t,
              "INSERT INTO steps (id, step_id, task_id, name, handler_class, created_at, state,"
@@ -112,8 +112,9 @@ static void send_all(struct test *t)
     for (int i = 0; i < TASK_STEPS; i++)
         exec(t,
              "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, created_at,"
-             " state, updated_at) VALUES (%d, 7, %d, 7, 's%d', 'H', 1000, 'enqueued', 1000)",
-             9001 + i, 9001 + i, i);
+             " state, updated_at, attempts) VALUES (%d, 7, %d, 7, 's%d', 'H', 1000, 'enqueued',"
+             " 1000, %d)", /* as the claim has counted them */
+             9001 + i, 9001 + i, i, LAST_ATTEMPT);
     for (int i = 0; i < BATCHES; i++)
         send_batch(t, i);
 }

@@ -19,7 +19,6 @@ static const struct allowed {
         {"in_progress", "error", "task.failed"},
         {"in_progress", "cancelled", "task.cancelled"},
         {"in_progress", "resolved_manually", "task.resolved_manually"},
-        {"error", "pending", "task.reset"},
         {"error", "cancelled", "task.cancelled"},
         {"error", "resolved_manually", "task.resolved_manually"},
         {"complete", "resolved_manually", "task.resolved_manually"},

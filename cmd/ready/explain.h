@@ -1,0 +1,43 @@
+/* What the files explain*.c share: a step that is explained, and the line that is written. */
+#ifndef READY_EXPLAIN_H
+#define READY_EXPLAIN_H
+
+#include "tasker/buf.h"
+#include "tasker/flow.h"
+#include "tasker/store.h"
+
+struct explain {
+    struct tsk_store *store;
+    int64_t now, claim_timeout; /* wall ms; how long a claimed batch may wait to be sent */
+    struct tsk_buf line;
+    int64_t *ids; /* of the steps of a task */
+    size_t count, cap;
+    /* the step at hand */
+    bool found, waits, held_up; /* held_up: by something else than what it waits for */
+    int64_t id;
+    char state[24];
+    struct tsk_flow_step flow;
+    /* what it waits for, explain_wait.c */
+    struct tsk_flow_step *before;
+    size_t before_count, before_cap;
+    struct tsk_flow_edge *edges;
+    size_t edge_cap;
+};
+
+/* The text of a value, "" where it has none. */
+const char *explain_text(const struct tsk_value *value);
+
+/* Begin, fill and print a line: names that anybody may have chosen are made fit for a terminal; a
+ * time is told with how far it is from now. */
+void explain_begin(struct explain *explain);
+void explain_add(struct explain *explain, const char *name);
+void explain_add_time(struct explain *explain, int64_t wall);
+void explain_end(struct explain *explain);
+
+/* explain_wait.c: what a pending step waits for, and whether that can come. */
+int explain_waits(struct explain *explain, struct tsk_err *err);
+
+/* explain_batch.c: where the batch is that has claimed a step. */
+int explain_batch(struct explain *explain, struct tsk_err *err);
+
+#endif

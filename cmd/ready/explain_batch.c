@@ -1,0 +1,90 @@
+/* Where the batch is that has claimed a step. */
+#include <inttypes.h>
+
+#include "ready/explain.h"
+#include "tasker/json.h"
+#include "tasker/outbound.h"
+
+static const char get_batch[] =
+    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
+    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source = "
+    "'" TSK_OUTBOUND_SOURCE "' || b.batch_id) FROM "
+    "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 ORDER BY x.attempt DESC, "
+    "b.id "
+    "DESC LIMIT 1";
+
+enum {
+    BATCH_ID,
+    STATE,
+    CREATED_AT,
+    PUBLISHED_AT,
+    ACCEPTED_BY,
+    OFFERED_TO,
+    PUBLISHER,
+    CLAIMED_UNTIL,
+    REFUSAL,
+};
+
+/* Every worker has refused it; until reconcile looks at that, it stays as it is. */
+static void tell_refused(struct explain *explain, const struct tsk_value *message)
+{
+    struct tsk_json *parser = tsk_json_new();
+    struct json_object *json = tsk_json_object(parser, message->data, message->len, NULL);
+    const char *why = tsk_json_str(tsk_json_get(json, "error"), "message");
+    tsk_buf_str(&explain->line, "every worker has refused it: ");
+    explain_add(explain, why ? why : "no reason is told");
+    tsk_buf_str(&explain->line, "; the next tasker-reconcile ends the batch");
+    json_object_put(json);
+    tsk_json_free(parser);
+}
+
+static void tell_unsent(struct explain *explain, const struct tsk_value *row)
+{
+    int64_t back = row[CLAIMED_UNTIL].number > row[CREATED_AT].number ? row[CLAIMED_UNTIL].number
+                                                                      : row[CREATED_AT].number;
+    if (row[PUBLISHER].type == TSK_TEXT && row[CLAIMED_UNTIL].number > explain->now) {
+        tsk_buf_str(&explain->line, "not sent yet: tasker-publish ");
+        explain_add(explain, explain_text(&row[PUBLISHER]));
+        tsk_buf_str(&explain->line, " has it and waits for a worker");
+        return;
+    }
+    tsk_buf_str(&explain->line, "not sent yet: is tasker-publish running, and a worker? "
+                                "tasker-publish --pending sends it; if nobody does, "
+                                "tasker-reconcile gives it back after ");
+    explain_add_time(explain, back + explain->claim_timeout);
+}
+
+static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct explain *explain = ctx;
+    (void)columns;
+    explain_begin(explain);
+    tsk_buf_printf(&explain->line, "claimed in batch %s (%s), created ",
+                   explain_text(&row[BATCH_ID]), explain_text(&row[STATE]));
+    explain_add_time(explain, row[CREATED_AT].number);
+    explain_end(explain);
+    explain_begin(explain);
+    if (row[REFUSAL].type == TSK_BYTES && row[PUBLISHED_AT].type != TSK_INT) {
+        tell_refused(explain, &row[REFUSAL]);
+    } else if (row[PUBLISHED_AT].type == TSK_INT) {
+        tsk_buf_str(&explain->line, "accepted by ");
+        explain_add(explain, *explain_text(&row[ACCEPTED_BY]) ? explain_text(&row[ACCEPTED_BY])
+                                                              : "nobody known");
+        tsk_buf_char(&explain->line, ' ');
+        explain_add_time(explain, row[PUBLISHED_AT].number);
+    } else if (*explain_text(&row[OFFERED_TO])) {
+        tsk_buf_str(&explain->line, "sent to ");
+        explain_add(explain, explain_text(&row[OFFERED_TO]));
+        tsk_buf_str(&explain->line, ", not accepted yet");
+    } else {
+        tell_unsent(explain, row);
+    }
+    explain_end(explain);
+    return 0;
+}
+
+int explain_batch(struct explain *explain, struct tsk_err *err)
+{
+    struct tsk_value value = tsk_value_int(explain->id);
+    return tsk_store_run(explain->store, get_batch, &value, 1, on_batch, explain, err) < 0 ? -1 : 0;
+}
