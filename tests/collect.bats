@@ -488,6 +488,19 @@ END
     finish_with 0 w2
 }
 
+@test "collect: a receipt of the endpoint that is configured needs no guess of its host" {
+    receipt b1 1 "\"result_endpoint\":\"tcp://0.0.0.0:${E##*:}\"" >in
+    receipt b2 1 "\"result_endpoint\":\"tcp://0.0.0.0:${E##*:}\"" >>in
+    worker w <<'END'
+w.batch("b1", [1])
+w.batch("b2", [1])
+w.until(lambda: w.confirmed == 4)
+END
+    run -0 --separate-stderr timeout 20 tasker-collect in
+    [[ $stderr != *"names no host"* ]]
+    finish_with 0 w
+}
+
 @test "collect: it can be the side that binds" {
     receipt b1 1 "\"result_endpoint\":\"$E\"" >in
     spawn c tasker-collect --set zeromq.result_bind=collector in

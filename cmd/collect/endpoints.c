@@ -86,9 +86,6 @@ static struct endpoint *connect_to(struct collect *c, const char *endpoint,
                   (long long)line->number, endpoint, ENDPOINTS_MOST);
         return NULL;
     }
-    if (local)
-        diag_warn("%s:%lld: result_endpoint %s names no host: trying tcp://%s%s", line->file,
-                  (long long)line->number, endpoint, local, strrchr(endpoint, ':'));
     int rc = tsk_parse_endpoint(endpoint, &err);
     if (rc == 0)
         rc = tsk_bus_connect(c->bus, endpoint, &err);
@@ -96,6 +93,9 @@ static struct endpoint *connect_to(struct collect *c, const char *endpoint,
         bad_endpoint(c, line, &err);
     if (rc < 1)
         return NULL;
+    if (local)
+        diag_warn("%s:%lld: result_endpoint %s names no host: trying tcp://%s%s", line->file,
+                  (long long)line->number, endpoint, local, strrchr(endpoint, ':'));
     struct endpoint *place = tsk_alloc(sizeof *place);
     tsk_map_put(c->endpoints->places, endpoint, place);
     return place;
