@@ -203,7 +203,7 @@ static int write_task(const struct loaded *in, enum tsk_flow_end end, int64_t at
     return state == TSK_STATE_IN_PROGRESS ? 0 : tsk_store_send(in->store, add_end, values, 5, err);
 }
 
-int tsk_flow_settle(struct tsk_store *store, int64_t task_id, struct tsk_err *err)
+static int settle_task(struct tsk_store *store, int64_t task_id, struct tsk_err *err)
 {
     struct loaded in = {.store = store, .task = task_id};
     int64_t at;
@@ -234,7 +234,7 @@ int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count, s
     if (count)
         qsort(tasks, count, sizeof *tasks, by_number);
     for (size_t i = 0; i < count; i++) {
-        if ((!i || tasks[i] != tasks[i - 1]) && tsk_flow_settle(store, tasks[i], err) < 0)
+        if ((!i || tasks[i] != tasks[i - 1]) && settle_task(store, tasks[i], err) < 0)
             return -1;
     }
     return 0;

@@ -34,10 +34,11 @@ void explain_add(struct explain *explain, const char *name);
 void explain_add_time(struct explain *explain, int64_t wall);
 void explain_end(struct explain *explain);
 
-/* explain_wait.c: what a pending step waits for, and whether that can come. */
+/* explain_wait.c: tells what a pending step waits for, and whether that can come. Returns 0, or -1.
+ */
 int explain_waits(struct explain *explain, struct tsk_err *err);
 
-/* explain_batch.c: where the batch is that has claimed a step. */
+/* explain_batch.c: tells where the batch is that has claimed a step. Returns 0, or -1. */
 int explain_batch(struct explain *explain, struct tsk_err *err);
 
 #endif

@@ -1,7 +1,7 @@
 -- Tasks made from templates. handler_config is that of the task; optional_steps is its plan
 -- (JSON, include/tasker/plan.h) where it has steps that an output may ask for, else NULL; held
--- namespaces have nothing of theirs claimed. waits_for counts the steps that a step still has to wait for by its join, so that those
--- that can run are found without looking at all that cannot.
+-- namespaces have nothing of theirs claimed. waits_for counts the steps that a step still has to
+-- wait for by its join, so that those that can run are found without looking at all that cannot.
 
 ALTER TABLE tasks ADD COLUMN handler_config TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE tasks ADD COLUMN optional_steps TEXT;

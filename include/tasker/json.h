@@ -26,13 +26,13 @@ void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
 int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
                    struct tsk_err *err);
 
-/* As tsk_json_object, without a parser, for a text that the caller's store has: NULL too if it is
- * NULL. */
-struct json_object *tsk_json_stored(const char *text);
-
 /* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
                                     struct tsk_err *err);
+
+/* The same for one text that a store has kept (NULL: none), with a parser of its own. Returns it,
+ * or NULL. */
+struct json_object *tsk_json_stored(const char *text);
 
 /* Whether value is nested at most so many levels; a text or a number is none, [] is one. */
 bool tsk_json_within(struct json_object *value, int levels);

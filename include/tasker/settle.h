@@ -11,7 +11,7 @@
  *   the time limit of the batch that counts;
  * - a step that completed with an output that cannot be, as a judge says, has failed for good;
  * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent
- * to nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
+ *   to nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
  * - what nobody has heard of has no derived row at all.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
@@ -141,7 +141,7 @@ struct tsk_settled_discrepancy {
 struct tsk_settle;
 
 /* Returns a settlement that is used for one batch after the other. Of rules only retry and
- * retry_limit matter. tell (may be NULL) is called for each verdict. */
+ * retry_limit matter. */
 struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules);
 void tsk_settle_free(struct tsk_settle *settle);
 
