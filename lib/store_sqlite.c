@@ -116,12 +116,14 @@ static int wait_for_lock(void *ctx, int tries)
 static int use_log(struct tsk_store_db *db, struct tsk_err *err)
 {
     int64_t start = tsk_now_ms();
-    for (int tries = 1; script(db, "PRAGMA journal_mode = WAL", err) < 0; tries++) {
+    for (int tries = 1;; tries++) {
+        int rc = sqlite3_exec(db->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
+        if (rc == SQLITE_OK)
+            return 0;
         db->locked_since = start;
-        if (kind_of(sqlite3_errcode(db->db)) != TSK_TEMPFAIL || !wait_for_lock(db, tries))
-            return -1;
+        if (kind_of(rc) != TSK_TEMPFAIL || !wait_for_lock(db, tries))
+            return fail(db, "be used", err);
     }
-    return 0;
 }
 
 /* Sets what a connection has to have. The log is asked for only where the file may be changed. */

@@ -82,6 +82,9 @@ size_t receive(struct collect *c, size_t most);
  * whether there is more at hand. */
 bool input_pump(struct collect *c);
 void input_ready(struct collect *c); /* the poller says that the input can be read */
+/* Tells what is wrong with a line of it; the status to end with is kind, or worse. */
+void input_bad(struct collect *c, const struct tsk_line *line, const char *reason,
+               enum tsk_exit kind);
 
 /* inquiry.c: takes note of the worker_status of a source that came on topic; and asks, if one that
  * came before makes that necessary. */

@@ -13,8 +13,8 @@
 
 enum {
     ENDPOINTS_MOST = 1000,
-    NAMES_MOST = 10000,   /* of sources that are remembered, of each kind */
-    FAREWELL_MS = 3000    /* after the worker's last word: what is confirmed has reached it */
+    NAMES_MOST = 10000, /* of sources that are remembered, of each kind */
+    FAREWELL_MS = 3000  /* after the worker's last word: what is confirmed has reached it */
 };
 
 /* One that we connected to because of a receipt. */
@@ -68,13 +68,6 @@ static void remember(struct tsk_map *names, const char *name)
 
 /* ---- by receipts */
 
-static void bad_endpoint(struct collect *c, const struct tsk_line *line, struct tsk_err *err)
-{
-    tsk_err_prefix(err, "result_endpoint: ");
-    diag_input(line->file, line->number, err->text);
-    c->status = tsk_exit_worse(c->status, TSK_DATA);
-}
-
 /* Connects to a new one. Returns it, or NULL if it cannot be, or was connected to anyhow. */
 static struct endpoint *connect_to(struct collect *c, const char *endpoint,
                                    const struct tsk_line *line)
@@ -89,8 +82,10 @@ static struct endpoint *connect_to(struct collect *c, const char *endpoint,
     int rc = tsk_parse_endpoint(endpoint, &err);
     if (rc == 0)
         rc = tsk_bus_connect(c->bus, endpoint, &err);
-    if (rc < 0)
-        bad_endpoint(c, line, &err);
+    if (rc < 0) {
+        tsk_err_prefix(&err, "result_endpoint: ");
+        input_bad(c, line, err.text, TSK_DATA);
+    }
     if (rc < 1)
         return NULL;
     if (local)
@@ -101,8 +96,13 @@ static struct endpoint *connect_to(struct collect *c, const char *endpoint,
     return place;
 }
 
-void endpoints_receipt(struct collect *c, struct json_object *receipt,
-                       const struct tsk_line *line)
+static void look_at(struct endpoints *endpoints, struct endpoint *place, int64_t due)
+{
+    place->due = due;
+    endpoints->next = tsk_earlier(endpoints->next, due);
+}
+
+void endpoints_receipt(struct collect *c, struct json_object *receipt, const struct tsk_line *line)
 {
     struct endpoints *endpoints = c->endpoints;
     const char *endpoint = tsk_json_str(receipt, "result_endpoint");
@@ -123,8 +123,7 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt,
         return;
     snprintf(place->source, sizeof place->source, "%s", source ? source : "");
     place->stopped = false;
-    place->due = c->now + endpoints->keep;
-    endpoints->next = tsk_earlier(endpoints->next, place->due);
+    look_at(endpoints, place, c->now + endpoints->keep);
 }
 
 /* ---- by what the workers say */
@@ -161,24 +160,29 @@ void endpoints_status(struct collect *c, const char *source, struct json_object 
     struct endpoint *place = endpoint ? tsk_map_get(endpoints->places, endpoint) : NULL;
     if (!place || !place->source[0])
         return;
-    if (!strcmp(place->source, source)) {
-        place->stopped = stopped;
-        place->due = c->now + (stopped ? FAREWELL_MS : endpoints->keep);
-        endpoints->next = tsk_earlier(endpoints->next, place->due);
-    } else if (!tsk_map_get(endpoints->named, source)) {
-        meet_stranger(c, endpoint, place, source, tsk_json_str(message, "worker_id"));
+    if (strcmp(place->source, source) != 0) {
+        if (!tsk_map_get(endpoints->named, source))
+            meet_stranger(c, endpoint, place, source, tsk_json_str(message, "worker_id"));
+    } else if (stopped && !place->stopped) {
+        place->stopped = true;
+        look_at(endpoints, place, c->now + FAREWELL_MS);
     }
 }
 
 /* ---- by time */
 
-/* Whether nothing more is to be had from there, or to be told there. */
-static bool is_over(const struct collect *c, const struct endpoint *place)
+/* When nothing more is to be had from there, or to be told there: not before that. */
+static int64_t over_at(const struct collect *c, const struct endpoint *place)
 {
+    int64_t heard = tsk_stream_heard(c->stream, place->source);
+    bool owes =
+        tsk_stream_owed(c->stream, place->source) || !tsk_stream_kept(c->stream, place->source);
+    if (place->stopped)
+        return owes || batches_wait_for(c->batches, place->source) ? c->now + FAREWELL_MS
+                                                                   : place->due;
     if (batches_wait_for(c->batches, place->source))
-        return false;
-    return !place->stopped || (!tsk_stream_owed(c->stream, place->source) &&
-                               tsk_stream_kept(c->stream, place->source));
+        return c->now + c->endpoints->keep;
+    return heard < 0 ? place->due : heard + c->endpoints->keep;
 }
 
 void endpoints_check(struct collect *c)
@@ -190,14 +194,13 @@ void endpoints_check(struct collect *c)
     for (struct tsk_map_entry *e = tsk_map_first(endpoints->places), *next; e; e = next) {
         struct endpoint *place = tsk_map_value(e);
         next = tsk_map_next(e);
-        if (place->due <= c->now && is_over(c, place)) {
-            diag_info("leaving %s: nothing more can come from there", tsk_map_key(e));
-            leave(c, tsk_map_key(e));
+        int64_t due = place->due <= c->now ? over_at(c, place) : place->due;
+        if (due > c->now) {
+            look_at(endpoints, place, due);
             continue;
         }
-        if (place->due <= c->now)
-            place->due = c->now + (place->stopped ? FAREWELL_MS : endpoints->keep);
-        endpoints->next = tsk_earlier(endpoints->next, place->due);
+        diag_info("leaving %s: nothing more can come from there", tsk_map_key(e));
+        leave(c, tsk_map_key(e));
     }
 }
 

@@ -27,8 +27,8 @@ void endpoints_free(struct endpoints *endpoints); /* NULL is fine */
 void endpoints_receipt(struct collect *c, struct json_object *receipt,
                        const struct tsk_line *line);
 
-/* Takes a worker_status, in which source says whether it is ending (stopped). Leaves the endpoint
- * where it turns out to be a stranger. */
+/* Takes a worker_status, in which source says whether it is ending (stopped). A stranger is known
+ * by it, and left where the worker that a receipt named was not heard for the time of grace. */
 void endpoints_status(struct collect *c, const char *source, struct json_object *message,
                       bool stopped);
 

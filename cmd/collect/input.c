@@ -12,8 +12,8 @@
 
 enum { LINES_A_ROUND = 1000 };
 
-static void bad_line(struct collect *c, const struct tsk_line *line, const char *reason,
-                     enum tsk_exit kind)
+void input_bad(struct collect *c, const struct tsk_line *line, const char *reason,
+               enum tsk_exit kind)
 {
     diag_input(line->file, line->number, reason);
     c->status = tsk_exit_worse(c->status, kind);
@@ -29,7 +29,7 @@ static void take_receipt(struct collect *c, struct json_object *receipt,
 {
     const char *wrong = batches_receipt(c->batches, receipt, c->now);
     if (wrong) {
-        bad_line(c, line, wrong, TSK_DATA);
+        input_bad(c, line, wrong, TSK_DATA);
         return;
     }
     out_line(line->data, line->len);
@@ -42,7 +42,7 @@ static void take_line(struct collect *c, const struct tsk_line *line)
     struct tsk_err err = TSK_ERR_INIT;
     struct json_object *object = tsk_json_object(c->parser, line->data, line->len, &err);
     if (!object) {
-        bad_line(c, line, err.text, TSK_DATA);
+        input_bad(c, line, err.text, TSK_DATA);
         return;
     }
     enum tsk_type type = tsk_type_of(object);
@@ -102,7 +102,7 @@ bool input_pump(struct collect *c)
             take_line(c, &line);
             break;
         case TSK_LINE_BAD:
-            bad_line(c, &line, line.reason, line.kind);
+            input_bad(c, &line, line.reason, line.kind);
             break;
         case TSK_LINE_END:
             take_end(c);

@@ -36,6 +36,12 @@ static void read_place(struct incoming *in, struct json_object *message)
         in->source = source;
 }
 
+/* From a worker of others: not taken, and so not confirmed either. */
+static bool is_strange(const struct incoming *in)
+{
+    return in->source && endpoints_is_stranger(in->c->endpoints, in->source);
+}
+
 static void take_status(struct incoming *in, struct json_object *message)
 {
     int64_t oldest = 0, unconfirmed = 0, heartbeat = 0;
@@ -44,7 +50,7 @@ static void take_status(struct incoming *in, struct json_object *message)
     if (!in->source)
         return;
     endpoints_status(in->c, in->source, message, stopped);
-    if (endpoints_is_stranger(in->c->endpoints, in->source))
+    if (is_strange(in))
         return;
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
@@ -139,12 +145,6 @@ static void take_next(struct incoming *in, struct json_object *message)
     else
         keep_message(in->c, in->frame, in->source, in->offset, in->lines,
                      *in->batch_id ? in->batch_id : NULL, NULL);
-}
-
-/* From a worker of others: not taken, and so not confirmed either. */
-static bool is_strange(const struct incoming *in)
-{
-    return in->source && endpoints_is_stranger(in->c->endpoints, in->source);
 }
 
 /* Takes a message in the usual shape. Returns false if it is none. */
