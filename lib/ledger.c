@@ -22,6 +22,7 @@
 #include "ledger_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+#include "tasker/source.h"
 
 enum { LOCK_WAIT_MS = 200 }; /* for another's lock at once, so that the thread can be ended */
 
@@ -93,7 +94,7 @@ struct tsk_ledger *tsk_ledger_new(const struct tsk_conf *conf, const char *colle
     ledger->group = tsk_alloc(ledger->group_most * sizeof *ledger->group);
     ledger->collector_id = tsk_strdup(collector_id);
     tsk_uuid(uuid);
-    snprintf(ledger->own, sizeof ledger->own, "collector:%s", uuid);
+    snprintf(ledger->own, sizeof ledger->own, TSK_SOURCE_COLLECTOR "%s", uuid);
     if (open_pipe(ledger->tell, err) == 0 && open_pipe(ledger->stop, err) == 0) {
         ledger->store = tsk_store_new(conf, ledger->stop[0], err);
         if (ledger->store)

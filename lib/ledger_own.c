@@ -6,15 +6,6 @@
 #include "tasker/ledger.h"
 #include "tasker/message.h"
 
-bool tsk_ledger_source_is_own(const char *source)
-{
-    static const char *const own[] = {"reconcile:", "lost:", "publish:", "lines:", "collector:"};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (strncmp(source, own[i], strlen(own[i])) == 0)
-            return true;
-    return false;
-}
-
 int tsk_ledger_put_own(struct tsk_store *store, const struct tsk_ledger_own *own,
                        int64_t received_at, struct tsk_err *err)
 {

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define TEXTS_MOST (16u << 20)
-#define COLLECTORS "lost:" /* source of what a collector makes itself */
 
 struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules)
 {
@@ -317,7 +316,7 @@ static bool is_idle_back(const struct tsk_settle *s, enum tsk_type type,
 static bool is_impatience(const struct tsk_settle *s, enum tsk_type type,
                           struct json_object *message)
 {
-    return s->source && strncmp(s->source, COLLECTORS, strlen(COLLECTORS)) == 0 &&
+    return s->source && strncmp(s->source, TSK_SOURCE_LOST, strlen(TSK_SOURCE_LOST)) == 0 &&
            type == TSK_TYPE_ERROR && is_timeout(message);
 }
 

@@ -114,6 +114,29 @@ END
         "partial_result partial_result batch_completion" ]
 }
 
+forged() {
+    peer w <<'END'
+w = Bare(os.environ["E"])
+w.wait_subscribed()
+for own in "reconcile:", "lost:", "publish:", "lines:", "collector:":
+    w.send(b"partial_result", ('{"message_type":"partial_result","batch_id":"b","step_id":1,"status":"completed","source":"%sb","offset":1}' % own).encode())
+    w.send(b"batch_error", ('{"message_type":"batch_error","batch_id":"b","source":"%sb","offset":2,"error":{"message":"x","error_category":"timeout","attempt_used":false}}' % own).encode())
+w.say("worker_status", {"message_type": "worker_status", "worker_id": "w", "source": "lost:b", "offset": 3})
+w.say("partial_result", {"batch_id": "last", "step_id": 1, "status": "completed", "source": "reconciler", "offset": 1})
+w.until(lambda: ask("SELECT count(*) FROM received_results WHERE batch_id = 'last'") == 1)
+END
+    spawn c tasker-collect --follow
+    finish_with 0 w
+    signal c TERM
+    finish_with 0 c
+    counts "SELECT count(*) FROM received_results WHERE batch_id = 'b' AND source LIKE 'collector:%' AND reason LIKE 'its source is a name%'" 10
+    counts "SELECT count(*) FROM received_results WHERE source LIKE '%:b'" 0
+    counts "SELECT count(*) FROM received_results WHERE source = 'reconciler'" 1
+    [ "$(jq -r .batch_id c.out)" = last ]
+    has "its source is a name that only tasker itself gives" c.err
+}
+@test "collect, store: a peer cannot write in the places of the programs' own" { for_each_store forged; }
+
 @test "collect, store: each message is there as it came, also what cannot be read" {
     for_each_store as_it_came
 }

@@ -277,6 +277,32 @@ from_lines() {
     [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'd'")" = 0 ]
 }
 
+# What a line says of a place that only the programs write to is not believed.
+forged() {
+    make_store
+    batch b 2
+    {
+        echo '{"message_type":"batch_error","batch_id":"b","source":"reconcile:b","offset":2,"error":{"message":"x","error_type":"x","error_category":"infrastructure","retryable":true,"attempt_used":false}}'
+        echo '{"message_type":"batch_error","batch_id":"b","source":"reconcile:b","offset":1,"error":{"message":"x","error_type":"x","error_category":"timeout","retryable":true}}'
+    } >lines
+    run tasker-reconcile lines
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE source LIKE 'reconcile:%'")" = 0 ]
+    [ "$(store_sql "SELECT state FROM batches")" = failed ]
+    [ "$(store_sql "SELECT DISTINCT attempts FROM steps")" = 1 ]
+    rebuilt
+    # what is in the ledger at the place that it tells is there once
+    batch c 1
+    bytes '{"message_type":"batch_error","batch_id":"c","source":"publish:c","offset":1,"error":{"message":"x","error_type":"x","error_category":"infrastructure","retryable":true}}'
+    store_script "INSERT INTO received_results (received_at, collector_id, topic, message_type, batch_id, source, stream_offset, raw_message)
+        VALUES (3000, 'publish', 'batch_error', 'batch_error', 'c', 'publish:c', 1, $REPLY); INSERT INTO unsettled (batch_id) VALUES ('c')"
+    echo '{"message_type":"batch_error","batch_id":"c","source":"publish:c","offset":1,"error":{"message":"x","error_type":"x","error_category":"infrastructure","retryable":true}}' >line
+    run tasker-reconcile line
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'c'")" = 1 ]
+    [ "$(store_sql "SELECT state FROM batches WHERE batch_id = 'c'")" = failed ]
+}
+
+@test "reconcile: lines that tell a place of the programs' own are put elsewhere" { for_each_store forged; }
+
 @test "reconcile: lines that the ledger does not have are put there, once" { for_each_store from_lines; }
 
 pipeline() {

@@ -21,6 +21,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/source.h"
 
 enum {
     BEHIND_MS = 100,
@@ -30,9 +31,8 @@ enum {
     AGAIN_PERCENT = 50
 };
 
-/* The source of what it says itself of a batch: the same for all collectors. */
-#define OWN_SOURCE "lost:"
-enum { OWN_SOURCE_SIZE = sizeof OWN_SOURCE + TSK_ID_SIZE };
+/* TSK_SOURCE_LOST is that of what it says itself of a batch: the same for all collectors. */
+enum { OWN_SOURCE_SIZE = sizeof TSK_SOURCE_LOST + TSK_ID_SIZE };
 
 struct keep_line {
     struct keep_line *next;
@@ -121,7 +121,7 @@ void keep_own(struct collect *c, const char *batch_id, struct json_object *error
         out_json(error);
         return;
     }
-    snprintf(source, sizeof source, OWN_SOURCE "%s", batch_id);
+    snprintf(source, sizeof source, TSK_SOURCE_LOST "%s", batch_id);
     const char *text = tsk_json_text(error, &len);
     struct keep_line *line = line_new(NULL, len);
     line->own = true;
@@ -143,7 +143,7 @@ bool keep_due(void *ctx, const struct batch *batch, enum batch_due why)
     char own[OWN_SOURCE_SIZE];
     if (!c->ledger)
         return report_due(c, batch, why);
-    snprintf(own, sizeof own, OWN_SOURCE "%s", batch->id);
+    snprintf(own, sizeof own, TSK_SOURCE_LOST "%s", batch->id);
     tsk_ledger_look(c->ledger, batch->id, own, c->now);
     return false;
 }

@@ -11,8 +11,8 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "tasker/ledger.h"
 #include "tasker/parse.h"
+#include "tasker/source.h"
 #include "tasker/topic.h"
 
 /* A message while it is handled. */
@@ -153,7 +153,7 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
     struct tsk_usual usual;
     if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
         !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
-        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_ledger_source_is_own(usual.source) ||
+        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_source_reserved(usual.source) ||
         memchr(frame->body, '\n', frame->len))
         return false;
     struct incoming in = {.c = c,
@@ -171,6 +171,13 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
     return true;
 }
 
+/* Whether it would have a place that only tasker's own programs write to. */
+static bool is_forged(struct json_object *message)
+{
+    const char *source = tsk_json_str(message, "source");
+    return source && tsk_source_reserved(source);
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
     if (take_usual(c, frame))
@@ -182,9 +189,8 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
         take_unreadable(&in, NULL, err.text);
         return;
     }
-    const char *source = tsk_json_str(message, "source");
-    if (source && tsk_ledger_source_is_own(source)) {
-        take_unreadable(&in, message, "its source is a name that only tasker itself gives");
+    if (is_forged(message)) {
+        take_unreadable(&in, message, TSK_SOURCE_RESERVED);
         json_object_put(message);
         return;
     }

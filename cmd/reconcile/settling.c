@@ -228,11 +228,7 @@ void settling_free(struct settling *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->count; i++) {
-        free(s->lines[i].raw);
-        free(s->lines[i].batch_id);
-        free(s->lines[i].source);
-    }
+    settling_forget_lines(s);
     free(s->lines);
     tsk_map_free(s->touched);
     tsk_map_free(s->refused);

@@ -13,6 +13,8 @@ struct read_line {
     size_t len;
     const char *type; /* static; NULL: several */
     int64_t step_id, offset;
+    char *told; /* owned: a reserved source that it tells, at told_offset; NULL: it tells none */
+    int64_t told_offset;
 };
 
 struct settling {
@@ -70,6 +72,9 @@ void settling_line(struct settling *settling, struct json_object *message, const
 
 /* The same of a partial result in the usual shape (tsk_result_usual). */
 void settling_usual(struct settling *settling, const char *raw, size_t len);
+
+/* Frees the lines that are not in the ledger yet. */
+void settling_forget_lines(struct settling *settling);
 
 /* A verdict on batch_id was told. */
 void settling_verdict(struct settling *settling, const char *batch_id);

@@ -13,11 +13,11 @@
 #include "tasker/clock.h"
 #include "tasker/ledger.h"
 #include "tasker/message.h"
+#include "tasker/source.h"
 
 enum { PAUSE_MS = 100, PAUSE_TIMES = 4, LINES_MOST = 1000, BYTES_MOST = 1 << 20 };
 
 #define COLLECTOR "reconcile"
-#define LINES_SOURCE "lines:" /* of lines that have none; and the batch_id */
 
 struct touched {
     int64_t batch;                         /* batches.id; 0: not known yet */
@@ -68,15 +68,19 @@ static bool is_timeout(struct json_object *message)
 static char *own_source(const char *batch_id)
 {
     struct tsk_buf text = TSK_BUF_INIT;
-    tsk_buf_printf(&text, LINES_SOURCE "%s", batch_id);
+    tsk_buf_printf(&text, TSK_SOURCE_LINES "%s", batch_id);
     return text.data;
 }
 
-/* Keeps a line, of which source is NULL or "" if it has none. */
+/* Keeps a line, of which source is NULL or "" if it has none. One that tells a reserved source may
+ * be in the ledger in that place, but is put in no other than that of lines that have none. */
 static void keep_line(struct settling *s, struct read_line line, const char *batch_id,
                       const char *source, const char *raw)
 {
-    bool placed = source && *source && line.offset > 0;
+    bool told = source && *source && line.offset > 0;
+    bool reserved = told && tsk_source_reserved(source), placed = told && !reserved;
+    line.told = reserved ? tsk_strdup(source) : NULL;
+    line.told_offset = line.offset;
     if (!placed)
         line.offset = hash_of(raw, line.len);
     line.source = placed ? tsk_strdup(source) : own_source(batch_id);
@@ -98,9 +102,10 @@ void settling_line(struct settling *s, struct json_object *message, const char *
     struct read_line line = {.len = len, .type = tsk_type_name(type)};
     if (!s || !batch_id)
         return;
+    bool own = !source || tsk_source_reserved(source);
     touch(s, batch_id);
-    if (type == TSK_TYPE_PUBLISHED || (!source && type == TSK_TYPE_ERROR && is_timeout(message)))
-        return; /* that a collector waits no longer is its own business */
+    if (type == TSK_TYPE_PUBLISHED || (own && type == TSK_TYPE_ERROR && is_timeout(message)))
+        return; /* that a collector waits no longer is its own business; the clock is the store's */
     if (type == TSK_TYPE_PARTIAL)
         tsk_json_int(message, "step_id", &line.step_id);
     tsk_json_int(message, "offset", &line.offset);
@@ -144,6 +149,17 @@ static int has_others(struct settling *s, const char *batch_id, struct tsk_err *
     return found;
 }
 
+/* Whether the ledger has a line in the reserved place that it tells. */
+static int is_there(struct settling *s, const struct read_line *line, struct tsk_err *err)
+{
+    static const char sql[] = "SELECT 1 FROM received_results WHERE source = $1 AND stream_offset ="
+                              " $2 AND batch_id = $3";
+    struct tsk_value values[] = {tsk_value_text(line->told), tsk_value_int(line->told_offset),
+                                 tsk_value_text(line->batch_id)};
+    int64_t one;
+    return tsk_store_get_int(s->store, sql, values, 3, &one, err);
+}
+
 static int add_line(struct adding *adding, const struct read_line *line, struct tsk_err *err)
 {
     struct tsk_ledger_entry entry = {.topic = line->type ? line->type : "results",
@@ -154,8 +170,10 @@ static int add_line(struct adding *adding, const struct read_line *line, struct 
                                      .step_id = line->step_id,
                                      .source = line->source,
                                      .offset = line->offset};
-    if (strncmp(line->source, LINES_SOURCE, strlen(LINES_SOURCE)) == 0) {
-        int others = has_others(adding->s, line->batch_id, err);
+    if (strncmp(line->source, TSK_SOURCE_LINES, strlen(TSK_SOURCE_LINES)) == 0) {
+        int others = line->told ? is_there(adding->s, line, err) : 0;
+        if (others == 0)
+            others = has_others(adding->s, line->batch_id, err);
         if (others)
             return others < 0 ? -1 : 0;
     }
@@ -202,6 +220,17 @@ static int add_lines(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return mark_all(adding, err);
 }
 
+void settling_forget_lines(struct settling *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        free(s->lines[i].raw);
+        free(s->lines[i].batch_id);
+        free(s->lines[i].source);
+        free(s->lines[i].told);
+    }
+    s->count = s->bytes = 0;
+}
+
 static bool flush_lines(struct settling *s)
 {
     struct adding adding = {s, tsk_wall_ms(), 0};
@@ -209,12 +238,7 @@ static bool flush_lines(struct settling *s)
         return true;
     if (!settling_do(s, true, add_lines, &adding))
         return false;
-    for (size_t i = 0; i < s->count; i++) {
-        free(s->lines[i].raw);
-        free(s->lines[i].batch_id);
-        free(s->lines[i].source);
-    }
-    s->count = s->bytes = 0;
+    settling_forget_lines(s);
     return true;
 }
 

@@ -19,10 +19,6 @@
 #include "tasker/err.h"
 #include "tasker/store.h"
 
-/* Whether a source is one that programs of tasker give to what they put into the ledger themselves
- * ("reconcile:BATCH"). From a socket it is forged: what bears it would be believed. */
-bool tsk_ledger_source_is_own(const char *source);
-
 struct tsk_ledger;
 
 /* A message that the ledger had. */

@@ -10,6 +10,7 @@
 #ifndef TASKER_OUTBOUND_H
 #define TASKER_OUTBOUND_H
 
+#include "tasker/source.h"
 #include "tasker/store.h"
 
 struct tsk_outbound_claim {
@@ -100,7 +101,7 @@ int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_accep
 
 /* Puts into the ledger, once, that no worker takes a batch: message is the batch_error of it, with
  * the source and offset that these give. Settling the batch and its steps is reconcile's. */
-#define TSK_OUTBOUND_SOURCE "publish:" /* and the batch_id */
+#define TSK_OUTBOUND_SOURCE TSK_SOURCE_PUBLISH /* and the batch_id */
 #define TSK_OUTBOUND_OFFSET 1
 int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                         const char *batch_id, const char *message, size_t len, struct tsk_err *err);

@@ -32,11 +32,12 @@
 #include <stdint.h>
 
 #include "tasker/reconcile.h"
+#include "tasker/source.h"
 #include "tasker/state.h"
 
 /* The source, before its batch_id, of messages that are made of what is known and the clock: the
  * same for all that look, so that they are in the ledger once. */
-#define TSK_SETTLE_SOURCE "reconcile:"
+#define TSK_SETTLE_SOURCE TSK_SOURCE_RECONCILE
 /* The offset there of the message by which a batch is given back, and what its error has (false).
  */
 #define TSK_SETTLE_BACK_OFFSET 2

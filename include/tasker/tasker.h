@@ -38,6 +38,7 @@
 #include "tasker/settle.h"
 #include "tasker/settler.h"
 #include "tasker/sort_key.h"
+#include "tasker/source.h"
 #include "tasker/state.h"
 #include "tasker/store.h"
 #include "tasker/stream.h"
