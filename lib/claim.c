@@ -182,8 +182,8 @@ static size_t bytes_of(const struct tsk_ready *step)
     size_t kind = step->kind ? strlen(step->kind) : 0;
     return REST + strlen(step->context) + step->previous.len + strlen(step->handler_config) +
            strlen(step->task_config) +
-           6 * (kind + strlen(step->name) + strlen(step->handler_class) + strlen(step->namespace_name) +
-                strlen(step->task_name));
+           6 * (kind + strlen(step->name) + strlen(step->handler_class) +
+                strlen(step->namespace_name) + strlen(step->task_name));
 }
 
 static void key_of(const struct tsk_claim_opts *opts, const struct tsk_ready *step,

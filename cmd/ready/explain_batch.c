@@ -25,7 +25,7 @@ enum {
     REFUSAL,
 };
 
-/* Every worker has refused it, or it is too long to be sent; until reconcile looks at that, it stays as it is. */
+/* Every worker has refused it, or it is too long; until reconcile looks at that, it stays so. */
 static void tell_refused(struct explain *explain, const struct tsk_value *message)
 {
     struct tsk_json *parser = tsk_json_new();
