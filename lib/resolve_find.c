@@ -9,11 +9,13 @@
     "SELECT s.id FROM steps s JOIN tasks t ON t.task_id = s.task WHERE " condition                 \
     " AND (CAST($1 AS BIGINT) = 0 OR s.task = $1) AND ($2 = '' OR t.namespace = $2)"               \
     " AND ($3 = '' OR s.error_category = $3) AND ($4 = '' OR s.handler_class " glob                \
-    ") AND CAST($5 AS BIGINT) > 0 ORDER BY s.id LIMIT $6"
+    ") AND CAST($5 AS BIGINT) > 0 ORDER BY CASE s.state WHEN 'cancelled' THEN 1 ELSE 0 END,"       \
+    " s.id LIMIT $6"
 #define LIVE "t.state NOT IN ('cancelled', 'resolved_manually')"
 #define FAILED "s.state = 'error'"
 #define WAITS "s.state = 'pending' AND s.next_retry_at > $5"
-#define OPEN "s.state IN ('pending', 'enqueued', 'in_progress')"
+/* A batch that is still to be sent has the word on it, and one out of time is given up. */
+#define UNCONFIRMED TSK_UNCONFIRMED_IF("b.published_at + b.timeout_ms > $5")
 #define BOTH(condition)                                                                            \
     {                                                                                              \
         FIND(condition, TSK_GLOB_SQLITE("$4")), FIND(condition, TSK_GLOB_POSTGRESQL("$4"))         \
@@ -23,7 +25,7 @@ static const char *const queries[TSK_RESOLVE_ACTIONS][2] = {
     [TSK_RESOLVE_RETRY] = BOTH("(" FAILED " OR " WAITS ") AND " LIVE),
     [TSK_RESOLVE_RESET] = BOTH(FAILED " AND " LIVE),
     [TSK_RESOLVE_RESOLVE] = BOTH(FAILED),
-    [TSK_RESOLVE_CANCEL] = BOTH(OPEN),
+    [TSK_RESOLVE_CANCEL] = BOTH("(" TSK_OPEN " OR (" UNCONFIRMED "))"),
 };
 
 static int take_id(void *ctx, const struct tsk_value *row, size_t columns)

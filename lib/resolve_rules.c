@@ -62,9 +62,11 @@ enum tsk_state tsk_resolve_step_to(enum tsk_resolve_action action,
     }
 }
 
-enum tsk_state tsk_resolve_task_to(enum tsk_resolve_action action, enum tsk_state state)
+enum tsk_state tsk_resolve_task_to(enum tsk_resolve_action action, enum tsk_state state, bool runs)
 {
     enum tsk_state to = action == TSK_RESOLVE_RESOLVE ? TSK_STATE_RESOLVED : TSK_STATE_CANCELLED;
+    if (state == to)
+        return runs ? to : TSK_STATE_NONE;
     return tsk_state_allowed(TSK_SUBJECT_TASK, state, to) ? to : TSK_STATE_NONE;
 }
 

@@ -21,10 +21,11 @@ static int take_id(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
+/* The steps that end with the task, or that have ended so and nobody has said it yet. */
 static int find_open(struct tsk_resolving *r, int64_t task, struct tsk_resolve_ids *ids)
 {
-    static const char sql[] = "SELECT id FROM steps WHERE task = $1 AND state IN ('pending',"
-                              " 'enqueued', 'in_progress') ORDER BY id";
+    static const char sql[] = "SELECT s.id FROM steps s WHERE s.task = $1 AND (" TSK_OPEN
+                              " OR (" TSK_UNCONFIRMED ")) ORDER BY s.id";
     struct tsk_value key = tsk_value_int(task);
     ids->count = 0;
     return tsk_store_run(r->store, sql, &key, 1, take_id, ids, r->err) < 0 ? -1 : 0;
@@ -42,26 +43,27 @@ static int take_task(void *ctx, const struct tsk_value *row, size_t columns)
 
 #define TASK "SELECT name, state, updated_at FROM tasks WHERE task_id = $1"
 
-/* Returns 1, 0 if it is refused, or -1. */
+/* Returns 1, 0 if it is not there, or -1. */
 static int look(struct tsk_resolving *r, struct seen *seen)
 {
     static const char get[] = TASK, lock[] = TASK " FOR NO KEY UPDATE";
     struct tsk_value key = tsk_value_int(seen->one->id);
     bool locks = !r->order->dry && tsk_store_kind(r->store) == TSK_STORE_POSTGRESQL;
-    int64_t rows = tsk_store_run(r->store, locks ? lock : get, &key, 1, take_task, seen, r->err);
-    if (rows < 0)
-        return -1;
+    return (int)tsk_store_run(r->store, locks ? lock : get, &key, 1, take_task, seen, r->err);
+}
+
+static int refuse(struct tsk_resolved *one, bool runs)
+{
     struct tsk_buf why = TSK_BUF_INIT;
-    seen->one->to = rows ? tsk_resolve_task_to(r->order->action, seen->one->from) : TSK_STATE_NONE;
-    if (!rows)
-        tsk_buf_printf(&why, "task %" PRId64 " is not in the store", seen->one->id);
-    else if (seen->one->to == TSK_STATE_NONE)
-        tsk_buf_printf(&why, "task %" PRId64 " (%s) is %s: %s", seen->one->id, seen->one->name,
-                       tsk_state_name(seen->one->from),
-                       seen->one->from == TSK_STATE_RESOLVED ? "nothing more can be done to it"
-                                                             : "it can be resolved");
-    seen->one->why = why.data;
-    return why.data ? 0 : 1;
+    bool over = one->from == TSK_STATE_RESOLVED && !runs;
+    if (!one->name)
+        tsk_buf_printf(&why, "task %" PRId64 " is not in the store", one->id);
+    else
+        tsk_buf_printf(&why, "task %" PRId64 " (%s) is %s: %s", one->id, one->name,
+                       tsk_state_name(one->from),
+                       over ? "nothing more can be done to it" : "it can be resolved");
+    one->why = why.data;
+    return 0;
 }
 
 static const char last_key[] =
@@ -104,10 +106,16 @@ static int end_task(struct tsk_resolving *r, int64_t id, struct tsk_resolve_ids 
     struct seen seen = {.one = tsk_resolved_add(r->list)};
     seen.one->is_task = true;
     seen.one->id = seen.one->task_id = id;
-    int ok = look(r, &seen);
-    if (ok <= 0)
-        return ok;
-    if (find_open(r, id, open) < 0 || (!r->order->dry && put_fact(r, &seen) < 0))
+    int there = look(r, &seen);
+    if (there < 0 || find_open(r, id, open) < 0)
+        return -1;
+    bool runs = open->count > 0;
+    if (there)
+        seen.one->to = tsk_resolve_task_to(r->order->action, seen.one->from, runs);
+    if (seen.one->to == TSK_STATE_NONE)
+        return refuse(seen.one, runs);
+    bool again = seen.one->to == seen.one->from;
+    if (!again && !r->order->dry && put_fact(r, &seen) < 0)
         return -1;
     seen.one->steps = open->count;
     for (size_t i = 0; i < open->count; i++) {

@@ -78,6 +78,9 @@ is() { # ACTUAL WANTED
 states_are() { [ "$(states)" = "$1" ]; }
 tasks_are() { [ "$(tasks)" = "$1" ]; }
 
+brief() { jq -c '[.of, .step_id // .task_id, .steps, .from_state, .to_state, .handler]' | tr '\n' ' '; }
+both_started() { [ "$(grep -cs started ../log)" = 2 ]; }
+
 # ---- bad input
 
 @test "resolve: each case has its reason and its status" {
@@ -291,6 +294,10 @@ stop_running() {
     is "$(states)$(tasks)" "cancelled cancelled cancelled cancelled cancelled "
     is "$(store_sql "SELECT error FROM steps WHERE id = 3" | jq -r .message)" "cancelled by an operator (killed: it did not end on TERM)"
     is "$(store_sql 'SELECT error_category FROM steps WHERE id IN (1, 3)' | tr '\n' ' ')" "cancelled cancelled "
+    run -1 resolve cancel task 2 # the worker has said so
+    has "task 2 (stubborn) is cancelled: it can be resolved" "$output"
+    run -1 resolve cancel --task 2
+    has "no step that can be cancelled goes through the filters" "$output"
     is "$(store_sql 'SELECT count(*) FROM discrepancies')" 0
     rebuilt
     signal work TERM
@@ -447,6 +454,33 @@ unreached() {
     rebuilt
 }
 @test "resolve: a worker that does not answer is told of, and can be told later" { for_each_store unreached; }
+
+unreached_task() { # the same by the id of the task, and by filters
+    local -x TASKER_ZEROMQ_HEARTBEAT_INTERVAL=20s # so that it is not taken for lost
+    worker
+    services
+    submit long 2
+    wait_until 10 both_started
+    wait_until 10 states_are "in_progress pending in_progress pending "
+    signal work STOP
+    run -75 --separate-stderr resolve cancel task 1 --wait 300ms
+    is "$(brief <<<"$output")" '["task",1,2,"in_progress","cancelled",null] ["step",2,null,"pending","cancelled",null] ["step",1,null,"in_progress","cancelled","unreached"] '
+    run -75 --separate-stderr resolve cancel task 1 --wait 300ms
+    is "$(brief <<<"$output")" '["task",1,1,"cancelled","cancelled",null] ["step",1,null,"cancelled","cancelled","unreached"] '
+    run -75 --separate-stderr resolve cancel --namespace shop --limit 2 --wait 300ms # what is open comes first
+    is "$(brief <<<"$output")" '["step",4,null,"pending","cancelled",null] ["step",3,null,"in_progress","cancelled","unreached"] '
+    is "$(resolve cancel --dry-run task 1 | brief)" '["task",1,1,"cancelled","cancelled",null] ["step",1,null,"cancelled","cancelled",null] '
+    signal work CONT
+    resolve cancel task 1 >out
+    is "$(brief <out)" '["task",1,1,"cancelled","cancelled",null] ["step",1,null,"cancelled","cancelled","stopped"] '
+    resolve cancel --task 2 >out
+    is "$(brief <out)" '["step",3,null,"cancelled","cancelled","stopped"] '
+    services_end
+    is "$(store_sql "SELECT count(*) FROM task_transitions WHERE origin = 'operator'")" 1
+    is "$(store_sql "SELECT count(*) FROM step_transitions WHERE origin = 'operator'")" 4
+    rebuilt
+}
+@test "resolve: a task is cancelled again where a worker was not reached" { for_each_store unreached_task; }
 
 # A worker that knows no such message ignores it, and its result changes nothing.
 late() {

@@ -12,7 +12,8 @@
  * counts, and what does not go with it is refused. What comes later changes nothing any more
  * (settle.h): of an end and an operator at the same moment the one counts that is in the store
  * first. A task that is cancelled or resolved takes its open steps with it: they are cancelled. Of
- * a step that a worker may have, the caller is told who to tell. */
+ * a step that a worker may have, the caller is told who to tell; and again, if the same is done to
+ * the step or its task once more before the ledger has an end of it. */
 #ifndef TASKER_RESOLVE_H
 #define TASKER_RESOLVE_H
 
@@ -52,8 +53,9 @@ struct tsk_resolve_facts {
 enum tsk_state tsk_resolve_step_to(enum tsk_resolve_action action,
                                    const struct tsk_resolve_facts *facts);
 
-/* The same of a task as a whole, for resolve; any other action is taken for cancel. */
-enum tsk_state tsk_resolve_task_to(enum tsk_resolve_action action, enum tsk_state state);
+/* The same of a task as a whole, for resolve; any other action is taken for cancel. runs: a worker
+ * may have one of its steps. */
+enum tsk_state tsk_resolve_task_to(enum tsk_resolve_action action, enum tsk_state state, bool runs);
 
 /* Adds what can be done in words: "it can be retried, reset or cancelled"; or that nothing can. */
 void tsk_resolve_choices(const struct tsk_resolve_facts *facts, struct tsk_buf *out);
@@ -74,7 +76,7 @@ struct tsk_resolved {
     char *name;          /* NULL: it is not known */
     int64_t attempt;     /* of a step; 0: it was never claimed */
     enum tsk_state from, to;
-    size_t steps; /* of a task: how many of its steps were ended with it */
+    size_t steps; /* of a task: how many of its steps are ended with it, or told of again */
     char *why;    /* it was refused; NULL: it is done */
     /* where a worker may have the step; else batch_id is NULL */
     char *batch_id;
@@ -122,7 +124,8 @@ struct tsk_resolve_ids { /* the caller frees items */
 
 /* Adds, in ascending order, the steps of tasks that the filter lets pass and that are as a rule
  * meant by action: those in error; for retry also those that wait for a back-off; for cancel those
- * that have not ended and are not in error. Returns 0, or -1. */
+ * that have not ended and are not in error and, behind these, those that are cancelled and that a
+ * worker may have, while their batch is not out of time. Returns 0, or -1. */
 int tsk_resolve_find(struct tsk_store *store, enum tsk_resolve_action action,
                      const struct tsk_resolve_filter *filter, int64_t now,
                      struct tsk_resolve_ids *ids, struct tsk_err *err);

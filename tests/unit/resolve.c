@@ -80,8 +80,13 @@ static void test_tasks(void)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         bool open = all[i] == S(PENDING) || all[i] == S(IN_PROGRESS) || all[i] == S(ERROR);
         bool there = all[i] != S(NONE) && all[i] != S(RESOLVED);
-        CHECK_INT(tsk_resolve_task_to(TSK_RESOLVE_CANCEL, all[i]), open ? S(CANCELLED) : S(NONE));
-        CHECK_INT(tsk_resolve_task_to(TSK_RESOLVE_RESOLVE, all[i]), there ? S(RESOLVED) : S(NONE));
+        bool cancelled = all[i] == S(CANCELLED), resolved = all[i] == S(RESOLVED);
+        for (int runs = 0; runs < 2; runs++) {
+            CHECK_INT(tsk_resolve_task_to(TSK_RESOLVE_CANCEL, all[i], runs),
+                      open || (cancelled && runs) ? S(CANCELLED) : S(NONE));
+            CHECK_INT(tsk_resolve_task_to(TSK_RESOLVE_RESOLVE, all[i], runs),
+                      there || (resolved && runs) ? S(RESOLVED) : S(NONE));
+        }
     }
 }
 
