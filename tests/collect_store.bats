@@ -287,12 +287,12 @@ END
         tasker-collect --set store.queue_bytes=2M --set zeromq.recv_hwm=1000 \
         --set zeromq.heartbeat_interval=200ms r
     wait_line c.err 'the store fails'
-    wait_line w.out '^sent' 60
+    wait_line w.out '^sent' 120
     kb=$(awk '/^VmHWM/ { print $2 }' "/proc/${PIDS[c]}/status")
     echo "at most $kb kB in memory"
     [ "$kb" -lt 65536 ]
     unlock
-    finish_with 0 w 60
+    finish_with 0 w 160
     finish_with 0 c
     all_printed b1 15000 c.out
     counts "SELECT count(*) FROM received_results" 15001

@@ -6,7 +6,7 @@
  * greatest priority go first, then the oldest. A claimed step is enqueued, with its next attempt;
  * its batch is created, with the bytes that will be sent.
  *
- * A step that with all it needs is longer than a message may be would be longer at each attempt. Its
+ * A step that with all it needs is longer than a message may be would be so at each attempt. Its
  * batch is refused: the ledger has that in the same transaction, so that nobody sends the batch and
  * reconcile settles it as failed, for good. */
 #ifndef TASKER_CLAIM_H
