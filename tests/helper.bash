@@ -48,6 +48,7 @@ test_begin() {
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
     # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
     mkfifo .nap && exec {NAP}<>.nap </dev/null
+    trace_cheaply
 }
 
 test_end() {
@@ -55,8 +56,43 @@ test_end() {
     for name in "${!PIDS[@]}"; do end_by_pid "$name"; done
     check_nothing_left || failed=1
     release_ports
-    [ -n "${BATS_TEST_COMPLETED:-}" ] || show_logs
+    if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+        show_logs
+        trace_to_bats
+    elif [ $failed -ne 0 ] && [ ${#HERE[@]} -gt 0 ]; then
+        # shellcheck disable=SC2064
+        trap "$BATS_TRAP" DEBUG
+    fi
     return $failed
+}
+
+# ---- where a test failed
+
+# Before each command bats notes where it is, in a function of many commands: a quarter of the time
+# of all tests. This trap notes the same; test_end gives it to bats if the test failed. The trap is
+# on one line since bash counts the lines in it from that of the command. A bats that does this in
+# another way is left alone, and so is one that is asked to --trace.
+BATS_TRAP='bats_debug_trap "$BASH_SOURCE"' HERE=() BEFORE=()
+
+trace_cheaply() {
+    [ "$(trap -p DEBUG)" = "trap -- '$BATS_TRAP' DEBUG" ] && [ "${BASH_VERSINFO[0]}" -ge 5 ] &&
+        [ -n "${BATS_DEBUG_LAST_STACK_TRACE+set}" ] && [ "${BATS_TRACE_LEVEL:-0}" -eq 0 ] || return 0
+    # shellcheck disable=SC2016
+    local note='BEFORE=("${HERE[@]}") HERE=("$LINENO" "${BASH_LINENO[@]}" "${BASH_SOURCE[@]}" "${FUNCNAME[@]}")'
+    # shellcheck disable=SC2064
+    trap "[[ \$BASH_SOURCE == \"\$BATS_ROOT\"/lib* || \${BATS_TIMED_OUT-} ]] || { $note; }" DEBUG
+}
+
+# The last place noted is that of the trap which told bats of the failure; the one before it failed.
+trace_to_bats() {
+    local at depth=$((${#BEFORE[@]} / 3)) name
+    [ "$depth" -gt 0 ] || return 0
+    BATS_DEBUG_LAST_STACK_TRACE=() BATS_DEBUG_LAST_STACK_TRACE_IS_VALID=1
+    for ((at = 0; at < depth; at++)); do
+        name=${BEFORE[2 * depth + 1 + at]}
+        BATS_DEBUG_LAST_STACK_TRACE+=("${BEFORE[at]} $name ${BEFORE[depth + 1 + at]}")
+        case $name in "$BATS_TEST_NAME" | setup | teardown) break ;; esac
+    done
 }
 
 # ---- waiting
