@@ -85,7 +85,7 @@ static int look(struct seen *seen, int64_t id)
     struct tsk_resolving *r = seen->r;
     struct tsk_value key = tsk_value_int(id);
     bool locks = !r->order->dry && tsk_store_kind(r->store) == TSK_STORE_POSTGRESQL;
-    int64_t rows =
+    int64_t rows = /* one that was made since resolve_lock.c looked is locked here */
         tsk_store_run(r->store, locks ? lock_step : get_step, &key, 1, take_step, seen, r->err);
     if (rows <= 0)
         return (int)rows;
@@ -277,9 +277,11 @@ static int take_touched(void *ctx, const struct tsk_value *row, size_t columns)
     return 1;
 }
 
-int tsk_resolving_begin(struct tsk_resolving *r, const int64_t *ids, size_t count)
+int tsk_resolving_begin(struct tsk_resolving *r, const int64_t *ids, size_t count, int64_t task)
 {
     tsk_resolved_fini(r->list);
+    if (tsk_resolving_lock(r, ids, count, task) < 0)
+        return -1;
     for (size_t i = 0; i < count && !r->order->dry; i++) {
         struct tsk_value key = tsk_value_int(ids[i]);
         if (tsk_store_run(r->store, get_batch, &key, 1, take_touched, r, r->err) < 0)
@@ -337,7 +339,7 @@ int tsk_resolve_steps(struct tsk_store *store, struct tsk_settler *settler,
                               .about = tsk_resolve_about(order),
                               .list = list,
                               .err = err};
-    int rc = tsk_resolving_begin(&r, ids, count);
+    int rc = tsk_resolving_begin(&r, ids, count, 0);
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = tsk_resolving_step(&r, ids[i]);
     if (rc == 0)

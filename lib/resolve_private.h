@@ -15,9 +15,9 @@
 #define TSK_UNCONFIRMED_IF(condition)                                                              \
     "s.state = 'cancelled' AND EXISTS (SELECT 1 FROM step_transitions h JOIN batches b ON b.id ="  \
     " h.batch WHERE h.step = s.id AND h.origin = 'operator' AND h.from_state IN ('enqueued',"      \
-    " 'in_progress') AND h.to_state = 'cancelled' AND " condition " AND NOT EXISTS (SELECT 1 FROM" \
-    " settled_steps z WHERE z.batch = b.id AND z.step_id = s.step_id AND z.status IN"              \
-    " ('completed', 'failed')))"
+    " 'in_progress') AND h.to_state = 'cancelled' AND " condition                                  \
+    " AND NOT EXISTS (SELECT 1 FROM settled_steps z WHERE z.batch = b.id AND z.step_id ="          \
+    " s.step_id AND z.status IN ('completed', 'failed')))"
 #define TSK_UNCONFIRMED TSK_UNCONFIRMED_IF("1 = 1")
 #define TSK_OPEN "s.state IN ('pending', 'enqueued', 'in_progress')"
 
@@ -34,8 +34,9 @@ struct tsk_resolving {
     struct tsk_err *err;
 };
 
-/* Empties list, and settles what the ledger has of the steps. */
-int tsk_resolving_begin(struct tsk_resolving *r, const int64_t *ids, size_t count);
+/* Empties list, locks the steps, a task (0: none) and all that is settled with them, and settles
+ * what the ledger has of the steps. */
+int tsk_resolving_begin(struct tsk_resolving *r, const int64_t *ids, size_t count, int64_t task);
 int tsk_resolving_step(struct tsk_resolving *r, int64_t id);
 /* What follows from all of it. */
 int tsk_resolving_finish(struct tsk_resolving *r);
@@ -43,6 +44,9 @@ void tsk_resolving_fini(struct tsk_resolving *r);
 
 struct tsk_resolved *tsk_resolved_add(struct tsk_resolved_list *list);
 void tsk_resolve_ids_add(struct tsk_resolve_ids *ids, int64_t id);
+
+/* resolve_lock.c */
+int tsk_resolving_lock(struct tsk_resolving *r, const int64_t *ids, size_t count, int64_t task);
 
 /* resolve_text.c: metadata of a transition (the caller's). */
 char *tsk_resolve_about(const struct tsk_resolve_order *order);

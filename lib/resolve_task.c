@@ -41,15 +41,12 @@ static int take_task(void *ctx, const struct tsk_value *row, size_t columns)
     return 1;
 }
 
-#define TASK "SELECT name, state, updated_at FROM tasks WHERE task_id = $1"
-
 /* Returns 1, 0 if it is not there, or -1. */
 static int look(struct tsk_resolving *r, struct seen *seen)
 {
-    static const char get[] = TASK, lock[] = TASK " FOR NO KEY UPDATE";
+    static const char sql[] = "SELECT name, state, updated_at FROM tasks WHERE task_id = $1";
     struct tsk_value key = tsk_value_int(seen->one->id);
-    bool locks = !r->order->dry && tsk_store_kind(r->store) == TSK_STORE_POSTGRESQL;
-    return (int)tsk_store_run(r->store, locks ? lock : get, &key, 1, take_task, seen, r->err);
+    return (int)tsk_store_run(r->store, sql, &key, 1, take_task, seen, r->err);
 }
 
 static int refuse(struct tsk_resolved *one, bool runs)
@@ -140,7 +137,7 @@ int tsk_resolve_task(struct tsk_store *store, struct tsk_settler *settler,
                               .err = err};
     int rc = find_open(&r, id, &open);
     if (rc == 0)
-        rc = tsk_resolving_begin(&r, open.items, open.count);
+        rc = tsk_resolving_begin(&r, open.items, open.count, id);
     if (rc == 0)
         rc = end_task(&r, id, &open);
     tsk_resolving_fini(&r);
