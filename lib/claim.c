@@ -10,12 +10,16 @@
 
 #include "claim_private.h"
 #include "tasker/clock.h"
+#include "tasker/ledger.h"
+#include "tasker/message.h"
 #include "tasker/sort_key.h"
+#include "tasker/source.h"
 #include "tasker/state.h"
 
 #define CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
 #define STARTED TSK_KEY_TEXT(TSK_TASK_KEY_STARTED)
 #define BATCH_SLACK_MS 60000 /* as for batches that publish puts down */
+#define REFUSED_OFFSET 1
 
 static const char add_batch[] =
     "INSERT INTO batches (batch_id, total_steps, timeout_ms, body, created_at, updated_at) "
@@ -49,6 +53,7 @@ void tsk_claims_fini(struct tsk_claims *claims)
     for (size_t i = 0; i < claims->count; i++) {
         free(claims->items[i].batch_id);
         free(claims->items[i].body);
+        free(claims->items[i].refused);
     }
     free(claims->items);
     *claims = (struct tsk_claims){NULL, 0, 0, 0};
@@ -123,6 +128,33 @@ static int put_batch(const struct claiming *claiming, const struct group *group,
     return rc;
 }
 
+/* Says in the ledger that a batch is not sent, once it is in the store. */
+static int refuse(const struct claiming *claiming, const struct tsk_claimed *claimed)
+{
+    struct json_object *error =
+        tsk_error_object(claimed->refused, "message_too_long", "validation", false);
+    char *text = tsk_batch_error_text(claimed->batch_id, error, claiming->now);
+    struct tsk_ledger_own own = {TSK_SOURCE_READY, REFUSED_OFFSET, claimed->batch_id, text,
+                                 strlen(text)};
+    int rc = tsk_ledger_put_own(claiming->store, &own, claiming->now, claiming->err);
+    free(text);
+    return rc;
+}
+
+/* Why it is too long for a message, or NULL. Only that of a single step ever is. */
+static char *too_long(const struct claiming *claiming, const struct group *group, size_t len)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (len <= claiming->opts->message_bytes)
+        return NULL;
+    const struct tsk_ready *step = group->steps[0];
+    tsk_buf_printf(&text,
+                   "step %" PRId64 " (%s) with its context and previous_results makes a message of "
+                   "%zu bytes, over max_message_bytes (%zu)",
+                   step->id, step->name, len, claiming->opts->message_bytes);
+    return text.data;
+}
+
 /* Makes a batch of a group, and empties that. */
 static int close_group(const struct claiming *claiming, struct group *group)
 {
@@ -133,9 +165,12 @@ static int close_group(const struct claiming *claiming, struct group *group)
     tsk_ready_body(id, claiming->now, group->steps, group->count, &body);
     claims->items = tsk_grow(claims->items, &claims->cap, claims->count + 1, sizeof *claims->items);
     struct tsk_claimed *claimed = &claims->items[claims->count++];
-    *claimed = (struct tsk_claimed){tsk_strdup(id), body.data, body.len, group->count};
+    *claimed = (struct tsk_claimed){tsk_strdup(id), body.data, body.len, group->count,
+                                    too_long(claiming, group, body.len)};
     claims->steps += group->count;
     int rc = claiming->opts->dry ? 0 : put_batch(claiming, group, claimed);
+    if (rc == 0 && claimed->refused && !claiming->opts->dry)
+        rc = refuse(claiming, claimed);
     group->count = group->bytes = 0;
     return rc;
 }
@@ -144,10 +179,11 @@ static int close_group(const struct claiming *claiming, struct group *group)
 static size_t bytes_of(const struct tsk_ready *step)
 {
     enum { REST = 600 };
+    size_t kind = step->kind ? strlen(step->kind) : 0;
     return REST + strlen(step->context) + step->previous.len + strlen(step->handler_config) +
            strlen(step->task_config) +
-           6 * (strlen(step->name) + strlen(step->handler_class) + strlen(step->namespace_name) +
-                strlen(step->task_name));
+           6 * (kind + strlen(step->name) + strlen(step->handler_class) +
+                strlen(step->namespace_name) + strlen(step->task_name));
 }
 
 static void key_of(const struct tsk_claim_opts *opts, const struct tsk_ready *step,
@@ -178,6 +214,7 @@ static int make_batches(const struct claiming *claiming, struct tsk_ready_list *
     struct tsk_map *groups = tsk_map_new(group_free);
     struct tsk_buf key = TSK_BUF_INIT;
     size_t size = (size_t)claiming->opts->batch_size;
+    size_t batch_bytes = claiming->opts->message_bytes / 8 * 7; /* the rest is for what is around */
     int rc = 0;
     if (size > list->count)
         size = list->count;
@@ -185,7 +222,7 @@ static int make_batches(const struct claiming *claiming, struct tsk_ready_list *
         key_of(claiming->opts, &list->items[i], &key);
         struct group *group = group_of(groups, key.data, size);
         size_t bytes = bytes_of(&list->items[i]);
-        if (group->count && group->bytes + bytes > claiming->opts->batch_bytes)
+        if (group->count && group->bytes + bytes > batch_bytes)
             rc = close_group(claiming, group);
         group->steps[group->count++] = &list->items[i];
         group->bytes += bytes;

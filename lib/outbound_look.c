@@ -18,7 +18,7 @@
     " b.result_endpoint, b.delivery, b.published_at, b.claimed_until, b.sends,"                    \
     " (SELECT count(*) FROM (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id"       \
     " LIMIT 1) n), (SELECT count(*) FROM received_results f"                                       \
-    " WHERE f.source = '" TSK_OUTBOUND_SOURCE "' || b.batch_id), CASE WHEN b.state = 'created' "   \
+    " WHERE f.source IN " TSK_OUTBOUND_REFUSALS("b.batch_id") "), CASE WHEN b.state = 'created' "  \
     "AND b.publisher = $2 THEN NULL ELSE b.body END, b.dropped"                                    \
     " FROM batches b WHERE b.batch_id IN "
 

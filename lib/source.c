@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char *const prefixes[] = {TSK_SOURCE_COLLECTOR, TSK_SOURCE_LINES, TSK_SOURCE_LOST,
-                                       TSK_SOURCE_PUBLISH, TSK_SOURCE_RECONCILE};
+                                       TSK_SOURCE_PUBLISH, TSK_SOURCE_READY, TSK_SOURCE_RECONCILE};
 
 bool tsk_source_reserved(const char *source)
 {

@@ -100,8 +100,10 @@ int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
     store->db = store->ops->open(&store->opts, err);
     if (!store->db)
         return -1;
-    if (tsk_store_migrate(store, store->opts.make, err) == 0)
+    if (tsk_store_migrate(store, store->opts.make && !store->opts.had, err) == 0) {
+        store->opts.had = true;
         return 0;
+    }
     disconnect(store);
     return -1;
 }

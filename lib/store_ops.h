@@ -10,6 +10,7 @@ struct tsk_store_db; /* a connection; each back end has its own */
 struct tsk_store_opts {
     const char *url;    /* of this back end; borrowed for as long as the store lives */
     bool make;          /* what is missing may be made; else it is only looked at */
+    bool had;           /* it was there before: what is missing now was taken away */
     int64_t timeout_ms; /* for a connection, for an answer */
     int64_t lock_ms;    /* for another's lock */
     int stop_fd;        /* or -1 */

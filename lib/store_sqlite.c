@@ -139,12 +139,18 @@ static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, st
                       : script(db, "SELECT count(*) FROM sqlite_master", err);
 }
 
+/* A new one in the place of one that was taken away would hide that. */
+static bool may_make(const struct tsk_store_opts *opts)
+{
+    return opts->make && !opts->had;
+}
+
 /* Opens the file. What looks like a URI to SQLite is a path here like any other. */
 static int open_file(struct tsk_store_db *db, struct tsk_err *err)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
     struct tsk_buf path = TSK_BUF_INIT;
-    if (db->opts->make)
+    if (may_make(db->opts))
         flags |= SQLITE_OPEN_CREATE;
     tsk_buf_printf(&path, "%s%s", *db->path == '/' ? "" : "./", db->path);
     int rc = sqlite3_open_v2(path.data, &db->db, flags, NULL);
@@ -156,9 +162,9 @@ static int open_file(struct tsk_store_db *db, struct tsk_err *err)
 
 static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    if (opts->make && tsk_sqlite_make_folders(opts->url, err) < 0)
+    if (may_make(opts) && tsk_sqlite_make_folders(opts->url, err) < 0)
         return NULL;
-    if (tsk_sqlite_check_path(opts->url, opts->make, err) < 0)
+    if (tsk_sqlite_check_path(opts->url, may_make(opts), err) < 0)
         return NULL;
     struct tsk_store_db *db = tsk_alloc(sizeof *db);
     db->path = tsk_strdup(opts->url);

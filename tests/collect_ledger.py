@@ -38,7 +38,7 @@ class Checked(Worker):
         if there != self.confirmed:
             sys.exit("confirmed %d, but the store has %d" % (self.confirmed, there))
 
-    def many(self, batch, count, pad=0, seconds=60):
+    def many(self, batch, count, pad=0, seconds=150):
         """Sends the results of count steps and the completion, some ahead of what is confirmed."""
         end, status = time.monotonic() + seconds, 0
         for step in range(1, count + 1):

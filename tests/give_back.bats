@@ -136,7 +136,7 @@ refused() {
     tasker-ready >b1
     run -1 tasker-publish b1
     [ "$(batches)" = created ]
-    has "every worker has refused it" "$(tasker-ready --explain 1)"
+    has "refused: " "$(tasker-ready --explain 1)"
     has "tasker-reconcile" "$(tasker-ready --explain 1)"
     has "refused" "$(tasker-status orphans --older-than 1ms 2>&1)"
     tasker-reconcile --ledger >verdicts || true

@@ -195,7 +195,7 @@ rejected_by_every_worker_the_ledger_has() {
     run --separate-stderr tasker-publish one
     [ "$status" -eq 1 ]
     [ -z "$output" ]
-    has "rejected by every worker before: not sent again" "$stderr"
+    has "rejected before: not sent again" "$stderr"
     [ "$(sent w.out)" -eq 1 ]
 }
 

@@ -224,4 +224,51 @@ by_bytes() {
     [ "$status" -eq 65 ]
     has "over half of max_message_bytes" "$output"
 }
+
+# What a step gets of those before it can be more than a message holds: it fails, for good.
+too_long() {
+    cat >"$TASKER_TASKS_PATH/grow.yaml" <<'EOF'
+name: grow
+step_templates:
+  - {name: a, handler_class: A}
+  - {name: b, handler_class: B}
+  - {name: join, handler_class: J, depends_on_steps: [a, b]}
+  - {name: beside, handler_class: S, depends_on_step: a}
+EOF
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
+    tasker-submit -T grow -x '{}' >submitted
+    tasker-ready -b 1 >out
+    head -c 40000 /dev/zero | tr '\0' x >pad
+    for id in 1 2; do
+        batch=$(sed -n ${id}p out | jq -r .batch_id)
+        jq -Rc --arg b "$batch" --argjson s $id '{message_type: "partial_result", batch_id: $b,
+            step_id: $s, attempt: 1, status: "completed", output: .}' pad
+        echo '{"message_type":"batch_completion","batch_id":"'"$batch"'","total_steps":1,"completed_steps":1}'
+    done >results
+    tasker-reconcile results >/dev/null
+    run --separate-stderr tasker-ready -n
+    [ "$status" -eq 65 ]
+    [ "$(store_sql "select count(*) from steps where state = 'pending'")" = 2 ]
+    run --separate-stderr tasker-ready
+    [ "$status" -eq 65 ]
+    [ "$(jq -r '.steps[].step_name' <<<"$output")" = beside ]
+    has 'step 3 (join) with its context and previous_results makes a message of' "$stderr"
+    has "over max_message_bytes (65536)" "$stderr"
+    has "refused: step 3 (join) with" "$(tasker-ready --explain 3)"
+    refused=$(store_sql "select batch_id from batches b where exists (select 1 from received_results r where r.source = 'ready:' || b.batch_id)")
+    run --separate-stderr tasker-publish --dry-run --pending
+    [ "$(jq -r '.steps[].step_name' <<<"$output")" = beside ] # nobody sends the other
+    tasker-reconcile --batch "$refused" >/dev/null || [ $? -eq 1 ]
+    [ "$(store_sql "select state from steps where id = 3")" = error ]
+    [ "$(store_sql "select state from batches where batch_id = '$refused'")" = failed ]
+    [ "$(store_sql "select attempts from steps where id = 3")" = 1 ]
+    tasker-status errors >errors || [ $? -eq 1 ]
+    has 'over max_message_bytes' errors
+    store_sql "select * from step_transitions order by step, sort_key" >before
+    tasker-reconcile --rebuild >/dev/null || [ $? -eq 1 ]
+    store_sql "select * from step_transitions order by step, sort_key" >after
+    cmp before after
+}
+@test "a step that is too long for a message is refused and fails, for good" { for_each_store too_long; }
+
 @test "a batch is never too long to be sent" { for_each_store by_bytes; }

@@ -69,7 +69,7 @@ static void is_past(struct post *post, struct parcel *parcel)
     take_back(post, parcel);
     if (refused || strcmp(state, "cancelled") == 0) {
         diag_error("batch %s (%s:%lld): %s before: not sent again", parcel->batch_id, parcel->file,
-                   (long long)parcel->line, refused ? "rejected by every worker" : "cancelled");
+                   (long long)parcel->line, refused ? "rejected" : "cancelled");
         post->status = tsk_exit_worse(post->status, TSK_NO);
         parcel_free(parcel);
         return;

@@ -7,8 +7,8 @@
 
 static const char get_batch[] =
     "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
-    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source = "
-    "'" TSK_OUTBOUND_SOURCE "' || b.batch_id) FROM "
+    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source IN "
+    TSK_OUTBOUND_REFUSALS("b.batch_id") ") FROM "
     "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 ORDER BY x.attempt DESC, "
     "b.id "
     "DESC LIMIT 1";
@@ -25,13 +25,13 @@ enum {
     REFUSAL,
 };
 
-/* Every worker has refused it; until reconcile looks at that, it stays as it is. */
+/* Every worker has refused it, or it is too long; until reconcile looks at that, it stays so. */
 static void tell_refused(struct explain *explain, const struct tsk_value *message)
 {
     struct tsk_json *parser = tsk_json_new();
     struct json_object *json = tsk_json_object(parser, message->data, message->len, NULL);
     const char *why = tsk_json_str(tsk_json_get(json, "error"), "message");
-    tsk_buf_str(&explain->line, "every worker has refused it: ");
+    tsk_buf_str(&explain->line, "refused: ");
     explain_add(explain, why ? why : "no reason is told");
     tsk_buf_str(&explain->line, "; the next tasker-reconcile ends the batch");
     json_object_put(json);

@@ -27,10 +27,11 @@ struct ready {
     struct tsk_store *store;
     struct tsk_claim_opts how;
     struct tsk_claims claims;
-    int64_t printed;  /* steps */
+    int64_t printed;  /* steps, with those that were refused */
     int64_t next;     /* wall ms: when a back-off ends; 0: none does */
     int64_t patience; /* for the store */
     int signals;      /* descriptor, or -1 */
+    bool refused; /* some batch cannot be sent */
     bool stop;
     bool away; /* the store, at the last look */
 };
@@ -59,6 +60,18 @@ static int64_t wanted(const struct ready *ready)
     return left < most ? left : most;
 }
 
+static void print(struct ready *ready, const struct tsk_claimed *claimed)
+{
+    if (claimed->refused) {
+        diag_error("batch %s: %s", claimed->batch_id, claimed->refused);
+        ready->refused = true;
+        return;
+    }
+    out_line(claimed->body, claimed->len);
+    diag_info("batch %s: %zu step%s claimed", claimed->batch_id, claimed->steps,
+              tsk_plural((int64_t)claimed->steps));
+}
+
 /* Claims and prints once. Returns how many steps that were, or -1. */
 static int64_t take_round(struct ready *ready, struct tsk_err *err)
 {
@@ -70,12 +83,8 @@ static int64_t take_round(struct ready *ready, struct tsk_err *err)
                  : tsk_store_write(ready->store, claim, ready, ready->patience, err);
     if (rc < 0)
         return -1;
-    for (size_t i = 0; i < ready->claims.count; i++) {
-        const struct tsk_claimed *claimed = &ready->claims.items[i];
-        out_line(claimed->body, claimed->len);
-        diag_info("batch %s: %zu step%s claimed", claimed->batch_id, claimed->steps,
-                  tsk_plural((int64_t)claimed->steps));
-    }
+    for (size_t i = 0; i < ready->claims.count; i++)
+        print(ready, &ready->claims.items[i]);
     ready->printed += (int64_t)ready->claims.steps;
     return (int64_t)ready->claims.steps;
 }
@@ -94,9 +103,12 @@ static int take_all(struct ready *ready, struct tsk_err *err)
 
 static void name_lost(const struct ready *ready)
 {
-    for (size_t i = 0; i < ready->claims.count; i++)
+    for (size_t i = 0; i < ready->claims.count; i++) {
+        if (ready->claims.items[i].refused)
+            continue;
         diag_error("batch %s was claimed and not printed whole: tasker-publish --pending sends it",
                    ready->claims.items[i].batch_id);
+    }
 }
 
 static enum tsk_exit take_once(struct ready *ready)
@@ -106,6 +118,8 @@ static enum tsk_exit take_once(struct ready *ready)
         return diag_err(&err);
     if (out_failed() && !ready->opts->dry_run)
         name_lost(ready);
+    if (ready->refused)
+        return TSK_DATA;
     return ready->printed ? TSK_OK : TSK_NO;
 }
 
@@ -182,7 +196,7 @@ enum tsk_exit ready_run(const struct options *opts, const struct tsk_conf *conf)
     enum tsk_exit status;
     ready.how = (struct tsk_claim_opts){
         .batch_size = opts->batch_size,
-        .batch_bytes = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) / 8 * 7,
+        .message_bytes = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES),
         .group = (enum tsk_claim_group)opts->group,
         .namespace_name = opts->namespace_name,
         .task = opts->task,

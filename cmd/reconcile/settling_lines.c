@@ -137,7 +137,7 @@ struct adding {
 static int has_others(struct settling *s, const char *batch_id, struct tsk_err *err)
 {
     static const char sql[] = "SELECT 1 FROM received_results WHERE batch_id = $1"
-                              " AND collector_id NOT IN ('reconcile', 'publish') LIMIT 1";
+                              " AND collector_id NOT IN ('reconcile', 'publish', 'ready') LIMIT 1";
     struct touched *touched = tsk_map_get(s->touched, batch_id);
     struct tsk_value value = tsk_value_text(batch_id);
     int64_t one;

@@ -65,14 +65,14 @@ static const struct report_column columns[] = {
     "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"
 
 #define IS_REFUSED                                                                                 \
-    "EXISTS (SELECT 1 FROM received_results f WHERE f.source = '" TSK_OUTBOUND_SOURCE              \
-    "' || b.batch_id)"
+    "EXISTS (SELECT 1 FROM received_results f WHERE f.source IN "                                  \
+    TSK_OUTBOUND_REFUSALS("b.batch_id") ")"
 #define UNSENT_BATCH                                                                               \
     "SELECT 'unsent_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "    \
     "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \
     "AND NOT " IS_REFUSED " ORDER BY b.created_at"
 
-/* Every worker has refused it, and reconcile has not looked at that. */
+/* It is refused, and reconcile has not looked at that. */
 #define REFUSED_BATCH                                                                              \
     "SELECT 'refused_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "   \
     "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \

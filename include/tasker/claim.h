@@ -4,7 +4,11 @@
  * A step can run when it is pending, waits for nothing (steps.waits_for, which submit and reconcile
  * keep), its back-off is over, its task has not ended, and its namespace is not held. Those of the
  * greatest priority go first, then the oldest. A claimed step is enqueued, with its next attempt;
- * its batch is created, with the bytes that will be sent. */
+ * its batch is created, with the bytes that will be sent.
+ *
+ * A step that with all it needs is longer than a message may be would be so at each attempt. Its
+ * batch is refused: the ledger has that in the same transaction, so that nobody sends the batch and
+ * reconcile settles it as failed, for good. */
 #ifndef TASKER_CLAIM_H
 #define TASKER_CLAIM_H
 
@@ -22,7 +26,7 @@ enum tsk_claim_group { TSK_CLAIM_BY_HANDLER, TSK_CLAIM_BY_TASK, TSK_CLAIM_MIXED 
 struct tsk_claim_opts {
     int64_t limit;              /* steps, 1 to TSK_CLAIM_MOST */
     int64_t batch_size;         /* steps in a batch */
-    size_t batch_bytes;         /* and about so many bytes; a step that is longer is alone */
+    size_t message_bytes;       /* the most that a batch may have (zeromq.max_message_bytes) */
     enum tsk_claim_group group; /* what the steps of a batch have in common */
     const char *namespace_name; /* NULL: any */
     int64_t task;               /* 0: any */
@@ -33,6 +37,7 @@ struct tsk_claim_opts {
 struct tsk_claimed {
     char *batch_id, *body;
     size_t len, steps;
+    char *refused; /* why it cannot be sent; NULL: it can */
 };
 
 struct tsk_claims {
@@ -44,11 +49,12 @@ struct tsk_claims {
 void tsk_claims_fini(struct tsk_claims *claims);
 
 /* Claims, within tsk_store_write (with dry: tsk_store_read), replacing what is in claims. Print the
- * batches after the commit. now is a tsk_wall_ms value. Returns 0, or -1. */
+ * batches that are not refused after the commit. now is a tsk_wall_ms value. Returns 0, or -1. */
 int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
               struct tsk_claims *claims, struct tsk_err *err);
 
-/* When the next back-off of a step ends that could run otherwise; 0 if there is none. */
+/* Sets *at to when the next back-off ends of a step that could run otherwise (a tsk_wall_ms value),
+ * or to 0 if there is none. Within a transaction. Returns 0, or -1. */
 int tsk_claim_next(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
                    int64_t *at, struct tsk_err *err);
 

@@ -103,6 +103,10 @@ int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_accep
  * the source and offset that these give. Settling the batch and its steps is reconcile's. */
 #define TSK_OUTBOUND_SOURCE TSK_SOURCE_PUBLISH /* and the batch_id */
 #define TSK_OUTBOUND_OFFSET 1
+/* SQL: the sources under which the ledger says that the batch with the batch_id of this expression
+ * is refused: by every worker, or before it could be sent. */
+#define TSK_OUTBOUND_REFUSALS(id)                                                                  \
+    "('" TSK_OUTBOUND_SOURCE "' || " id ", '" TSK_SOURCE_READY "' || " id ")"
 int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                         const char *batch_id, const char *message, size_t len, struct tsk_err *err);
 

@@ -10,6 +10,7 @@
 #define TSK_SOURCE_LINES "lines:"         /* the same of lines that are read; and the batch_id */
 #define TSK_SOURCE_LOST "lost:"           /* a collector's own error; and the batch_id */
 #define TSK_SOURCE_PUBLISH "publish:"     /* a publisher's; and the batch_id */
+#define TSK_SOURCE_READY "ready:"         /* that a batch cannot be sent; and the batch_id */
 #define TSK_SOURCE_RECONCILE "reconcile:" /* what is made of the clock; and the batch_id */
 
 /* The reason for which a message that tells one is refused. */

@@ -61,7 +61,7 @@ void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use);
  * connects. */
 void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms);
 
-/* Connects now, if it is not. Returns 0, or -1 with
+/* Connects now, if it is not. What was there once is not made anew: it was taken away. Returns 0, or -1 with
  * TSK_TEMPFAIL     away for now, or locked: worth another try
  * TSK_UNAVAILABLE  no database, not readable, not writable, refused
  * TSK_IO           the disk is full or fails
