@@ -239,6 +239,30 @@ static int make_batches(const struct claiming *claiming, struct tsk_ready_list *
     return rc;
 }
 
+/* Tasks that start are locked in the order in which all lock them, whatever that of their steps in
+ * the batches is: so two who have steps of the same tasks do not wait for each other. */
+static int lock_tasks(const struct claiming *claiming, const struct tsk_ready_list *list)
+{
+    static const char sql[] =
+        "SELECT count(*) FROM (SELECT t.task_id FROM tasks t WHERE t.state = 'pending' AND t.task_id"
+        " = ANY(CAST(CAST($1 AS TEXT) AS BIGINT[])) ORDER BY t.optional_steps IS NULL, t.task_id"
+        " FOR NO KEY UPDATE OF t) locked";
+    struct tsk_buf array = TSK_BUF_INIT;
+    int64_t locked;
+    if (claiming->opts->dry || tsk_store_kind(claiming->store) == TSK_STORE_SQLITE)
+        return 0;
+    tsk_buf_char(&array, '{');
+    for (size_t i = 0; i < list->count; i++) {
+        if (!i || list->items[i].task != list->items[i - 1].task)
+            tsk_buf_printf(&array, "%s%" PRId64, i ? "," : "", list->items[i].task);
+    }
+    tsk_buf_char(&array, '}');
+    struct tsk_value value = tsk_value_chars(array.data, array.len);
+    int rc = tsk_store_get_int(claiming->store, sql, &value, 1, &locked, claiming->err);
+    tsk_buf_fini(&array);
+    return rc < 0 ? -1 : 0;
+}
+
 int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
               struct tsk_claims *claims, struct tsk_err *err)
 {
@@ -246,6 +270,8 @@ int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_
     struct claiming claiming = {store, opts, now, claims, err};
     tsk_claims_fini(claims);
     int rc = tsk_ready_find(store, opts, now, &list, err);
+    if (rc == 0 && list.count)
+        rc = lock_tasks(&claiming, &list);
     if (rc == 0 && list.count)
         rc = make_batches(&claiming, &list);
     tsk_ready_fini(&list);

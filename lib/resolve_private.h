@@ -10,8 +10,8 @@
     "CASE WHEN b.published_at IS NOT NULL THEN -1 WHEN b.state = 'created' THEN b.claimed_until"   \
     " ELSE 9000000000000000 END"
 
-/* Of steps s: an operator has cancelled it where a worker may have had it, and the ledger has no end
- * of it since; and the same, where the batch b in which that was meets a condition. */
+/* Of steps s: an operator has cancelled it where a worker may have had it, and the ledger has no
+ * end of it since; and the same, where the batch b in which that was meets a condition. */
 #define TSK_UNCONFIRMED_IF(condition)                                                              \
     "s.state = 'cancelled' AND EXISTS (SELECT 1 FROM step_transitions h JOIN batches b ON b.id ="  \
     " h.batch WHERE h.step = s.id AND h.origin = 'operator' AND h.from_state IN ('enqueued',"      \

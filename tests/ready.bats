@@ -165,6 +165,26 @@ many_at_once() {
 }
 @test "twenty at once: every step is claimed once" { for_each_store many_at_once; }
 
+sessions() { # CONDITION: how many there are
+    store_sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND $1"
+}
+some_session() { [ "$(sessions "$1")" != 0 ]; }
+
+@test "tasks that start are locked in the order of their ids, so that nobody waits in a circle" {
+    store_begin postgresql
+    submit single 1
+    submit order 1 --priority 9 # its step comes first
+    spawn other psql -X -q -d "$TASKER_STORE_URL" -c 'BEGIN; SELECT 1 FROM tasks WHERE task_id = 1 FOR UPDATE; SELECT pg_sleep(100)'
+    wait_until 10 some_session "wait_event = 'PgSleep'"
+    spawn ready tasker-ready --set store.timeout=60s
+    wait_until 10 some_session "wait_event_type = 'Lock'"
+    [ "$(store_sql 'SELECT task_id FROM tasks WHERE task_id = 2 FOR UPDATE NOWAIT')" = 2 ]
+    store_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    finish_with 0 ready
+    [ "$(jq .steps[].task_id ready.out | tr '\n' ' ')" = "2 1 " ]
+    finish other
+}
+
 follow_wakes() {
     store_sql "select 1" >/dev/null 2>&1 || true
     spawn follow tasker-ready --follow
