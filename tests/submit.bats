@@ -158,6 +158,21 @@ ship|pending|3|3|0|1|5" ]
     [ ! -e store.db ]
 }
 
+@test "contexts that are nested deep are compared whole" {
+    local open close
+    open=$(printf '%*s' 40 '' | tr ' ' '[') close=$(printf '%*s' 40 '' | tr ' ' ']')
+    printf 'name: deep\nstep_templates: [{name: a, handler_class: A}]\n' >tasks/deep.yaml
+    printf '{"name":"deep","context":{"x":%s%d%s},"idempotency_key":"k"}\n' "$open" 1 "$close" "$open" 1 "$close" "$open" 2 "$close" >in
+    run -65 --separate-stderr tasker-submit in
+    [ "$(jq -c '[.task_id,.created,.differs]' <<<"$output" | tr '\n' ' ')" = "[1,true,null] [1,false,null] [1,false,true] " ]
+}
+
+@test "--check prints no control characters of a name" {
+    printf 'name: "a\\e[31mb\\nc"\nstep_templates: [{name: a, handler_class: A}]\n' >tasks/odd.yaml
+    tasker-submit --check tasks/odd.yaml >out
+    [ "$(cat out)" = 'tasks/odd.yaml: default/a\x1b[31mb\x0ac 0.1.0, 1 step' ] || { cat out; false; }
+}
+
 @test "--check names each template that is right, and its steps" {
     tasker-submit --check tasks/order.yaml >out
     [ "$(cat out)" = "tasks/order.yaml: fulfillment/process_order 1.0.0, 6 steps" ]

@@ -7,6 +7,7 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "common/plain.h"
 #include "submit/submit.h"
 #include "tasker/buf.h"
 
@@ -104,6 +105,21 @@ struct checking {
     enum tsk_exit status;
 };
 
+static void tell_right(const char *path, const struct tsk_template *template)
+{
+    struct tsk_buf line = TSK_BUF_INIT;
+    plain_add(&line, path);
+    tsk_buf_str(&line, ": ");
+    plain_add(&line, template->namespace_name);
+    tsk_buf_char(&line, '/');
+    plain_add(&line, template->name);
+    tsk_buf_char(&line, ' ');
+    plain_add(&line, template->version);
+    tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t)template->count));
+    out_line(line.data, line.len);
+    tsk_buf_fini(&line);
+}
+
 static void check_file(struct checking *checking, const char *path)
 {
     struct tsk_err err = TSK_ERR_INIT;
@@ -111,9 +127,7 @@ static void check_file(struct checking *checking, const char *path)
         tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
     checking->files++;
     if (template)
-        out_printf("%s: %s/%s %s, %zu step%s", path, template->namespace_name, template->name,
-                   template->version, template->count,
-                   tsk_plural((int64_t)template->count));
+        tell_right(path, template);
     else
         diag_err(&err);
     if (!template) {
