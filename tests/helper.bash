@@ -130,6 +130,7 @@ wait_line() {
 spawn() {
     local name=$1
     shift
+    : >"$name.out" >"$name.err" # now, so that nobody reads in them what one of the same name said
     "$@" <&0 >"$name.out" 2>"$name.err" 3>&- 4>&- {NAP}>&- &
     PIDS[$name]=$!
 }

@@ -26,6 +26,10 @@
 #     cluster_freeze NAME, cluster_thaw NAME   SIGSTOP and SIGCONT to all its processes
 
 CLUSTER=$ROOT/tests/cluster
+# The server's own psql: that of Debian is a script which looks for it, at four times the cost.
+for STORE_BIN in /usr/lib/postgresql/*/bin; do
+    [ ! -x "$STORE_BIN/psql" ] || PATH=$STORE_BIN:$PATH
+done
 declare -gA CLUSTERS=()
 STORE_BASES=() STORE=
 
@@ -35,16 +39,17 @@ psql_in() { # FOLDER DATABASE ARG...
     psql -X -q -A -t -v ON_ERROR_STOP=1 -h "$folder" -U tasker -d "$base" "$@" </dev/null
 }
 
-# Sets $STORE_PG to the folder of the shared cluster.
+# Sets $STORE_PG to the folder of the shared cluster, $STORE_COPY to how it copies a database.
 shared_cluster() {
     local file=${STORE_CLUSTER:-$BATS_RUN_TMPDIR/cluster}
-    STORE_PG=$("$CLUSTER" shared "$file" "${STORE_CLUSTER_OWNER:-}" 3>&- 4>&-)
+    [ -e "$file" ] || "$CLUSTER" shared "$file" "${STORE_CLUSTER_OWNER:-}" 3>&- 4>&- || return
+    read -r STORE_PG _ STORE_COPY <"$file"
 }
 
 # A new database in the cluster that is in FOLDER; sets TASKER_STORE_URL.
 new_database() { # FOLDER
     local name=t$$_$RANDOM$RANDOM
-    psql_in "$1" template1 -c "CREATE DATABASE $name TEMPLATE template0" || return
+    psql_in "$1" template1 -c "CREATE DATABASE $name TEMPLATE template0 $STORE_COPY" || return
     STORE_BASES+=("$1 $name")
     export TASKER_STORE_URL="postgresql:///$name?host=$1&user=tasker"
 }
@@ -107,7 +112,7 @@ own_cluster() {
     local name=$1 folder
     shift
     shared_cluster || return # for its template alone
-    folder=$(mktemp -d /tmp/tasker-pg.XXXXXX) && chmod 755 "$folder" || return
+    folder=$(mktemp -d "${STORE_FOLDER:-/tmp}/tasker-pg.XXXXXX") && chmod 755 "$folder" || return
     CLUSTERS[$name]=$folder
     cluster_start "$name" "$@" && new_database "$folder"
 }
