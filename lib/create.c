@@ -234,7 +234,7 @@ static int check_room(const struct judge *judge)
     return rc;
 }
 
-/* What was accepted stays so, whatever the limits are now. */
+/* What was accepted or refused stays so, whatever the limits are now. */
 static int weigh(const struct judge *judge, struct tsk_buf *creates)
 {
     const struct tsk_create_asker *asker = judge->asker;
@@ -243,6 +243,8 @@ static int weigh(const struct judge *judge, struct tsk_buf *creates)
         return 0;
     const char *text = tsk_json_text(judge->wanted, &len);
     bool before = asker->past || (asker->accepted && strcmp(asker->accepted, text) == 0);
+    if (asker->refused)
+        return tsk_err_set(judge->err, TSK_DATA, "%s", asker->refused);
     if (!before && check_room(judge) < 0)
         return -1;
     text = tsk_json_text(judge->wanted, &len);

@@ -58,12 +58,12 @@ void tsk_settle_weigh(struct tsk_settle *s, struct tsk_fold_step *step,
                       struct tsk_rpartial *partial, const char *output, size_t output_len)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    size_t len;
+    size_t len, place = (size_t)(step - s->steps);
+    int64_t attempt = step->heard ? step->heard : step->attempt;
     if (!s->judge || !tsk_create_possible(output, output_len))
         return;
     tsk_buf_reset(&s->creates);
-    if (s->judge(s->judge_ctx, (size_t)(step - s->steps), output, output_len, &s->creates, &err) ==
-        0) {
+    if (s->judge(s->judge_ctx, place, attempt, output, output_len, &s->creates, &err) == 0) {
         step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
         return;
     }

@@ -15,6 +15,8 @@ struct asking {
     char *name;         /* in the template */
     char *accepted;     /* what its row says that it asks for; NULL: nothing */
     bool past;          /* see tsk_create_asker */
+    char *refused;      /* the same, of an attempt; NULL: it was not */
+    int64_t attempt;
 };
 
 /* A task with optional steps. */
@@ -46,6 +48,7 @@ void tsk_fan_begin(struct tsk_fan *fan)
     for (size_t i = 0; i < fan->count; i++) {
         free(fan->steps[i].name);
         free(fan->steps[i].accepted);
+        free(fan->steps[i].refused);
     }
     for (size_t i = 0; i < fan->task_count; i++) {
         struct choices *task = &fan->tasks[i];
@@ -80,12 +83,23 @@ void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *n
                   const char *optional, const char *accepted, bool past)
 {
     fan->steps = tsk_grow(fan->steps, &fan->cap, fan->count + 1, sizeof *fan->steps);
-    fan->steps[fan->count++] = (struct asking){step, task, task ? tsk_strdup(name) : NULL,
-                                               accepted ? tsk_strdup(accepted) : NULL, past};
+    fan->steps[fan->count++] =
+        (struct asking){.step = step,
+                        .task = task,
+                        .name = task ? tsk_strdup(name) : NULL,
+                        .accepted = accepted ? tsk_strdup(accepted) : NULL,
+                        .past = past};
     if (!task || !optional || find_task(fan, task))
         return;
     fan->tasks = tsk_grow(fan->tasks, &fan->task_cap, fan->task_count + 1, sizeof *fan->tasks);
     fan->tasks[fan->task_count++] = (struct choices){.task = task, .plan = tsk_plan_read(optional)};
+}
+
+void tsk_fan_refused(struct tsk_fan *fan, int64_t attempt, const char *why)
+{
+    struct asking *step = &fan->steps[fan->count - 1];
+    step->refused = tsk_strdup(why);
+    step->attempt = attempt;
 }
 
 /* ---- what the tasks have */
@@ -169,14 +183,17 @@ static void note_asked(struct choices *task, int64_t step, const struct tsk_buf 
         add_asked(task, step, creates->data, creates->len);
 }
 
-int tsk_fan_judge(void *ctx, size_t i, const char *output, size_t len, struct tsk_buf *creates,
-                  struct tsk_err *err)
+int tsk_fan_judge(void *ctx, size_t i, int64_t attempt, const char *output, size_t len,
+                  struct tsk_buf *creates, struct tsk_err *err)
 {
     struct tsk_fan *fan = ctx;
     const struct asking *step = &fan->steps[i];
     struct choices *task = find_task(fan, step->task);
-    struct tsk_create_asker asker = {.step = step->step, .name = step->name,
-                                     .accepted = step->accepted, .past = step->past};
+    struct tsk_create_asker asker = {.step = step->step,
+                                     .name = step->name,
+                                     .accepted = step->accepted,
+                                     .past = step->past,
+                                     .refused = attempt == step->attempt ? step->refused : NULL};
     if (!step->task)
         return 0; /* of a batch that was written by hand */
     if (task) {

@@ -44,13 +44,15 @@ int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *e
 /* settler_fan.c: what the outputs of steps ask for. New for each settler; then for each batch:
  * begin, its steps (who they are; optional: the plan of its task, as text, or NULL; accepted: what
  * its row says that it asks for, or NULL; past: whether this batch is not of its last attempt, and
- * what it asked for was found right before), load, before the messages are read; and in the end
- * write, which puts down what those ask for whose state is this batch's. */
+ * what it asked for was found right before; and, of one that was refused before, in which attempt
+ * and why), load, before the messages are read; and in the end write, which puts down what those
+ * ask for whose state is this batch's. */
 struct tsk_fan *tsk_fan_new(struct tsk_settler *settler);
 void tsk_fan_free(struct tsk_fan *fan);
 void tsk_fan_begin(struct tsk_fan *fan);
 void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *name,
                   const char *optional, const char *accepted, bool past);
+void tsk_fan_refused(struct tsk_fan *fan, int64_t attempt, const char *why); /* the last step */
 int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err);
 int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err);
 tsk_settle_judge_fn tsk_fan_judge;

@@ -92,8 +92,10 @@ static const char get_steps[] =
     " coalesce(s.template_name, s.name), s.creates,"
     " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"
     " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status = 'completed'"
-    " AND d.outcome = 'done')"
+    " AND d.outcome = 'done'), r.attempt, r.error_message"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
+    " LEFT JOIN settled_steps r ON r.batch = p.batch AND r.step_id = p.step_id AND r.status ="
+    " 'completed' AND r.outcome = 'failed'"
     " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = " ENQUEUED_KEY
     " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
     " WHERE p.batch = $1 ORDER BY p.step_id";
@@ -130,6 +132,8 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     note_task(s, &row[11]);
     tsk_fan_step(s->fan, row[0].number, number_at(&row[11], 0), row[13].data, row[15].data,
                  row[14].data, row[16].number && !(step.owns & TSK_OWNS_STATE));
+    if (row[18].type == TSK_TEXT)
+        tsk_fan_refused(s->fan, row[17].number, row[18].data);
     return 0;
 }
 

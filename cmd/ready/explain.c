@@ -58,11 +58,6 @@ static const char get_hand[] =
     "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
     "'operator' AND sort_key = (SELECT max(sort_key) FROM step_transitions WHERE step = $1)";
 
-const char *explain_text(const struct tsk_value *value)
-{
-    return value->type == TSK_TEXT ? value->data : "";
-}
-
 void explain_add(struct explain *explain, const char *name)
 {
     plain_add(&explain->line, name);
@@ -97,15 +92,15 @@ static void tell_hold(struct explain *explain, const struct tsk_value *row)
         return;
     explain_begin(explain);
     tsk_buf_str(&explain->line, "its namespace ");
-    explain_add(explain, explain_text(&row[NAMESPACE]));
+    explain_add(explain, tsk_value_str(&row[NAMESPACE]));
     tsk_buf_str(&explain->line, " is held since ");
     explain_add_time(explain, row[HELD_SINCE].number);
-    if (*explain_text(&row[HELD_BY])) {
+    if (*tsk_value_str(&row[HELD_BY])) {
         tsk_buf_str(&explain->line, " by ");
-        explain_add(explain, explain_text(&row[HELD_BY]));
+        explain_add(explain, tsk_value_str(&row[HELD_BY]));
     }
     tsk_buf_str(&explain->line, ": ");
-    explain_add(explain, explain_text(&row[HELD_WHY]));
+    explain_add(explain, tsk_value_str(&row[HELD_WHY]));
     explain_end(explain);
     explain->held_up = true;
 }
@@ -113,7 +108,7 @@ static void tell_hold(struct explain *explain, const struct tsk_value *row)
 static void tell_pending(struct explain *explain, const struct tsk_value *row)
 {
     int64_t retry = row[RETRY_AT].type == TSK_INT ? row[RETRY_AT].number : 0;
-    const char *task = explain_text(&row[TASK_STATE]);
+    const char *task = tsk_value_str(&row[TASK_STATE]);
     if (*task && strcmp(task, "pending") != 0 && strcmp(task, "in_progress") != 0) {
         out_printf("    its task has ended: %s", task);
         explain->held_up = true;
@@ -124,8 +119,8 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
         tsk_buf_printf(&explain->line,
                        "attempt %" PRId64 " of %" PRId64 " failed (%s); its back-off is over at ",
                        row[ATTEMPTS].number, row[LIMIT].number,
-                       *explain_text(&row[CATEGORY]) ? explain_text(&row[CATEGORY])
-                                                     : "no category");
+                       *tsk_value_str(&row[CATEGORY]) ? tsk_value_str(&row[CATEGORY])
+                                                      : "no category");
         explain_add_time(explain, retry);
         explain_end(explain);
         explain->held_up = true;
@@ -140,7 +135,7 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
 
 static void tell_end(const struct tsk_value *row)
 {
-    const char *state = explain_text(&row[STATE]), *category = explain_text(&row[CATEGORY]);
+    const char *state = tsk_value_str(&row[STATE]), *category = tsk_value_str(&row[CATEGORY]);
     bool spent = row[ATTEMPTS].number >= row[LIMIT].number;
     if (strcmp(state, "error") == 0)
         out_printf("    it failed for good after attempt %" PRId64 " of %" PRId64 "%s%.60s%s",
@@ -159,7 +154,7 @@ static void tell_creator(struct explain *explain, const struct tsk_value *row)
         tsk_buf_printf(&explain->line, "%" PRId64 " of %" PRId64 ", ", row[CREATED_INDEX].number,
                        row[CREATED_COUNT].number);
     tsk_buf_printf(&explain->line, "created by step %" PRId64 " (", row[CREATED_BY].number);
-    explain_add(explain, explain_text(&row[CREATOR]));
+    explain_add(explain, tsk_value_str(&row[CREATOR]));
     tsk_buf_str(&explain->line, "), whose output asked for it");
     explain_end(explain);
 }
@@ -170,13 +165,13 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     explain->found = true;
     explain->id = row[ID].number;
-    snprintf(explain->state, sizeof explain->state, "%s", explain_text(&row[STATE]));
+    snprintf(explain->state, sizeof explain->state, "%s", tsk_value_str(&row[STATE]));
     tsk_buf_reset(&explain->line);
     tsk_buf_printf(&explain->line, "step %" PRId64 " (", row[ID].number);
-    explain_add(explain, explain_text(&row[NAME]));
+    explain_add(explain, tsk_value_str(&row[NAME]));
     tsk_buf_str(&explain->line, ", ");
-    explain_add(explain, explain_text(&row[HANDLER]));
-    tsk_buf_printf(&explain->line, "): %s", explain_text(&row[STATE]));
+    explain_add(explain, tsk_value_str(&row[HANDLER]));
+    tsk_buf_printf(&explain->line, "): %s", tsk_value_str(&row[STATE]));
     explain_end(explain);
     tell_creator(explain, row);
     if (strcmp(explain->state, "pending") == 0)
@@ -190,11 +185,11 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
 static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
-    struct json_object *about = tsk_json_stored(explain_text(&row[1]));
+    struct json_object *about = tsk_json_stored(tsk_value_str(&row[1]));
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     (void)columns;
     explain_begin(explain);
-    explain_add(explain, explain_text(&row[0]));
+    explain_add(explain, tsk_value_str(&row[0]));
     tsk_buf_str(&explain->line, " by ");
     explain_add(explain, by ? by : "an operator");
     tsk_buf_char(&explain->line, ' ');
@@ -212,7 +207,7 @@ static int on_refusal(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     explain_begin(explain);
     tsk_buf_str(&explain->line, "its last batch could not be run: ");
-    explain_add(explain, explain_text(&row[0]));
+    explain_add(explain, tsk_value_str(&row[0]));
     explain_end(explain);
     return 0;
 }
@@ -251,10 +246,10 @@ static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
     explain->found = true;
     tsk_buf_reset(&explain->line);
     tsk_buf_printf(&explain->line, "task %" PRId64 " (", row[0].number);
-    explain_add(explain, explain_text(&row[1]));
+    explain_add(explain, tsk_value_str(&row[1]));
     tsk_buf_char(&explain->line, '/');
-    explain_add(explain, explain_text(&row[2]));
-    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " step%s", explain_text(&row[3]),
+    explain_add(explain, tsk_value_str(&row[2]));
+    tsk_buf_printf(&explain->line, "): %s, %" PRId64 " step%s", tsk_value_str(&row[3]),
                    row[5].number, tsk_plural(row[5].number));
     explain_end(explain);
     return 0;

@@ -24,9 +24,6 @@ struct explain {
     size_t edge_cap;
 };
 
-/* The text of a value, "" where it has none. */
-const char *explain_text(const struct tsk_value *value);
-
 /* Begin, fill and print a line: names that anybody may have chosen are made fit for a terminal; a
  * time is told with how far it is from now. */
 void explain_begin(struct explain *explain);

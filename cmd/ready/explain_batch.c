@@ -44,7 +44,7 @@ static void tell_unsent(struct explain *explain, const struct tsk_value *row)
                                                                       : row[CREATED_AT].number;
     if (row[PUBLISHER].type == TSK_TEXT && row[CLAIMED_UNTIL].number > explain->now) {
         tsk_buf_str(&explain->line, "not sent yet: tasker-publish ");
-        explain_add(explain, explain_text(&row[PUBLISHER]));
+        explain_add(explain, tsk_value_str(&row[PUBLISHER]));
         tsk_buf_str(&explain->line, " has it and waits for a worker");
         return;
     }
@@ -60,7 +60,7 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     explain_begin(explain);
     tsk_buf_printf(&explain->line, "claimed in batch %s (%s), created ",
-                   explain_text(&row[BATCH_ID]), explain_text(&row[STATE]));
+                   tsk_value_str(&row[BATCH_ID]), tsk_value_str(&row[STATE]));
     explain_add_time(explain, row[CREATED_AT].number);
     explain_end(explain);
     explain_begin(explain);
@@ -68,13 +68,13 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
         tell_refused(explain, &row[REFUSAL]);
     } else if (row[PUBLISHED_AT].type == TSK_INT) {
         tsk_buf_str(&explain->line, "accepted by ");
-        explain_add(explain, *explain_text(&row[ACCEPTED_BY]) ? explain_text(&row[ACCEPTED_BY])
-                                                              : "nobody known");
+        explain_add(explain, *tsk_value_str(&row[ACCEPTED_BY]) ? tsk_value_str(&row[ACCEPTED_BY])
+                                                               : "nobody known");
         tsk_buf_char(&explain->line, ' ');
         explain_add_time(explain, row[PUBLISHED_AT].number);
-    } else if (*explain_text(&row[OFFERED_TO])) {
+    } else if (*tsk_value_str(&row[OFFERED_TO])) {
         tsk_buf_str(&explain->line, "sent to ");
-        explain_add(explain, explain_text(&row[OFFERED_TO]));
+        explain_add(explain, tsk_value_str(&row[OFFERED_TO]));
         tsk_buf_str(&explain->line, ", not accepted yet");
     } else {
         tell_unsent(explain, row);

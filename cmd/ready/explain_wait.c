@@ -31,10 +31,10 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
         return 0;
     explain_begin(explain);
     tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[ID].number);
-    explain_add(explain, explain_text(&row[NAME]));
+    explain_add(explain, tsk_value_str(&row[NAME]));
     tsk_buf_printf(&explain->line, "), %s %s",
                    choice ? "which may ask for optional steps before it, and is" : "which is",
-                   explain_text(&row[STATE]));
+                   tsk_value_str(&row[STATE]));
     if (row[RETRY_AT].type == TSK_INT && row[RETRY_AT].number > explain->now) {
         tsk_buf_str(&explain->line, " until ");
         explain_add_time(explain, row[RETRY_AT].number);

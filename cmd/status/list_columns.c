@@ -128,9 +128,8 @@ const struct list list_steps = {
     .columns = step_columns,
     .count = COUNT(step_columns),
     .select = "SELECT s.id, s.step_id, s.name, s.handler_class, s.task_id, "
-              "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch "
-              "WHERE p.step = s.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), "
-              "s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, "
+              QUERY_BATCH_OF("s.id")
+              ", s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, "
               "s.created_at, s.updated_at, "
               "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
               "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "

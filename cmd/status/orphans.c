@@ -39,9 +39,7 @@ static const struct report_column columns[] = {
     "WHERE o.last_at <= $2 ORDER BY o.last_at"
 
 #define SILENT_STEP                                                                                \
-    "SELECT 'silent_step', (SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = "        \
-    "p.batch "                                                                                     \
-    "WHERE p.step = o.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), o.step_id, o.task_id, "   \
+    "SELECT 'silent_step', " QUERY_BATCH_OF("o.id") ", o.step_id, o.task_id, "                     \
     "o.state, $1 - o.updated_at, o.updated_at, o.worker_id, NULL, NULL FROM "                      \
     "(SELECT s.id, s.step_id, s.task_id, s.state, s.updated_at, s.worker_id FROM steps s "         \
     "WHERE s.state = 'in_progress' AND s.updated_at + coalesce(s.timeout_ms, 0) <= $2 "            \

@@ -8,6 +8,11 @@
 
 enum { QUERY_VALUES = 32 };
 
+/* SQL: the batch_id of the last batch that a step was in, by its id. */
+#define QUERY_BATCH_OF(step)                                                                       \
+    "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch WHERE p.step = " step  \
+    " ORDER BY p.attempt DESC, p.batch DESC LIMIT 1)"
+
 /* A statement that is being written. It must live, where it is, as long as the store that runs it,
  * which knows its statements by their address. */
 struct query {

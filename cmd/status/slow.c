@@ -21,9 +21,8 @@ static const struct report_column step_columns[] = {
 
 static const char of_steps[] =
     "SELECT s.id, s.execution_ms, s.step_id, s.name, s.handler_class, s.task_id, "
-    "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch "
-    "WHERE p.step = s.id ORDER BY p.attempt DESC, p.batch DESC LIMIT 1), "
-    "s.state, s.timeout_ms, s.worker_id, s.created_at, s.processed_at FROM steps s "
+    QUERY_BATCH_OF("s.id")
+    ", s.state, s.timeout_ms, s.worker_id, s.created_at, s.processed_at FROM steps s "
     "WHERE s.execution_ms IS NOT NULL";
 
 static const struct report_column batch_columns[] = {

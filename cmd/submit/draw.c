@@ -141,18 +141,14 @@ struct live {
     bool found;
 };
 
-static const char *column(const struct tsk_value *value)
-{
-    return value->type == TSK_TEXT ? value->data : "";
-}
-
 static int on_task(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct live *live = ctx;
     char title[320];
     (void)columns;
     snprintf(title, sizeof title, "task %lld: %.80s/%.80s %.40s, %.20s", (long long)live->task,
-             column(&row[0]), column(&row[1]), column(&row[2]), column(&row[3]));
+             tsk_value_str(&row[0]), tsk_value_str(&row[1]), tsk_value_str(&row[2]),
+             tsk_value_str(&row[3]));
     live->found = true;
     begin(live->drawing, title);
     return 0;
@@ -163,12 +159,12 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     const struct live *live = ctx;
     char note[160];
     (void)columns;
-    snprintf(note, sizeof note, "%.20s%s%.60s", column(&row[2]), *column(&row[4]) ? ": " : "",
-             column(&row[4]));
+    snprintf(note, sizeof note, "%.20s%s%.60s", tsk_value_str(&row[2]),
+             *tsk_value_str(&row[4]) ? ": " : "", tsk_value_str(&row[4]));
     if (row[3].number > 1)
         snprintf(note + strlen(note), sizeof note - strlen(note), ", attempt %lld",
                  (long long)row[3].number);
-    node(live->drawing, row[0].number, column(&row[1]), column(&row[2]), note,
+    node(live->drawing, row[0].number, tsk_value_str(&row[1]), tsk_value_str(&row[2]), note,
          row[5].type == TSK_INT);
     return 0;
 }

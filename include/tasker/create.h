@@ -41,6 +41,7 @@ struct tsk_create_asker {
     /* what it asked for when that was found right (as creates); NULL: nothing */
     const char *accepted;
     bool past;            /* what it asked for in an attempt before the last was found right */
+    const char *refused;  /* why there was no room for what it asks for; NULL: nothing told so */
     const struct tsk_create_made *made; /* in any order */
     size_t made_count;
     int64_t steps; /* that nobody has to ask for */
@@ -50,10 +51,10 @@ struct tsk_create_asker {
 bool tsk_create_possible(const char *output, size_t len);
 
 /* Reads what an output (JSON) asks for, and holds it against the plan of the task (NULL: it has no
- * optional steps), what others ask for, and the limits. What was found right before is not held
- * against the last two again: limits may have become lower since. Adds it to creates as JSON,
- * [{"name", "count"}], nothing if it asks for none. Returns 0, or -1 with kind TSK_DATA and what is
- * wrong, for the step's author. */
+ * optional steps), what others ask for, and the limits. It is held against the last two once: what
+ * was found right then, or refused, stays so, for limits may have changed since. Adds it to creates
+ * as JSON, [{"name", "count"}], nothing if it asks for none. Returns 0, or -1 with kind TSK_DATA and
+ * what is wrong, for the step's author. */
 int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
                      const struct tsk_create_limits *limits, const char *output, size_t len,
                      struct tsk_buf *creates, struct tsk_err *err);

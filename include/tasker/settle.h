@@ -93,10 +93,11 @@ struct tsk_settle_text {
 
 enum { TSK_STEP_MOVES = 3, TSK_BATCH_MOVES = 3 };
 
-/* Looks at what the step at place i, of those that the batch was sent with, put out, as JSON. Adds
- * to creates what it asks for (JSON; nothing: none). Returns 0, or -1 with err: it cannot be. */
-typedef int tsk_settle_judge_fn(void *ctx, size_t i, const char *output, size_t len,
-                                struct tsk_buf *creates, struct tsk_err *err);
+/* Looks at what the step at place i, of those that the batch was sent with, put out in an attempt,
+ * as JSON. Adds to creates what it asks for (JSON; nothing: none). Returns 0, or -1 with err: it
+ * cannot be. */
+typedef int tsk_settle_judge_fn(void *ctx, size_t i, int64_t attempt, const char *output,
+                                size_t len, struct tsk_buf *creates, struct tsk_err *err);
 
 /* What follows for a step. -1 stands for a time or duration that is not there, NULL for a text. */
 struct tsk_settled_step {

@@ -61,7 +61,8 @@ void tsk_store_set_use(struct tsk_store *store, enum tsk_store_use use);
  * connects. */
 void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms);
 
-/* Connects now, if it is not. What was there once is not made anew: it was taken away. Returns 0, or -1 with
+/* Connects now, if it is not. What was there once is not made anew: it was taken away. Returns 0,
+ * or -1 with
  * TSK_TEMPFAIL     away for now, or locked: worth another try
  * TSK_UNAVAILABLE  no database, not readable, not writable, refused
  * TSK_IO           the disk is full or fails
@@ -111,6 +112,12 @@ static inline struct tsk_value tsk_value_bytes(const char *data, size_t len)
 static inline struct tsk_value tsk_value_told(int64_t number, int64_t untold)
 {
     return number == untold ? tsk_value_null() : tsk_value_int(number);
+}
+
+/* The text of a column, "" where it has none. */
+static inline const char *tsk_value_str(const struct tsk_value *value)
+{
+    return value->type == TSK_TEXT ? value->data : "";
 }
 
 /* Whether a condition that SQL gave is true: PostgreSQL says "t", SQLite 1. */
