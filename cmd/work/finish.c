@@ -9,6 +9,7 @@
 #include "common/diag.h"
 #include "work/work.h"
 
+#define USUAL_BYTES 1000 /* so that the text of a small result need not grow */
 #define BACKTRACE_LINES 20
 #define REASON_MOST 200 /* bytes of stderr's last line in a message */
 
@@ -17,6 +18,7 @@ static void send_partial(struct work *work, struct run *run, const struct outcom
 {
     struct tsk_buf text = TSK_BUF_INIT;
     run->sequence++;
+    tsk_buf_reserve(&text, USUAL_BYTES);
     result_partial(work, run, outcome, &text);
     feed_send(work, TSK_TYPE_PARTIAL, &text);
     json_object_put(outcome->output);

@@ -8,6 +8,8 @@
 
 #include "work/work.h"
 
+#define USUAL_BYTES 500 /* so that the text of a small step need not grow */
+
 extern char **environ;
 
 static const char *const step_names[] = {
@@ -99,6 +101,7 @@ static int find_program(const struct work *work, const struct run *run, struct c
 
 int input_prepare(const struct work *work, const struct run *run, struct child *child)
 {
+    tsk_buf_reserve(&child->input, USUAL_BYTES);
     write_input(run, &child->input);
     int code =
         (int64_t)child->input.len > work->max_input ? E2BIG : find_program(work, run, child);
