@@ -42,7 +42,7 @@ psql_in() { # FOLDER DATABASE ARG...
 # Sets $STORE_PG to the folder of the shared cluster, $STORE_COPY to how it copies a database.
 shared_cluster() {
     local file=${STORE_CLUSTER:-$BATS_RUN_TMPDIR/cluster}
-    [ -e "$file" ] || "$CLUSTER" shared "$file" "${STORE_CLUSTER_OWNER:-}" 3>&- 4>&- || return
+    [ -e "$file" ] || "$CLUSTER" shared "$file" "${STORE_CLUSTER_OWNER:-}" >/dev/null 3>&- 4>&- || return
     read -r STORE_PG _ STORE_COPY <"$file"
 }
 
