@@ -53,8 +53,8 @@ bool tsk_create_possible(const char *output, size_t len);
 /* Reads what an output (JSON) asks for, and holds it against the plan of the task (NULL: it has no
  * optional steps), what others ask for, and the limits. It is held against the last two once: what
  * was found right then, or refused, stays so, for limits may have changed since. Adds it to creates
- * as JSON, [{"name", "count"}], nothing if it asks for none. Returns 0, or -1 with kind TSK_DATA and
- * what is wrong, for the step's author. */
+ * as JSON, [{"name", "count"}], nothing if it asks for none. Returns 0, or -1 with kind TSK_DATA
+ * and what is wrong, for the step's author. */
 int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
                      const struct tsk_create_limits *limits, const char *output, size_t len,
                      struct tsk_buf *creates, struct tsk_err *err);

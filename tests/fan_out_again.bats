@@ -1,0 +1,204 @@
+#!/usr/bin/env bats
+# Fan-out: results that come late, twice or in any order, rebuilds, and other limits later.
+load helper
+load store
+load fan_out
+
+# The rows of what there is, without when they were written.
+rows() {
+    store_sql "select id, task, name, state, created_at, updated_at, waits_for, attempts, results, error, creates, created_by, created_index, created_count, template_name, place from steps order by id"
+    store_sql "select from_step, to_step, choice from step_dependencies order by from_step, to_step"
+    store_sql "select task, sort_key, from_state, to_state, event, origin, created_at from task_transitions order by task, sort_key"
+    store_sql "select step, sort_key, from_state, to_state, event, origin, metadata, created_at from step_transitions order by step, sort_key"
+    store_sql "select id, state, updated_at from batches order by id"
+}
+
+made_again() {
+    submit wide '{"split": {"create_steps": [{"name": "shard", "count": 5}, "audit"]}}'
+    submit branch '{"decide": {"create_steps": ["refund"]}}'
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready | tasker-publish | tasker-collect >results.jsonl
+    tasker-reconcile --ledger >verdicts || true # they are made, and nobody has claimed them
+    [ "$(store_sql "select count(*) from steps where created_by is not null and state = 'pending'")" = 6 ]
+    rows >before
+    tasker-reconcile --rebuild
+    rows >after
+    diff before after
+    tasker-ready -l 3 >claimed
+    [ "$(store_sql "select count(*) from steps where created_by is not null and state = 'enqueued'")" = 3 ]
+    rows >before
+    tasker-reconcile --rebuild
+    rows >after
+    diff before after
+    tasker-publish claimed | tasker-collect | tasker-reconcile >>verdicts
+    signal work TERM
+    finish work
+    run_loop
+    rows >before
+    tasker-reconcile --rebuild & tasker-reconcile --rebuild & tasker-reconcile --rebuild
+    wait -n || true
+    wait -n || true
+    rows >after
+    diff before after
+}
+@test "a rebuild, or several at once, makes the same steps again, claimed or not" { for_each_store made_again; }
+
+# The ledger is fed by hand: what of an older attempt comes late makes nothing, and what comes twice
+# makes once.
+late_and_twice() {
+    local output='{"create_steps":[{"name":"shard","count":2}]}' id id2 i
+    submit wide '{}'
+    tasker-ready >b1
+    id=$(jq -r .batch_id b1)
+    message() { # BATCH ATTEMPT STATUS REST
+        printf '{"message_type":"partial_result","batch_id":"%s","step_id":1,"task_id":1,"step_name":"split","attempt":%s,"status":"%s","sequence":1%s}\n' "$@"
+    }
+    error='{"message_type":"batch_error","batch_id":"'$id'","error":{"message":"gone","error_type":"lost","error_category":"infrastructure","retryable":true}}'
+    ledger "$id" batch_error "$error"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select state, attempts from steps where name = 'split'")" = "pending|1" ]
+    ledger "$id" partial_result "$(message "$id" 1 completed ',"output":'"$output")"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select count(*) from steps")" = 2 ]
+    wait_until 5 ready_again
+    id2=$(jq -r .batch_id b2)
+    ledger "$id" partial_result "$(message "$id" 1 completed ',"sequence":2,"output":'"$output")"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select count(*) from steps")" = 2 ]
+    for i in 1 2; do
+        ledger "$id2" partial_result "$(message "$id2" 2 completed ',"output":'"$output")"
+        tasker-reconcile --ledger >verdicts || true
+    done
+    [ "$(store_sql "select name, created_by, created_at from steps where created_by is not null order by created_index" | cut -d'|' -f1,2)" = "\
+shard#1|1
+shard#2|1" ]
+    # another end of that attempt, and no summary that decides: nobody knows, so what was made and not
+    # claimed is taken back
+    ledger "$id2" partial_result "$(message "$id2" 2 failed ',"error":{"message":"no","error_type":"x"},"retryable":false')"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select state from steps where name = 'split'")" = error ]
+    [ "$(store_sql "select count(*) from steps")" = 2 ]
+    [ "$(store_sql "select from_step, to_step, choice from step_dependencies")" = "1|2|1" ]
+}
+ready_again() { tasker-ready >b2; }
+ledger() { # BATCH TYPE MESSAGE
+    local hex
+    LEDGER=$((${LEDGER:-0} + 1))
+    hex=$(printf %s "$3" | od -An -v -tx1 | tr -d ' \n')
+    case $STORE in
+    sqlite) hex="x'$hex'" ;;
+    *) hex="'\\x$hex'::bytea" ;;
+    esac
+    store_sql "insert into received_results (received_at, collector_id, topic, message_type, batch_id, source, stream_offset, raw_message) values ($(date +%s%3N), 'test', '$2', '$2', '$1', 'test', $LEDGER, $hex);
+insert into unsettled (batch_id) values ('$1')"
+}
+@test "a late result makes nothing, one that comes twice makes once, one that is in doubt takes back" {
+    for_each_store late_and_twice
+}
+
+# The store does not take what there is to write of one step.
+refuse_step() {
+    case $STORE in
+    sqlite) store_sql "create trigger no before update on steps when new.id = $1 and new.state <> 'enqueued' begin select raise(abort, 'no'); end" ;;
+    *) store_sql "alter table steps add constraint no check (id <> $1 or state in ('pending', 'enqueued'))" ;;
+    esac
+}
+accept_step() {
+    case $STORE in
+    sqlite) store_sql "drop trigger no" ;;
+    *) store_sql "alter table steps drop constraint no" ;;
+    esac
+}
+one_is_refused() {
+    local status=0 i
+    for i in 1 2 3; do submit plain '{"only": {}}'; done
+    spawn work tasker-work --handlers "$handlers"
+    for i in 1 2 3; do tasker-ready -l 1 | tasker-publish | tasker-collect >/dev/null; done
+    signal work TERM
+    finish work
+    refuse_step "$(store_sql "select id from steps where task = 2 and name = 'only'")"
+    tasker-reconcile --ledger >verdicts 2>refused || status=$?
+    [ "$status" = 65 ]
+    [ "$(store_sql "select task, state from steps where name = 'only' order by task")" = "\
+1|complete
+2|enqueued
+3|complete" ]
+    [ "$(wc -l <verdicts)" = 2 ]
+    has "is not settled: " refused
+    has "$(store_sql "select b.batch_id from batches b join batch_steps p on p.batch = b.id join steps s on s.id = p.step where s.task = 2")" refused
+    [ "$(store_sql "select count(*) from unsettled")" != 0 ]
+    accept_step
+    tasker-reconcile --ledger >verdicts
+    [ "$(store_sql "select state from steps where task = 2 and name = 'only'")" = complete ]
+}
+@test "a batch that the store refuses does not keep the others back" { for_each_store one_is_refused; }
+
+# Runs each step that is ready in a batch of its own, and settles them all at once.
+round() {
+    local n=0
+    while tasker-ready -l 1 >one.$n; do
+        tasker-publish one.$n | tasker-collect >/dev/null
+        n=$((n + 1))
+    done
+    tasker-reconcile --ledger >>verdicts 2>>reconcile.err || true
+    [ "$n" -ge "$1" ]
+}
+
+same_after() { # ARGUMENTS of tasker-reconcile
+    rows >before
+    tasker-reconcile "$@" >>verdicts 2>>reconcile.err || true
+    rows >after
+    diff before after
+}
+
+batch_of() { store_sql "select b.batch_id from batches b join batch_steps p on p.batch = b.id where p.step = $1"; }
+
+one_by_one() {
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=25
+    unset TASKER_WORKFLOW_MAX_CREATED_STEPS
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 20}]}, "b": {"create_steps": [{"name": "y", "count": 20}]}}'
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 8}]}, "b": {"create_steps": [{"name": "x", "count": 8}]}}'
+    spawn work tasker-work --handlers "$handlers"
+    round 4
+    [ "$(store_sql "select count(*) from steps where task = 1")" = 22 ]
+    [ "$(store_sql "select count(*) from steps where task = 2")" = 10 ]
+    [ "$(store_sql "select task, name, state from steps where name in ('a', 'b') order by task, place")" = "\
+1|a|complete
+1|b|error
+2|a|complete
+2|b|error" ]
+    has "workflow.max_task_steps" "$(store_sql "select error from steps where task = 1 and name = 'b'")"
+    has "N of a kind are made by one step" "$(store_sql "select error from steps where task = 2 and name = 'b'")"
+    same_after --rebuild
+    # lower limits undo nothing, and higher ones let nothing pass that was refused
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=3 TASKER_WORKFLOW_MAX_CREATED_STEPS=2
+    same_after --rebuild
+    same_after --batch "$(batch_of 1)"
+    unset TASKER_WORKFLOW_MAX_TASK_STEPS TASKER_WORKFLOW_MAX_CREATED_STEPS
+    same_after --rebuild
+    same_after --batch "$(batch_of 2)"
+    round 28
+    same_after --rebuild
+    # but a new attempt is judged anew
+    tasker-resolve retry --reason 'there is room now' 2 >resolved
+    round 1
+    round 20
+    [ "$(store_sql "select count(*) from steps where task = 1 and state = 'complete'")" = 42 ]
+    same_after --rebuild
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=3
+    same_after --rebuild
+    signal work TERM
+    finish work
+}
+@test "steps in batches of their own that ask in one round know of each other; a rebuild, also with other limits, changes nothing" {
+    cat >tasks/two.yaml <<'EOT'
+name: two
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: b, handler_class: Say}
+  - {name: x, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+  - {name: y, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+EOT
+    sed -i 's/depends_on_steps: \[a, b\]/&, join: all_done/' tasks/two.yaml
+    for_each_store one_by_one
+}
