@@ -50,11 +50,8 @@ late_and_twice() {
     submit wide '{}'
     tasker-ready >b1
     id=$(jq -r .batch_id b1)
-    message() { # BATCH ATTEMPT STATUS REST
-        printf '{"message_type":"partial_result","batch_id":"%s","step_id":1,"task_id":1,"step_name":"split","attempt":%s,"status":"%s","sequence":1%s}\n' "$@"
-    }
-    error='{"message_type":"batch_error","batch_id":"'$id'","error":{"message":"gone","error_type":"lost","error_category":"infrastructure","retryable":true}}'
-    ledger "$id" batch_error "$error"
+    message() { result "$1" 1 "${@:2}"; } # BATCH ATTEMPT STATUS REST
+    ledger "$id" batch_error "$(gone "$id")"
     tasker-reconcile --ledger >verdicts || true
     [ "$(store_sql "select state, attempts from steps where name = 'split'")" = "pending|1" ]
     ledger "$id" partial_result "$(message "$id" 1 completed ',"output":'"$output")"
@@ -81,6 +78,12 @@ shard#2|1" ]
     [ "$(store_sql "select from_step, to_step, choice from step_dependencies")" = "1|2|1" ]
 }
 ready_again() { tasker-ready >b2; }
+result() { # BATCH STEP ATTEMPT STATUS REST
+    printf '{"message_type":"partial_result","batch_id":"%s","step_id":%s,"task_id":1,"attempt":%s,"status":"%s","sequence":1%s}\n' "$@"
+}
+gone() { # BATCH
+    printf '{"message_type":"batch_error","batch_id":"%s","error":{"message":"gone","error_type":"lost","error_category":"infrastructure","retryable":true}}' "$1"
+}
 ledger() { # BATCH TYPE MESSAGE
     local hex
     LEDGER=$((${LEDGER:-0} + 1))
@@ -94,6 +97,49 @@ insert into unsettled (batch_id) values ('$1')"
 }
 @test "a late result makes nothing, one that comes twice makes once, one that is in doubt takes back" {
     for_each_store late_and_twice
+}
+
+# One that was claimed stays when who asked for it does no more, also while it waits to be tried again;
+# so nobody else can ask for as many of its kind.
+claimed_stays() {
+    local n id=()
+    submit kept '{}'
+    for n in 1 2; do
+        tasker-ready -l 1 >b
+        id[n]=$(jq -r .batch_id b)
+    done
+    ledger "${id[1]}" partial_result "$(result "${id[1]}" 1 1 completed ',"output":{"create_steps":[{"name":"extra","count":2}]}')"
+    tasker-reconcile --ledger >verdicts || true
+    tasker-ready -l 1 >b
+    [ "$(jq -r .steps[].step_name b)" = extra#1 ]
+    ledger "$(jq -r .batch_id b)" batch_error "$(gone "$(jq -r .batch_id b)")"
+    ledger "${id[1]}" partial_result "$(result "${id[1]}" 1 1 failed ',"error":{"message":"no","error_type":"x"},"retryable":false')"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select name, state, attempts from steps order by id")" = "\
+one|error|1
+two|enqueued|1
+extra#1|pending|1" ]
+    ledger "${id[2]}" partial_result "$(result "${id[2]}" 2 1 completed ',"output":{"create_steps":[{"name":"extra","count":3}]}')"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select name, state from steps order by id")" = "\
+one|error
+two|error
+extra#1|pending" ]
+    has "was made already, for step 1: N of a kind" "$(store_sql "select error from steps where name = 'two'")"
+    rows >before
+    tasker-reconcile --rebuild
+    rows >after
+    diff before after
+}
+@test "what was claimed stays when nobody asks for it any more, and counts" {
+    cat >tasks/kept.yaml <<'EOT'
+name: kept
+step_templates:
+  - {name: one, handler_class: Say}
+  - {name: two, handler_class: Say}
+  - {name: extra, handler_class: Echo, depends_on_steps: [one, two], optional: true, join: any_ok}
+EOT
+    for_each_store claimed_stays
 }
 
 # The store does not take what there is to write of one step.
