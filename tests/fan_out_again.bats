@@ -113,6 +113,7 @@ newer_attempts() {
     asks 1 '{"create_steps":[{"name":"shard","count":2000}]}' "error|0|"
     asks 2 '{"create_steps":[{"name":"shard","count":2}]}' 'complete|2|[{"name":"shard","count":2}]'
     asks 3 '{}' "complete|0|"
+    asks 4 '{"create_steps":[{"name":"shard","count":2000}]}' "error|0|"
 }
 @test "a newer attempt in the same batch asks for itself" { for_each_store newer_attempts; }
 
