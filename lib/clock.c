@@ -29,15 +29,31 @@ int64_t tsk_wall_ms(void)
     return clock_us(CLOCK_REALTIME) / 1000;
 }
 
+static size_t format_second(time_t second, char out[TSK_TIME_SIZE])
+{
+    struct tm tm;
+    if (!gmtime_r(&second, &tm) || tm.tm_year > 8099)
+        memset(&tm, 0, sizeof tm);
+    return strftime(out, TSK_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
+}
+
 void tsk_time_format(int64_t wall_ms, char out[TSK_TIME_SIZE])
 {
+    static _Thread_local struct {
+        int64_t second;
+        size_t len; /* 0: none was written yet */
+        char text[TSK_TIME_SIZE];
+    } last; /* most times are of the same second as the one before */
     int64_t ms = wall_ms % 1000 < 0 ? wall_ms % 1000 + 1000 : wall_ms % 1000;
-    time_t seconds = (time_t)((wall_ms - ms) / 1000);
-    struct tm tm;
-    if (!gmtime_r(&seconds, &tm) || tm.tm_year > 8099)
-        memset(&tm, 0, sizeof tm);
-    size_t n = strftime(out, TSK_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, TSK_TIME_SIZE - n, ".%03dZ", (int)ms);
+    int64_t second = (wall_ms - ms) / 1000;
+    if (!last.len || last.second != second) {
+        last.second = second;
+        last.len = format_second((time_t)second, last.text);
+    }
+    memcpy(out, last.text, last.len);
+    char digits[] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                     (char)('0' + ms % 10), 'Z', '\0'};
+    memcpy(out + last.len, digits, sizeof digits);
 }
 
 /* Days from 1970-01-01 to a day of the Gregorian calendar. */

@@ -50,11 +50,8 @@ late_and_twice() {
     submit wide '{}'
     tasker-ready >b1
     id=$(jq -r .batch_id b1)
-    message() { # BATCH ATTEMPT STATUS REST
-        printf '{"message_type":"partial_result","batch_id":"%s","step_id":1,"task_id":1,"step_name":"split","attempt":%s,"status":"%s","sequence":1%s}\n' "$@"
-    }
-    error='{"message_type":"batch_error","batch_id":"'$id'","error":{"message":"gone","error_type":"lost","error_category":"infrastructure","retryable":true}}'
-    ledger "$id" batch_error "$error"
+    message() { result "$1" 1 "${@:2}"; } # BATCH ATTEMPT STATUS REST
+    ledger "$id" batch_error "$(gone "$id")"
     tasker-reconcile --ledger >verdicts || true
     [ "$(store_sql "select state, attempts from steps where name = 'split'")" = "pending|1" ]
     ledger "$id" partial_result "$(message "$id" 1 completed ',"output":'"$output")"
@@ -76,11 +73,17 @@ shard#2|1" ]
     # claimed is taken back
     ledger "$id2" partial_result "$(message "$id2" 2 failed ',"error":{"message":"no","error_type":"x"},"retryable":false')"
     tasker-reconcile --ledger >verdicts || true
-    [ "$(store_sql "select state from steps where name = 'split'")" = error ]
+    [ "$(store_sql "select state, creates from steps where name = 'split'")" = "error|" ]
     [ "$(store_sql "select count(*) from steps")" = 2 ]
     [ "$(store_sql "select from_step, to_step, choice from step_dependencies")" = "1|2|1" ]
 }
 ready_again() { tasker-ready >b2; }
+result() { # BATCH STEP ATTEMPT STATUS REST
+    printf '{"message_type":"partial_result","batch_id":"%s","step_id":%s,"task_id":1,"attempt":%s,"status":"%s","sequence":1%s}\n' "$@"
+}
+gone() { # BATCH
+    printf '{"message_type":"batch_error","batch_id":"%s","error":{"message":"gone","error_type":"lost","error_category":"infrastructure","retryable":true}}' "$1"
+}
 ledger() { # BATCH TYPE MESSAGE
     local hex
     LEDGER=$((${LEDGER:-0} + 1))
@@ -94,6 +97,104 @@ insert into unsettled (batch_id) values ('$1')"
 }
 @test "a late result makes nothing, one that comes twice makes once, one that is in doubt takes back" {
     for_each_store late_and_twice
+}
+
+# Attempts within one batch: what the newest asks for counts, and is judged for itself.
+newer_attempts() {
+    local id
+    submit wide '{}'
+    tasker-ready >b1
+    id=$(jq -r .batch_id b1)
+    asks() { # ATTEMPT OUTPUT WANTED: what the step and those that it has made are like then
+        ledger "$id" partial_result "$(result "$id" 1 "$1" completed ',"output":'"$2")"
+        tasker-reconcile --ledger >verdicts || true
+        [ "$(store_sql "select state, (select count(*) from steps where created_by = 1), creates from steps where id = 1")" = "$3" ]
+    }
+    asks 1 '{"create_steps":[{"name":"shard","count":2000}]}' "error|0|"
+    asks 2 '{"create_steps":[{"name":"shard","count":2}]}' 'complete|2|[{"name":"shard","count":2}]'
+    asks 3 '{}' "complete|0|"
+    asks 4 '{"create_steps":[{"name":"shard","count":2000}]}' "error|0|"
+}
+@test "a newer attempt in the same batch asks for itself" { for_each_store newer_attempts; }
+
+# Of two that ask for the same it is made for the one that was done first, and as of then.
+first_has_it() {
+    local id n
+    submit both '{}'
+    tasker-ready >b1
+    id=$(jq -r .batch_id b1)
+    for n in 2 1; do
+        ledger "$id" partial_result "$(result "$id" $n 1 completed ',"output":{"create_steps":["extra"]}')"
+    done
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select e.name, e.created_by, e.created_at - s.processed_at from steps e join steps s on s.id = 2 where e.created_by is not null")" = "extra|2|0" ]
+}
+@test "of two that ask for the same the first has it made" { for_each_store first_has_it; }
+
+# What an attempt before the last asked for was found right: so it stays when the limits are lower.
+past_attempt() {
+    local id
+    submit wide '{}'
+    tasker-ready >b1
+    id=$(jq -r .batch_id b1)
+    ledger "$id" partial_result "$(result "$id" 1 1 failed ',"error":{"message":"no","error_type":"x"},"retryable":false')"
+    tasker-reconcile --ledger >verdicts || true
+    tasker-resolve retry --reason 'once more' 1 >resolved
+    tasker-ready >b2
+    ledger "$id" partial_result "$(result "$id" 1 1 completed ',"output":{"create_steps":[{"name":"shard","count":2}]}')"
+    ledger "$id" batch_completion '{"message_type":"batch_completion","batch_id":"'"$id"'","step_summaries":[{"step_id":1,"final_status":"completed"}]}'
+    tasker-reconcile --ledger >verdicts || true
+    verdicts="select batch, step_id, status, outcome, error_message from settled_steps order by batch"
+    [ "$(store_sql "$verdicts" | head -1)" = "1|1|completed|done|" ]
+    { rows && store_sql "$verdicts"; } >before
+    TASKER_WORKFLOW_MAX_CREATED_STEPS=1 tasker-reconcile --rebuild
+    { rows && store_sql "$verdicts"; } >after
+    diff before after
+    [ "$(store_sql "select count(*) from steps where created_by is not null")" = 0 ]
+}
+@test "an attempt before the last makes nothing, and what it asked for is not judged again" { for_each_store past_attempt; }
+
+# One that was claimed stays when who asked for it does no more, also while it waits to be tried again;
+# so nobody else can ask for as many of its kind.
+claimed_stays() {
+    local n id=()
+    submit kept '{}'
+    for n in 1 2; do
+        tasker-ready -l 1 >b
+        id[n]=$(jq -r .batch_id b)
+    done
+    ledger "${id[1]}" partial_result "$(result "${id[1]}" 1 1 completed ',"output":{"create_steps":[{"name":"extra","count":2}]}')"
+    tasker-reconcile --ledger >verdicts || true
+    tasker-ready -l 1 >b
+    [ "$(jq -r .steps[].step_name b)" = extra#1 ]
+    ledger "$(jq -r .batch_id b)" batch_error "$(gone "$(jq -r .batch_id b)")"
+    ledger "${id[1]}" partial_result "$(result "${id[1]}" 1 1 failed ',"error":{"message":"no","error_type":"x"},"retryable":false')"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select name, state, attempts from steps order by id")" = "\
+one|error|1
+two|enqueued|1
+extra#1|pending|1" ]
+    ledger "${id[2]}" partial_result "$(result "${id[2]}" 2 1 completed ',"output":{"create_steps":[{"name":"extra","count":3}]}')"
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "select name, state from steps order by id")" = "\
+one|error
+two|error
+extra#1|pending" ]
+    has "was made already, for step 1: N of a kind" "$(store_sql "select error from steps where name = 'two'")"
+    rows >before
+    tasker-reconcile --rebuild
+    rows >after
+    diff before after
+}
+@test "what was claimed stays when nobody asks for it any more, and counts" {
+    cat >tasks/kept.yaml <<'EOT'
+name: kept
+step_templates:
+  - {name: one, handler_class: Say}
+  - {name: two, handler_class: Say}
+  - {name: extra, handler_class: Echo, depends_on_steps: [one, two], optional: true, join: any_ok}
+EOT
+    for_each_store claimed_stays
 }
 
 # The store does not take what there is to write of one step.

@@ -119,3 +119,26 @@ step_templates:
 EOT
     for_each_store shared_name
 }
+
+# The second asks when what the first asked for is made.
+one_after_another() {
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=8
+    submit later '{"a": {"create_steps": [{"name": "x", "count": 3}]}, "b": {"create_steps": [{"name": "y", "count": 3}]}}'
+    submit later '{"a": {"create_steps": [{"name": "x", "count": 3}]}, "b": {"create_steps": [{"name": "y", "count": 4}]}}'
+    run_loop
+    [ "$(store_sql "select task, count(*) from steps group by task order by task")" = "1|8
+2|5" ]
+    [ "$(task_state 1) $(task_state 2)" = "complete error" ]
+    has "more than 8 steps (workflow.max_task_steps)" "$(store_sql "select error from steps where error is not null")"
+}
+@test "each step of a task is counted once, whether it was asked for or made" {
+    cat >tasks/later.yaml <<'EOT'
+name: later
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: b, handler_class: Say, depends_on_step: a}
+  - {name: x, handler_class: Echo, depends_on_step: a, optional: true}
+  - {name: y, handler_class: Echo, depends_on_step: b, optional: true}
+EOT
+    for_each_store one_after_another
+}

@@ -64,9 +64,14 @@ static void reject(struct work *work, const char *topic, const char *batch_id, c
     struct json_object *message = answer_object(work, TSK_TOPIC_REJECTED, batch_id);
     tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
     answer(work, TSK_TOPIC_REJECTED, message);
-    if (!strcmp(topic, TSK_TOPIC_STEPS))
-        feed_send(work, TSK_TYPE_ERROR,
-                  tsk_batch_error(batch_id, tsk_error_object(text, type, category, false)));
+    if (strcmp(topic, TSK_TOPIC_STEPS) != 0)
+        return;
+    struct json_object *error = tsk_error_object(text, type, category, false);
+    struct tsk_buf result = TSK_BUF_INIT;
+    message = tsk_batch_error(batch_id, error);
+    tsk_write_json(&result, NULL, message);
+    feed_send(work, TSK_TYPE_ERROR, &result);
+    json_object_put(message);
 }
 
 static bool has_room(const struct work *work, const struct batch *batch)

@@ -100,21 +100,24 @@ int64_t feed_flush_at(const struct work *work)
     return work->flow.look_at >= 0 ? work->flow.look_at : work->feed->flush_at;
 }
 
-void feed_send(struct work *work, enum tsk_type type, struct json_object *message)
+/* Adds the place in the stream as the last members of an object. */
+static void add_place(const struct work *work, struct tsk_buf *text)
+{
+    text->len--; /* its brace */
+    tsk_write_str(text, "source", work->source);
+    tsk_write_int(text, "offset", tsk_outbox_next(work->feed->outbox));
+    tsk_write_close(text, '}');
+}
+
+void feed_send(struct work *work, enum tsk_type type, struct tsk_buf *text)
 {
     struct tsk_outbox *outbox = work->feed->outbox;
-    const char *topic = tsk_type_name(type);
-    size_t len;
-    tsk_json_put_str(message, "source", work->source);
-    tsk_json_put_int(message, "offset", tsk_outbox_next(outbox));
-    const char *text = tsk_json_text(message, &len);
-    if (len > work->max_message) {
-        finish_shorten(message, work->max_message);
-        text = tsk_json_text(message, &len);
-    }
+    add_place(work, text);
+    if (text->len > work->max_message)
+        result_shorten(work, work->max_message, text);
     int64_t now = tsk_now_ms();
-    tsk_outbox_add(outbox, topic, text, len, now);
-    json_object_put(message);
+    tsk_outbox_add(outbox, tsk_type_name(type), text->data, text->len, now);
+    tsk_buf_fini(text);
     if (work->feed->flush_at < 0)
         work->feed->flush_at = now + GROUP_MS;
     if (tsk_outbox_next(outbox) - work->feed->unsent >= work->feed->group && work->flow.look_at < 0)

@@ -1,5 +1,5 @@
-/* From the end of a process to a result: the error by DESIGN's table, the partial result, and with
- * the last step the batch's completion. */
+/* From the start and the end of a process to a result: the error by DESIGN's table, the partial
+ * result, and with the last step the batch's completion. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,100 +9,48 @@
 #include "common/diag.h"
 #include "work/work.h"
 
+#define USUAL_BYTES 1000 /* so that the text of a small result need not grow */
 #define BACKTRACE_LINES 20
 #define REASON_MOST 200 /* bytes of stderr's last line in a message */
 
-/* Returns a partial result with what all of them have, on whose metadata more may be put. */
-static struct json_object *partial(struct work *work, struct run *run, const char *status)
+/* Sends a partial result. Takes what outcome has. */
+static void send_partial(struct work *work, struct run *run, const struct outcome *outcome)
 {
-    const struct tsk_step *step = run->step;
-    struct json_object *message = json_object_new_object();
-    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_PARTIAL));
-    tsk_json_put_str(message, "batch_id", run->batch->data.batch_id);
-    tsk_json_put_int(message, "step_id", step->step_id);
-    tsk_json_put_int(message, "task_id", step->task_id);
-    tsk_json_put_str(message, "step_name", step->step_name);
-    tsk_json_put_int(message, "attempt", step->attempt);
-    tsk_json_put_str(message, "status", status);
-    tsk_json_put(message, "output", NULL);
-    tsk_json_put(message, "error", NULL);
-    tsk_json_put_bool(message, "retryable", false);
-    tsk_json_put_int(message, "execution_time_ms", run->execution_ms);
-    tsk_json_put_str(message, "worker_id", work->id);
-    tsk_json_put_int(message, "sequence", ++run->sequence);
-    tsk_json_put_time(message, "timestamp", tsk_wall_ms());
-    return message;
-}
-
-/* Adds execution_metadata to message and returns it (borrowed). */
-static struct json_object *add_metadata(const struct work *work, const struct run *run,
-                                        struct json_object *message)
-{
-    struct json_object *metadata = json_object_new_object();
-    tsk_json_put_str(metadata, "handler_class", run->step->handler_class);
-    tsk_json_put_int(metadata, "timeout_ms", run_time_limit(work, run));
-    tsk_json_put_int(metadata, "retry_limit", run->step->retry_limit);
-    tsk_json_put_shared(metadata, "handler_config",
-                        tsk_json_get(run->step->json, "handler_config"));
-    if (run->process)
-        tsk_json_put_time(metadata, "started_at", run->process->started_wall);
-    tsk_json_put(message, "execution_metadata", metadata);
-    return metadata;
+    struct tsk_buf text = TSK_BUF_INIT;
+    run->sequence++;
+    tsk_buf_reserve(&text, USUAL_BYTES);
+    result_partial(work, run, outcome, &text);
+    feed_send(work, TSK_TYPE_PARTIAL, &text);
+    json_object_put(outcome->output);
+    json_object_put(outcome->error);
+    json_object_put(outcome->progress);
 }
 
 void finish_started(struct work *work, struct run *run)
 {
-    struct json_object *message = partial(work, run, "in_progress");
-    add_metadata(work, run, message);
-    feed_send(work, TSK_TYPE_PARTIAL, message);
+    struct outcome outcome = {.final = false};
+    send_partial(work, run, &outcome);
 }
 
 void finish_progress(struct work *work, struct run *run, struct json_object *progress)
 {
+    struct outcome outcome = {.progress = progress};
     run->execution_ms = (tsk_now_us() - run->process->child.started_us) / 1000;
-    struct json_object *message = partial(work, run, "in_progress");
-    tsk_json_put(message, "progress", progress);
-    feed_send(work, TSK_TYPE_PARTIAL, message);
-}
-
-static struct json_object *summary(const struct work *work, const struct run *run)
-{
-    struct json_object *object = json_object_new_object();
-    tsk_json_put_int(object, "step_id", run->step->step_id);
-    tsk_json_put_str(object, "final_status", run->completed ? "completed" : "failed");
-    tsk_json_put_int(object, "execution_time_ms", run->execution_ms);
-    tsk_json_put_str(object, "worker_id", work->id);
-    tsk_json_put_int(object, "attempt", run->step->attempt);
-    return object;
+    send_partial(work, run, &outcome);
 }
 
 static void complete_batch(struct work *work, struct batch *batch)
 {
-    struct json_object *message = json_object_new_object();
-    struct json_object *summaries = json_object_new_array();
-    for (size_t i = 0; i < batch->data.count; i++)
-        json_object_array_add(summaries, summary(work, &batch->runs[i]));
-    tsk_json_put_str(message, "message_type", tsk_type_name(TSK_TYPE_COMPLETION));
-    tsk_json_put_str(message, "batch_id", batch->data.batch_id);
-    tsk_json_put_str(message, "protocol_version", TSK_PROTOCOL_VERSION);
-    tsk_json_put_str(message, "worker_id", work->id);
-    tsk_json_put_int(message, "total_steps", (int64_t)batch->data.count);
-    tsk_json_put_int(message, "completed_steps", (int64_t)batch->completed);
-    tsk_json_put_int(message, "failed_steps", (int64_t)batch->failed);
-    tsk_json_put_int(message, "in_progress_steps", 0);
-    tsk_json_put(message, "step_summaries", summaries);
-    tsk_json_put_int(message, "total_execution_time_ms",
-                     (tsk_now_us() - batch->accepted_us) / 1000);
-    tsk_json_put_time(message, "completed_at", tsk_wall_ms());
-    feed_send(work, TSK_TYPE_COMPLETION, message);
+    struct tsk_buf text = TSK_BUF_INIT;
+    result_completion(work, batch, &text);
+    feed_send(work, TSK_TYPE_COMPLETION, &text);
     accept_finished(work, batch);
 }
 
-/* Sends the last partial result of run, and the completion if it was the last of its batch. */
-static void settle(struct work *work, struct run *run, struct json_object *message)
+/* The step has ended; its batch too, if it was the last of it. */
+static void settle(struct work *work, struct run *run)
 {
     struct batch *batch = run->batch;
-    feed_send(work, TSK_TYPE_PARTIAL, message);
     run->ended = true;
     ++*(run->completed ? &batch->completed : &batch->failed);
     ++*(run->completed ? &work->completed : &work->failed);
@@ -251,74 +199,11 @@ static void add_ending(struct json_object *error, const struct process *process)
         tsk_json_put_int(error, "exit_status", WEXITSTATUS(process->child.status));
 }
 
-static void add_usage(struct json_object *metadata, const struct process *process)
-{
-    struct json_object *usage = json_object_new_object();
-    const struct rusage *u = &process->child.usage;
-    tsk_json_put_int(usage, "user_ms", u->ru_utime.tv_sec * 1000 + u->ru_utime.tv_usec / 1000);
-    tsk_json_put_int(usage, "system_ms", u->ru_stime.tv_sec * 1000 + u->ru_stime.tv_usec / 1000);
-    tsk_json_put_int(usage, "max_rss_kb", u->ru_maxrss);
-    tsk_json_put(metadata, "resources", usage);
-    tsk_json_put_int(metadata, "output_bytes", process->out_bytes);
-    if (process->out_bytes > (int64_t)process->out_text.len) {
-        tsk_json_put_bool(metadata, "output_truncated", true);
-        tsk_json_put_int(metadata, "output_kept_bytes", (int64_t)process->out_text.len);
-    }
-    if (process->err_text.len)
-        tsk_json_put(metadata, "stderr",
-                     tsk_json_lossy(process->err_text.data, process->err_text.len));
-}
-
-/* Sets the error of message and all that follows from it. Takes error (NULL: success). */
-static void set_outcome(struct json_object *message, struct json_object *metadata,
-                        struct json_object *error)
-{
-    const char *category = tsk_json_str(error, "error_category");
-    bool retryable = false;
-    tsk_json_bool(error, "retryable", &retryable);
-    tsk_json_put_bool(message, "retryable", retryable);
-    tsk_json_put_str(metadata, "error_category", category);
-    tsk_json_put(message, "error", error);
-}
-
 static void tell_failure(const struct run *run, struct json_object *error)
 {
     const char *text = tsk_json_str(error, "message");
     diag_info("batch %s: step %lld (%s): %s", run->batch->data.batch_id,
               (long long)run->step->step_id, run->step->handler_class, text ? text : "failed");
-}
-
-/* Keeps the beginning of the output, as text, short enough for every byte to be escaped. */
-static void cut_output(struct json_object *message, struct json_object *metadata, size_t most)
-{
-    struct json_object *output = tsk_json_get(message, "output");
-    size_t len, kept = most / 16;
-    if (!output)
-        return;
-    const char *text = tsk_json_text(output, &len);
-    if (json_object_is_type(output, json_type_string)) {
-        text = json_object_get_string(output);
-        len = (size_t)json_object_get_string_len(output);
-    }
-    if (len < kept)
-        kept = len;
-    tsk_json_put(message, "output", tsk_json_lossy(text, kept));
-    tsk_json_put_bool(metadata, "output_truncated", true);
-    tsk_json_put_int(metadata, "output_kept_bytes", (int64_t)kept);
-}
-
-void finish_shorten(struct json_object *message, size_t most)
-{
-    static const char *const extras[] = {"handler_config", "stderr"};
-    struct json_object *metadata = tsk_json_get(message, "execution_metadata");
-    size_t len;
-    cut_output(message, metadata, most);
-    json_object_object_del(message, "progress");
-    for (size_t i = 0; metadata && i < 2; i++) {
-        tsk_json_text(message, &len);
-        if (len > most)
-            json_object_object_del(metadata, extras[i]);
-    }
 }
 
 void finish_ended(struct work *work, struct run *run)
@@ -333,24 +218,21 @@ void finish_ended(struct work *work, struct run *run)
         add_ending(error, process);
     breaker_ended(work, run, error);
     run->completed = !error;
-    struct json_object *message = partial(work, run, error ? "failed" : "completed");
-    struct json_object *metadata = add_metadata(work, run, message);
-    tsk_json_put(message, "output", output_value(work, process));
-    add_usage(metadata, process);
-    set_outcome(message, metadata, error);
     if (error)
         tell_failure(run, error);
+    struct outcome outcome = {
+        .final = true, .output = output_value(work, process), .error = error};
+    send_partial(work, run, &outcome);
     run_release(work, run);
-    settle(work, run, message);
+    settle(work, run);
 }
 
 void finish_refused(struct work *work, struct run *run, struct json_object *error)
 {
-    struct json_object *message = partial(work, run, "failed");
-    struct json_object *metadata = add_metadata(work, run, message);
-    set_outcome(message, metadata, error);
+    struct outcome outcome = {.final = true, .error = error};
     tell_failure(run, error);
-    settle(work, run, message);
+    send_partial(work, run, &outcome);
+    settle(work, run);
 }
 
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *text,

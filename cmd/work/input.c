@@ -8,6 +8,8 @@
 
 #include "work/work.h"
 
+#define USUAL_BYTES 500 /* so that the text of a small step need not grow */
+
 extern char **environ;
 
 static const char *const step_names[] = {
@@ -62,35 +64,27 @@ static char **environment_of(const struct work *work, const struct run *run, str
     return environment;
 }
 
-static struct json_object *task_object(const struct tsk_step *step)
+/* What the handler reads on stdin. */
+static void write_input(const struct run *run, struct tsk_buf *text)
 {
-    struct json_object *task = json_object_new_object();
-    tsk_json_put_int(task, "task_id", step->task_id);
-    tsk_json_put_shared(task, "context", tsk_json_get(step->json, "task_context"));
-    return task;
-}
-
-static struct json_object *sequence_object(const struct run *run)
-{
-    struct json_object *sequence = json_object_new_object();
-    tsk_json_put_str(sequence, "batch_id", run->batch->data.batch_id);
-    tsk_json_put_int(sequence, "sequence", run->step->sequence);
-    tsk_json_put_int(sequence, "total_steps", run->step->total_steps);
-    tsk_json_put_shared(sequence, "previous_results",
-                        tsk_json_get(run->step->json, "previous_results"));
-    return sequence;
-}
-
-/* What the handler reads on stdin, as an object to be put. */
-static struct json_object *input_object(const struct run *run)
-{
-    if (run->handler->process)
-        return json_object_get(run->step->json);
-    struct json_object *input = json_object_new_object();
-    tsk_json_put(input, "task", task_object(run->step));
-    tsk_json_put(input, "sequence", sequence_object(run));
-    tsk_json_put_shared(input, "step", run->step->json);
-    return input;
+    const struct tsk_step *step = run->step;
+    if (run->handler->process) {
+        tsk_write_json(text, NULL, step->json);
+        return;
+    }
+    tsk_write_open(text, NULL, '{');
+    tsk_write_open(text, "task", '{');
+    tsk_write_int(text, "task_id", step->task_id);
+    tsk_write_object(text, "context", tsk_json_get(step->json, "task_context"));
+    tsk_write_close(text, '}');
+    tsk_write_open(text, "sequence", '{');
+    tsk_write_str(text, "batch_id", run->batch->data.batch_id);
+    tsk_write_int(text, "sequence", step->sequence);
+    tsk_write_int(text, "total_steps", step->total_steps);
+    tsk_write_object(text, "previous_results", tsk_json_get(step->json, "previous_results"));
+    tsk_write_close(text, '}');
+    tsk_write_json(text, "step", step->json);
+    tsk_write_close(text, '}');
 }
 
 /* Looks for the program of run. Returns 0, or an errno. */
@@ -107,14 +101,11 @@ static int find_program(const struct work *work, const struct run *run, struct c
 
 int input_prepare(const struct work *work, const struct run *run, struct child *child)
 {
-    struct json_object *input = input_object(run);
-    size_t len;
-    const char *text = tsk_json_text(input, &len);
-    int code = (int64_t)len > work->max_input ? E2BIG : find_program(work, run, child);
-    if (!code) {
-        tsk_buf_add(&child->input, text, len);
+    tsk_buf_reserve(&child->input, USUAL_BYTES);
+    write_input(run, &child->input);
+    int code =
+        (int64_t)child->input.len > work->max_input ? E2BIG : find_program(work, run, child);
+    if (!code)
         child->environment = environment_of(work, run, &child->arena);
-    }
-    json_object_put(input);
     return code;
 }

@@ -6,7 +6,8 @@
  *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
  *   pipes.c    what the process writes is read
  *   cancel.c   an operator has ended a step: it is dropped, or stopped
- *   finish.c   how it ended becomes a result; the last step of a batch its completion
+ *   finish.c   how it ended becomes a result (result.c: its text); the last step of a batch its
+ *              completion
  *   feed.c     results go out, are kept, confirmed, sent again
  *   flow.c     how much of them may wait in the sockets
  *   loop.c     the one event loop around all that, and the end
@@ -22,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "tasker/write.h"
 #include "work/launch.h"
 
 /* A descriptor that the loop waits on. */
@@ -237,6 +239,20 @@ void input_environment(struct work *work, const char *mark);
  * errno if it cannot be started. */
 int input_prepare(const struct work *work, const struct run *run, struct child *child);
 
+/* result.c */
+/* What is told of a step: values are NULL where there is none. */
+struct outcome {
+    bool final; /* else it is in progress */
+    struct json_object *output, *error, *progress;
+};
+/* Write a message, which has no place in the stream yet, to text, which is empty. */
+void result_partial(const struct work *work, const struct run *run, const struct outcome *outcome,
+                    struct tsk_buf *text);
+void result_completion(const struct work *work, const struct batch *batch, struct tsk_buf *text);
+/* Cuts what may be cut of a message that is longer than most bytes, and says so in it: else nobody
+ * could read it. */
+void result_shorten(struct work *work, size_t most, struct tsk_buf *text);
+
 /* finish.c */
 void finish_started(struct work *work, struct run *run);
 void finish_progress(struct work *work, struct run *run, struct json_object *progress);
@@ -244,9 +260,6 @@ void finish_progress(struct work *work, struct run *run, struct json_object *pro
 void finish_ended(struct work *work, struct run *run);
 /* The step could not be started: code is an errno. */
 void finish_not_started(struct work *work, struct run *run, int code);
-/* Cuts what may be cut of a result that is longer than most bytes, and says so in it: else nobody
- * could read it. */
-void finish_shorten(struct json_object *message, size_t most);
 /* The step will not be run. message says why; it may be run elsewhere. */
 void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
                     const char *category, bool retryable);
@@ -263,8 +276,9 @@ void cancel_message(struct work *work, struct json_object *message);
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);
 void feed_free(struct feed *feed);
-/* Keeps message (taken) under the next offset, and sends it with the next feed_flush. */
-void feed_send(struct work *work, enum tsk_type type, struct json_object *message);
+/* Keeps the text of an object (which is freed) under the next offset, which is added to it, and sends
+ * it with the next feed_flush. */
+void feed_send(struct work *work, enum tsk_type type, struct tsk_buf *text);
 /* Sends what waits, unless more is about to come; once a turn. Returns whether it sent anything. */
 bool feed_flush(struct work *work);
 /* When feed_flush has something to do at the latest; -1: nothing waits. */

@@ -46,5 +46,6 @@
 #include "tasker/tapped.h"
 #include "tasker/task.h"
 #include "tasker/template.h"
+#include "tasker/write.h"
 
 #endif
