@@ -31,6 +31,17 @@ value_of() { sed -n "s/^$2=//p" "$UNITS/$1"; } # UNIT KEY
     [ -z "$output" ]
 }
 
+@test "units: what is enabled starts at boot: all by the target, a worker also by itself" {
+    local unit
+    command -v systemctl >/dev/null || skip "systemd is not here"
+    for unit in tasker.target tasker-work.service; do
+        mkdir -p "$unit/etc/systemd/system"
+        cp "$UNITS"/* "$unit/etc/systemd/system"
+        run -0 systemctl --root="$PWD/$unit" enable "$unit"
+        [ -L "$unit/etc/systemd/system/multi-user.target.wants/$unit" ]
+    done
+}
+
 @test "units: the store is in their own folder, unless the configuration file names one" {
     local unit line
     printf 'store: {url: "sqlite:%s"}\n' "$PWD/named.db" >tasker.yaml
@@ -58,12 +69,22 @@ start_unit() { # NAME
     spawn "$1" bash -c 'in=$1 out=$2; shift 2; exec "$@" <>"$in" 1<>"$out"' - "$in" "$out" "${line[@]}"
 }
 
+# Stops it; to end as systemd takes for a failure is one.
+stop_unit() { # NAME
+    signal "$1" TERM
+    finish "$1"
+    [[ " 0 $(value_of "tasker-$1.service" SuccessExitStatus) " == *" $status "* ]] ||
+        { echo "$1 ended with $status" >&2 && return 1; }
+}
+
 @test "units: wired as they say, a task goes through, also when stages are started again" {
     local socket stage
     endpoints
     store_begin sqlite
     mkdir store tasks
     printf 'handlers:\n  Echo: {command: [jq, -c, .sequence.previous_results]}\n' >handlers.yaml
+    printf '  False: {command: ["false"]}\n' >>handlers.yaml
+    printf '%s\n' 'name: bad' 'step_templates:' '  - {name: a, handler_class: False}' >tasks/bad.yaml
     printf '%s\n' 'name: two' 'step_templates:' '  - {name: a, handler_class: Echo}' \
         '  - {name: b, handler_class: Echo, depends_on_step: a}' >tasks/two.yaml
     export TASKER_TASKS_PATH=$PWD/tasks TASKER_WORKER_HANDLERS=$PWD/handlers.yaml
@@ -74,21 +95,21 @@ start_unit() { # NAME
     exec {hold_batches}<>batches {hold_receipts}<>receipts
     for stage in ready publish collect reconcile work; do start_unit "$stage"; done
     tasker-submit -T two -x '{}' >submitted
-    wait_until 20 tasks_complete 1
+    wait_until 20 tasks_are complete 1
+    tasker-submit -T bad -x '{}' >submitted
+    wait_until 20 tasks_are error 1
     for stage in publish collect ready reconcile; do
-        signal "$stage" TERM
-        finish "$stage"
+        stop_unit "$stage"
         start_unit "$stage"
     done
     tasker-submit -T two -x '{}' >submitted
-    wait_until 20 tasks_complete 2
+    wait_until 20 tasks_are complete 2
     for stage in ready publish collect reconcile work; do
-        signal "$stage" TERM
-        finish "$stage"
+        stop_unit "$stage"
     done
     exec {hold_batches}>&- {hold_receipts}>&-
 }
-tasks_complete() { [ "$(store_sql "select count(*) from tasks where state = 'complete'")" = "$1" ]; }
+tasks_are() { [ "$(store_sql "select count(*) from tasks where state = '$1'")" = "$2" ]; } # STATE N
 
 @test "crontab: the programs take what is in its lines" {
     local line program
