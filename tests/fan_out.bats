@@ -88,6 +88,8 @@ shard#3|complete" ]
 split|complete
 join|complete" ]
     [ "$(results join 2)" = '{}' ]
+    # a join waits for the splitter only where nothing was made
+    [ "$(store_sql "select b.task, d.choice from step_dependencies d join steps a on a.id = d.from_step join steps b on b.id = d.to_step where a.name = 'split' and b.name = 'join'")" = "2|1" ]
     [ "$(results join 3 | jq -c '[.shard[] | .index]')" = "[1,null,3]" ]
     [ "$(task_state 3)" = error ]
     [ "$(results join 4 | jq -c '[.shard[] | .index]')" = "[1]" ]
