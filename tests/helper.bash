@@ -102,10 +102,10 @@ PATIENCE=${PATIENCE:-3}
 
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; REPLY=${t%???}; }
 
-nap() { read -r -t 0.02 -u "$NAP" || true; }
+nap() { read -r -t "${1:-0.02}" -u "$NAP" || true; }
 
 wait_until() {
-    local seconds=$1 end
+    local seconds=$1 end tries=0
     shift
     now_ms
     end=$((REPLY + seconds * PATIENCE * 1000))
@@ -115,7 +115,7 @@ wait_until() {
             echo "not within $((seconds * PATIENCE)) s: $*" >&2
             return 1
         fi
-        nap
+        nap "0.0$((tries += tries < 8))" # what takes long is asked for less often
     done
 }
 
@@ -201,7 +201,7 @@ PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-ports.$UID}
 
 port() {
     local p try lock owner
-    mkdir -p "$PORT_LOCKS"
+    [ -d "$PORT_LOCKS" ] || mkdir -p "$PORT_LOCKS"
     for ((try = 0; try < 2000; try++)); do
         p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
         lock=$PORT_LOCKS/$p
