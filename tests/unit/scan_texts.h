@@ -55,6 +55,7 @@ static const char *const good[] = {
 static const struct {
     const char *text, *error;
 } bad[] = {
+    {"\xEF\xBB\xBF{}", "it begins with a byte order mark"},
     {"", "it ends in the middle"},
     {" ", "it ends in the middle"},
     {"[", "it ends in the middle"},
