@@ -245,7 +245,8 @@ static int lock_tasks(const struct claiming *claiming, const struct tsk_ready_li
 {
     static const char sql[] =
         "SELECT count(*) FROM (SELECT t.task_id FROM tasks t WHERE t.state = 'pending' AND"
-        " t.task_id = ANY(CAST(CAST($1 AS TEXT) AS BIGINT[])) ORDER BY t.optional_steps IS NULL, t.task_id"
+        " t.task_id = ANY(CAST(CAST($1 AS TEXT) AS BIGINT[])) ORDER BY t.optional_steps IS NULL, "
+        "t.task_id"
         " FOR NO KEY UPDATE OF t) locked";
     struct tsk_buf array = TSK_BUF_INIT;
     int64_t locked;

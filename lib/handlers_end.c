@@ -1,10 +1,15 @@
 /* What the end of a handler means, and whether one can be started at all. */
+#include <fcntl.h>
 #include <limits.h>
+#include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "tasker/handlers.h"
 
 #include "os_private.h"
+
+enum { INTERPRETER_SIZE = 256 }; /* as much of a script as Linux looks at */
 
 /* DESIGN's table, in its order; what is not in it is business_logic. */
 static const struct {
@@ -37,13 +42,52 @@ struct tsk_end tsk_end_of(int status, bool retryable)
     return (struct tsk_end){"business_logic", retryable};
 }
 
+/* Reads the first line of the program at path, as far as it fits. Returns whether it is a "#!". */
+static bool read_interpreter(const char *dir, const char *path, char line[INTERPRETER_SIZE])
+{
+    int folder = open(dir ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = folder < 0 ? -1 : openat(folder, path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, line, INTERPRETER_SIZE - 1);
+    if (fd >= 0)
+        close(fd);
+    if (folder >= 0)
+        close(folder);
+    line[n > 0 ? n : 0] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    return strncmp(line, "#!", 2) == 0;
+}
+
+/* What the system says of a script without its interpreter is what it says of one that is not there.
+ * Returns 0, or -1 with err. */
+static int check_interpreter(const char *dir, const char *path, struct tsk_err *err)
+{
+    char line[INTERPRETER_SIZE], found[PATH_MAX];
+    if (!read_interpreter(dir, path, line))
+        return 0; /* or it may be run and not read: then nobody knows */
+    char *name = line + 2 + strspn(line + 2, " \t");
+    name[strcspn(name, " \t")] = '\0';
+    size_t len = strlen(name);
+    if (len && name[len - 1] == '\r')
+        return tsk_err_set(err, TSK_CONFIG, "its lines end with CR LF: no interpreter is found");
+    char *const argv[] = {name, NULL};
+    struct tsk_spawn spawn = {.argv = argv, .dir = dir};
+    if (!strchr(name, '/') || !tsk_os_find(&spawn, found, sizeof found))
+        return 0;
+    return tsk_err_sys(err, TSK_CONFIG, "its interpreter %.100s", name);
+}
+
 int tsk_handler_check(const struct tsk_handlers *handlers, const struct tsk_handler *handler,
                       struct tsk_err *err)
 {
     char path[PATH_MAX];
     struct tsk_spawn spawn = {.argv = handler->argv, .dir = tsk_handlers_dir(handlers)};
+    struct tsk_err why;
     if (!tsk_os_find(&spawn, path, sizeof path))
-        return 0;
+        return check_interpreter(spawn.dir, path, &why) == 0
+                   ? 0
+                   : tsk_err_set(err, TSK_CONFIG, "%s:%zu: handler %s: %s: %s",
+                                 tsk_handlers_path(handlers), handler->line, handler->pattern,
+                                 handler->argv[0], why.text);
     return tsk_err_sys(err, TSK_CONFIG, "%s:%zu: handler %s: %s", tsk_handlers_path(handlers),
                        handler->line, handler->pattern, handler->argv[0]);
 }

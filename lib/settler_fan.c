@@ -83,12 +83,11 @@ void tsk_fan_step(struct tsk_fan *fan, int64_t step, int64_t task, const char *n
                   const char *optional, const char *accepted, bool past)
 {
     fan->steps = tsk_grow(fan->steps, &fan->cap, fan->count + 1, sizeof *fan->steps);
-    fan->steps[fan->count++] =
-        (struct asking){.step = step,
-                        .task = task,
-                        .name = task ? tsk_strdup(name) : NULL,
-                        .accepted = accepted ? tsk_strdup(accepted) : NULL,
-                        .past = past};
+    fan->steps[fan->count++] = (struct asking){.step = step,
+                                               .task = task,
+                                               .name = task ? tsk_strdup(name) : NULL,
+                                               .accepted = accepted ? tsk_strdup(accepted) : NULL,
+                                               .past = past};
     if (!task || !optional || find_task(fan, task))
         return;
     fan->tasks = tsk_grow(fan->tasks, &fan->task_cap, fan->task_count + 1, sizeof *fan->tasks);

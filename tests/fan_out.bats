@@ -48,6 +48,27 @@ refuse|any|0" ]
 }
 @test "an optional step behind an optional step" { for_each_store a_chain; }
 
+# One that is made is as one that is there from the start.
+all_of_it() {
+    local what="handler_class, handler_config, retry_limit, timeout_ms, default_retryable, join_rule, unsatisfied, priority"
+    jq -nc '{context: {a: {create_steps: ["made"]}}}' | tasker-submit -T full --priority 9 >submitted
+    run_loop
+    [ "$(store_sql "select $what from steps where name = 'there'")" = 'Echo|{"k":[1]}|1|7000|0|any_ok|block|9' ]
+    [ "$(store_sql "select $what from steps where name = 'made'")" = "$(store_sql "select $what from steps where name = 'there'")" ]
+}
+@test "a step that is made has all that its template says" {
+    local like='handler_class: Echo, depends_on_step: a, timeout_seconds: 7, default_retryable: false'
+    like="$like, join: any_ok, unsatisfied: block, handler_config: {k: [1]}"
+    cat >tasks/full.yaml <<EOT
+name: full
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: there, $like}
+  - {name: made, $like, optional: true}
+EOT
+    for_each_store all_of_it
+}
+
 n_of_a_kind() {
     submit wide '{"split": {"parts": [5, 6], "create_steps": [{"name": "shard", "count": 12}, "audit"]}}'
     submit wide '{"split": {"parts": [], "create_steps": [{"name": "shard", "count": 0}]}}'
@@ -67,6 +88,8 @@ shard#3|complete" ]
 split|complete
 join|complete" ]
     [ "$(results join 2)" = '{}' ]
+    # a join waits for the splitter only where nothing was made
+    [ "$(store_sql "select b.task, d.choice from step_dependencies d join steps a on a.id = d.from_step join steps b on b.id = d.to_step where a.name = 'split' and b.name = 'join'")" = "2|1" ]
     [ "$(results join 3 | jq -c '[.shard[] | .index]')" = "[1,null,3]" ]
     [ "$(task_state 3)" = error ]
     [ "$(results join 4 | jq -c '[.shard[] | .index]')" = "[1]" ]

@@ -303,3 +303,43 @@ EOT
     sed -i 's/depends_on_steps: \[a, b\]/&, join: all_done/' tasks/two.yaml
     for_each_store one_by_one
 }
+
+# What one may ask for depends on what others have: so of a task's steps no two are judged at once.
+waits() { # CONDITION NUMBER
+    [ "$(store_sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND $1")" = "$2" ]
+}
+judge_at_once() {
+    local id=() kinds=('' x y) n
+    store_begin postgresql
+    submit pair '{}'
+    for n in 1 2; do
+        tasker-ready -l 1 >b
+        id[n]=$(jq -r .batch_id b)
+    done
+    spawn held psql -X -q -d "$TASKER_STORE_URL" -c 'BEGIN; SELECT 1 FROM tasks FOR UPDATE; SELECT pg_sleep(100)'
+    wait_until 10 waits "wait_event = 'PgSleep'" 1
+    for n in 1 2; do
+        ledger "${id[n]}" partial_result "$(result "${id[n]}" $n 1 completed ',"output":{"create_steps":[{"name":"'"${kinds[n]}"'","count":3}]}')"
+        spawn r$n tasker-reconcile --ledger --set store.timeout=60s --set workflow.max_task_steps=6
+        wait_until 10 waits "wait_event_type = 'Lock'" "$n"
+    done
+    store_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    finish r1
+    finish r2
+    finish held
+    [ "$(store_sql "SELECT name, state FROM steps WHERE created_by IS NULL ORDER BY id")" = "\
+a|complete
+b|error" ]
+    [ "$(store_sql "SELECT count(*) FROM steps")" = 5 ]
+}
+@test "two who settle steps of one task at the same time know what the other has let pass" {
+    cat >tasks/pair.yaml <<'EOT'
+name: pair
+step_templates:
+  - {name: a, handler_class: Say}
+  - {name: b, handler_class: Say}
+  - {name: x, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+  - {name: y, handler_class: Echo, depends_on_steps: [a, b], optional: true}
+EOT
+    judge_at_once
+}

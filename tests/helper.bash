@@ -10,7 +10,8 @@
 #
 #     p=$(port)                     a free port that no other test has
 #     endpoints                     sets TASKER_ZEROMQ_BATCH_ENDPOINT, …_RESULT_ENDPOINT to such ports
-#     wait_until 5 CMD ARG...       polls until CMD succeeds; fails after 5 s
+#     wait_until 5 CMD ARG...       polls until CMD succeeds; fails after 5 s times $PATIENCE (3), as
+#                                   all that waits here: a busy machine may need it
 #     wait_line FILE REGEX [S]      polls until a line of FILE matches (S: 10)
 #     spawn NAME CMD ARG... [<FILE] runs CMD in the background; its stdout and stderr go to NAME.out
 #                                   and NAME.err, its pid to ${PIDS[NAME]}
@@ -97,22 +98,24 @@ trace_to_bats() {
 
 # ---- waiting
 
+PATIENCE=${PATIENCE:-3}
+
 now_ms() { local t=${EPOCHREALTIME/[.,]/}; REPLY=${t%???}; }
 
-nap() { read -r -t 0.02 -u "$NAP" || true; }
+nap() { read -r -t "${1:-0.02}" -u "$NAP" || true; }
 
 wait_until() {
-    local seconds=$1 end
+    local seconds=$1 end tries=0
     shift
     now_ms
-    end=$((REPLY + seconds * 1000))
+    end=$((REPLY + seconds * PATIENCE * 1000))
     until "$@"; do
         now_ms
         if [ "$REPLY" -ge "$end" ]; then
-            echo "not within $seconds s: $*" >&2
+            echo "not within $((seconds * PATIENCE)) s: $*" >&2
             return 1
         fi
-        nap
+        nap "0.0$((tries += tries < 8))" # what takes long is asked for less often
     done
 }
 
@@ -198,13 +201,17 @@ PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-ports.$UID}
 
 port() {
     local p try lock owner
-    mkdir -p "$PORT_LOCKS"
+    [ -d "$PORT_LOCKS" ] || mkdir -p "$PORT_LOCKS"
     for ((try = 0; try < 2000; try++)); do
         p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
         lock=$PORT_LOCKS/$p
         if ! mkdir "$lock" 2>/dev/null; then
-            owner=$(cat "$lock/pid" 2>/dev/null) || continue
-            kill -0 "$owner" 2>/dev/null && continue
+            owner=$(cat "$lock/pid" 2>/dev/null) || true
+            if [ -n "$owner" ]; then
+                kill -0 "$owner" 2>/dev/null && continue
+            else # it is just being taken, or its owner died as it took it
+                [ -n "$(find "$lock" -maxdepth 0 -mmin +1 2>/dev/null)" ] || continue
+            fi
             # Its owner died: whoever moves the folder away may try to have it.
             mv -T "$lock" "$lock.old.$BASHPID" 2>/dev/null || continue
             rm -rf "$lock.old.$BASHPID"
@@ -249,8 +256,8 @@ has() {
 #   arguments  are read by the shell, so quotes, variables and redirections (>/dev/full) work
 #   input      - for none, @FILE for a file, anything else is text for printf, so \n and \0 work
 #   text       must be on stderr; each line there must begin with "PROGRAM: " (empty: no check)
-# All cases are run, each in the test's folder and for at most 20 s; those that went wrong are
-# printed. An empty line and one that begins with # are passed over.
+# All cases are run, each in the test's folder and for at most 20 s times $PATIENCE; those that went
+# wrong are printed. An empty line and one that begins with # are passed over.
 run_case_table() {
     local program=$1 line name args input want text rest cases=0 bad=0
     while IFS= read -r line; do
@@ -294,7 +301,7 @@ run_case() {
         ;;
     esac
     case_status=0
-    (eval "exec timeout -k 2 20 $program $args") <"$from" >.case.out 2>.case.err 3>&- || case_status=$?
+    (eval "exec timeout -k 2 $((20 * PATIENCE)) $program $args") <"$from" >.case.out 2>.case.err 3>&- || case_status=$?
 }
 
 case_ok() {

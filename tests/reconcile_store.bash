@@ -19,11 +19,8 @@ make_store() { tasker-reconcile --ledger; }
 # Runs several statements at once, which give no rows.
 store_script() {
     case $TASKER_STORE_URL in
-    sqlite:*) python3 -c 'if True:
-        import sqlite3, sys
-        db = sqlite3.connect(sys.argv[1], timeout=20)
-        db.executescript("PRAGMA foreign_keys = ON; BEGIN IMMEDIATE;" + sys.argv[2] + ";COMMIT")' \
-        "${TASKER_STORE_URL#sqlite:}" "$1" ;;
+    sqlite:*) sqlite3 -batch -bail -cmd '.timeout 20000' -cmd 'PRAGMA foreign_keys = ON' \
+        "${TASKER_STORE_URL#sqlite:}" "BEGIN IMMEDIATE; $1; COMMIT" </dev/null ;;
     *) psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" -c "$1" </dev/null ;;
     esac
 }
@@ -94,13 +91,10 @@ DUMP=("tasks ORDER BY task_id" "steps ORDER BY id" "batches ORDER BY id"
 dump() {
     local from queries=()
     case $TASKER_STORE_URL in
-    sqlite:*) python3 -c 'if True:
-        import sqlite3, sys
-        db = sqlite3.connect(sys.argv[1], timeout=20)
-        for rest in sys.argv[2:]:
-            print("==", rest)
-            for row in db.execute("SELECT * FROM " + rest):
-                print(row)' "${TASKER_STORE_URL#sqlite:}" "${DUMP[@]}" ;;
+    sqlite:*)
+        for from in "${DUMP[@]}"; do printf '.print == %s\nSELECT * FROM %s;\n' "$from" "$from"; done |
+            sqlite3 -batch -bail -quote -cmd '.timeout 20000' "${TASKER_STORE_URL#sqlite:}"
+        ;;
     *)
         for from in "${DUMP[@]}"; do queries+=(-c "SELECT '== $from'" -c "SELECT * FROM $from"); done
         psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" "${queries[@]}" </dev/null

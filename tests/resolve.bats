@@ -139,6 +139,28 @@ many() {
 }
 @test "resolve: many at once, by filters and by lines of tasker-status" { for_each_store many; }
 
+# A step that somebody published himself may have the step_id of a step of a task.
+another() {
+    worker
+    submit chain 1
+    run_all
+    is "$(states)" "complete error pending "
+    echo '{"step_id":2,"task_id":77,"step_name":"mine","handler_class":"Nobody"}' |
+        tasker-publish --batch-endpoint "tcp://127.0.0.1:*" --wait 0.1s || true
+    tasker-status steps --state error,enqueued --format json | jq -c 'select(.task_id == 77)' >mine
+    [ "$(jq -c '[.step_id, .known_task]' mine)" = '[2,false]' ]
+    run -65 --separate-stderr resolve retry - <mine
+    [ -z "$output" ]
+    has "-:1: step 2 is of no task that the store has" "$stderr"
+    # what others say of it has its task_id alone
+    jq -c 'del(.known_task)' mine >said
+    echo '{"step_id":2,"task_id":1}' >>said
+    run -65 --separate-stderr resolve retry - <said
+    has "step 2 in the store is of task 1, not of 77: nothing is done to it" "$stderr"
+    is "$(jq -c '[.step_id, .task_id]' <<<"$output")" "[2,1]"
+}
+@test "resolve: an object of a step of no task is not taken for another's step" { for_each_store another; }
+
 # ---- resolve
 
 by_hand() {

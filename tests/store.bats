@@ -410,6 +410,20 @@ signal.pause()' "$@"
     run -0 tasker-status store
 }
 
+@test "PostgreSQL: who may only read the tables sees that the store is read-only" {
+    own_cluster pg
+    STORE=postgresql
+    tasker-status store --init
+    store_sql "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"
+    run -0 tasker-status store
+    has 'health      ok' "$output"
+    run -0 tasker-status store --store "${TASKER_STORE_URL/user=tasker/user=reader}"
+    has 'health      read_only' "$output"
+    store_sql "GRANT ALL ON ALL TABLES IN SCHEMA public TO reader; REVOKE UPDATE ON steps FROM reader"
+    run -0 tasker-status store --store "${TASKER_STORE_URL/user=tasker/user=reader}"
+    has 'health      read_only' "$output"
+}
+
 @test "PostgreSQL: prune goes on after the server was away" {
     own_cluster pg
     STORE=postgresql

@@ -12,6 +12,7 @@
 #include "publish/post.h"
 
 enum {
+    TELL_MS = 1000, /* what is over sooner was just another's transaction */
     PAUSE_LEAST_MS = 20,
     PAUSE_MOST_MS = 500,
     LOCK_WAIT_MS = 100 /* at once, for the loop must not stand still: the rest by trying again */
@@ -309,17 +310,19 @@ static void doubt(void *ctx, void *tag, const char *worker_id, int64_t attempts)
 static bool store_failed(struct post *post, int64_t now)
 {
     struct record *record = &post->record;
-    bool first = record->away_since < 0;
-    if (first) {
+    if (record->away_since < 0) {
         record->away_since = now;
+        record->away_told = false;
         record->pause = PAUSE_LEAST_MS;
     }
     if (record->err.kind != TSK_TEMPFAIL || tsk_now_ms() >= record->away_since + post->wait) {
         post->status = tsk_exit_worse(post->status, record->err.kind);
         return false;
     }
-    if (first)
+    if (!record->away_told && tsk_now_ms() >= record->away_since + TELL_MS) {
         diag_warn("%s; waiting for it", record->err.text);
+        record->away_told = true;
+    }
     record->next_try = tsk_now_ms() + record->pause;
     record->pause = record->pause * 2 < PAUSE_MOST_MS ? record->pause * 2 : PAUSE_MOST_MS;
     return true;
@@ -336,8 +339,8 @@ bool record_all(struct post *post)
         tsk_dispatch_each_batch(post->dispatch, doubt, record);
     if (tsk_store_write(record->store, write_all, post, 0, &record->err) < 0)
         return store_failed(post, now);
-    if (record->away_since >= 0)
-        diag_info("the store is there again");
+    if (record->away_since >= 0 && record->away_told)
+        diag_warn("the store is there again");
     record->away_since = -1;
     record_done(post, now);
     pending_done(post, now);

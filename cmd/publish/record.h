@@ -40,6 +40,7 @@ struct record {
     int64_t renew_at;      /* when our claims are to be renewed; -1: there are none */
     int64_t lapse_at;      /* from when on they may run out before a batch is there */
     int64_t away_since;    /* since when the store has not been there; -1: it is */
+    bool away_told;
     int64_t next_try, pause;
     bool gave_up;
     struct tsk_err err;

@@ -21,19 +21,31 @@ char *options_by(const struct options *opts);
 struct tsk_resolve_order options_order(const struct options *opts);
 
 /* targets.c: what the operands name. */
+struct target {
+    int64_t id;
+    int64_t task, line; /* of a step: the task that an object says it is of, and where; 0: it says
+                         * none */
+};
 struct targets {
     bool tasks; /* else steps; of names neither */
-    struct tsk_resolve_ids ids;
+    struct target *items;
+    size_t item_count, item_cap;
     char **names;
     size_t count, cap; /* of names */
     enum tsk_exit status;
 };
-/* Reads "[step | task] ID ...", each once. Returns 0, or -1 if the command line is wrong; that some
+/* Reads "[step | task] ID ...". Returns 0, or -1 if the command line is wrong; that some
  * line of stdin is, is told, and is in targets->status. */
 int targets_read(struct targets *targets, char *const *operands, size_t count);
-/* The same for namespaces. */
+/* The same for namespaces, each once. */
 int targets_read_names(struct targets *targets, char *const *operands, size_t count);
 void targets_fini(struct targets *targets);
+
+/* said.c: fills ids, each once, but for steps that are of another task than an object says: that is
+ * told, and is in targets->status. Returns 0, or -1 if the store failed. */
+struct session;
+int said_check(struct targets *targets, struct session *session, struct tsk_resolve_ids *ids,
+               struct tsk_err *err);
 
 /* steps.c: retry, reset, resolve and cancel. */
 enum tsk_exit steps_run(const struct options *opts, const struct tsk_conf *conf,

@@ -150,6 +150,19 @@ static bool run_filter(struct work *work)
     return run_steps(work, &work->found);
 }
 
+static void run_targets(struct work *work, struct targets *targets)
+{
+    struct tsk_resolve_ids ids = {NULL, 0, 0};
+    struct tsk_err err = TSK_ERR_INIT;
+    if (said_check(targets, work->session, &ids, &err) < 0)
+        work->status = diag_err(&err);
+    else if (targets->tasks)
+        run_tasks(work, &ids);
+    else
+        run_steps(work, &ids);
+    free(ids.items);
+}
+
 /* --- All of it. */
 
 static void tell_all(struct work *work, const struct tsk_conf *conf)
@@ -180,14 +193,12 @@ enum tsk_exit steps_run(const struct options *opts, const struct tsk_conf *conf,
     if (targets_read(&targets, operands, count) == 0) {
         work.status = session_open(&session, opts, conf);
         if (work.status == TSK_OK) {
-            work.status = targets.status;
             if (options_filtered(opts))
                 run_filter(&work);
-            else if (targets.tasks)
-                run_tasks(&work, &targets.ids);
             else
-                run_steps(&work, &targets.ids);
+                run_targets(&work, &targets);
             tell_all(&work, conf);
+            work.status = tsk_exit_worse(work.status, targets.status);
         }
         fini(&work);
         session_close(&session);

@@ -19,6 +19,7 @@ struct reading {
     struct targets *targets;
     struct tsk_map *seen;
     struct tsk_json *parser;
+    int64_t line; /* of stdin */
     /* Takes a text as one of the targets. */
     int (*take)(struct reading *reading, const char *text, size_t len, struct tsk_err *err);
 };
@@ -32,41 +33,56 @@ static bool is_new(struct reading *reading, const char *key)
     return true;
 }
 
-static void add_id(struct reading *reading, int64_t id)
+static void add(struct reading *reading, struct target target)
 {
-    struct tsk_resolve_ids *ids = &reading->targets->ids;
-    char key[32];
-    snprintf(key, sizeof key, "%" PRId64, id);
-    if (!is_new(reading, key))
-        return;
-    ids->items = tsk_grow(ids->items, &ids->cap, ids->count + 1, sizeof *ids->items);
-    ids->items[ids->count++] = id;
+    struct targets *targets = reading->targets;
+    targets->items = tsk_grow(targets->items, &targets->item_cap, targets->item_count + 1,
+                              sizeof *targets->items);
+    targets->items[targets->item_count++] = target;
+}
+
+/* A step_id that another task's step has too is not mistaken for that one: an object as a rule says
+ * of which task it is, and tasker-status whether the store knows that. */
+static int read_object(const struct targets *targets, struct json_object *line,
+                       struct target *target, struct tsk_err *err)
+{
+    const char *key = targets->tasks ? "task_id" : "step_id";
+    bool known = true;
+    if (tsk_json_int(line, key, &target->id) != 1 || target->id < 1)
+        return tsk_err_set(err, TSK_DATA, "the object has no %s that is an id", key);
+    tsk_json_bool(line, "known_task", &known);
+    if (!known && !targets->tasks)
+        return tsk_err_set(err, TSK_DATA,
+                           "step %" PRId64 " is of no task that the store has: it is whoever "
+                           "published it who does that again",
+                           target->id);
+    if (!targets->tasks && tsk_json_int(line, "task_id", &target->task) != 1)
+        target->task = 0;
+    return 0;
 }
 
 static int take_object(struct reading *reading, const char *text, size_t len, struct tsk_err *err)
 {
-    const char *key = reading->targets->tasks ? "task_id" : "step_id";
     struct json_object *line = tsk_json_object(reading->parser, text, len, err);
-    int64_t id = 0;
+    struct target target = {.line = reading->line};
     if (!line)
         return -1;
-    bool told = tsk_json_int(line, key, &id) == 1 && id > 0;
+    int rc = read_object(reading->targets, line, &target, err);
     json_object_put(line);
-    if (!told)
-        return tsk_err_set(err, TSK_DATA, "the object has no %s that is an id", key);
-    add_id(reading, id);
-    return 0;
+    if (rc == 0)
+        add(reading, target);
+    return rc;
 }
 
 static int take_id(struct reading *reading, const char *text, size_t len, struct tsk_err *err)
 {
-    int64_t id;
+    struct target target = {.task = 0};
     if (*text == '{')
         return take_object(reading, text, len, err);
-    if (tsk_parse_int(text, 1, INT64_MAX, &id, err) < 0)
+    if (tsk_parse_int(text, 1, INT64_MAX, &target.id, err) < 0)
         return tsk_err_set(err, TSK_DATA, "\"%.60s\" is not the id of a %s", text,
                            reading->targets->tasks ? "task" : "step");
-    add_id(reading, id);
+    add(reading, target);
     return 0;
 }
 
@@ -95,6 +111,7 @@ static void read_lines(struct reading *reading)
             tsk_lines_fill(lines);
             continue;
         }
+        reading->line = line.number;
         if (state == TSK_LINE_OK && reading->take(reading, line.data, line.len, &err) == 0)
             continue;
         diag_input(line.file, line.number, state == TSK_LINE_OK ? err.text : line.reason);
@@ -149,5 +166,5 @@ void targets_fini(struct targets *targets)
     for (size_t i = 0; i < targets->count; i++)
         free(targets->names[i]);
     free(targets->names);
-    free(targets->ids.items);
+    free(targets->items);
 }

@@ -125,12 +125,23 @@ static int look_inside(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return get_times(store, look, err);
 }
 
-static int nothing(struct tsk_store *store, void *ctx, struct tsk_err *err)
+/* Fails where the store is not to be written by this user, and writes nothing. PostgreSQL says so of
+ * each table alone. */
+static int may_write(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
-    (void)store;
+    static const char count_denied[] =
+        "SELECT count(*) FROM unnest(ARRAY['batches', 'steps', 'received_results', 'unsettled']) AS"
+        " t (name), unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p (name)"
+        " WHERE NOT has_table_privilege(t.name, p.name)";
+    int64_t denied = 0;
     (void)ctx;
-    (void)err;
-    return 0;
+    if (tsk_store_kind(store) == TSK_STORE_SQLITE)
+        return 0;
+    if (tsk_store_get_int(store, count_denied, NULL, 0, &denied, err) < 0)
+        return -1;
+    return denied ? tsk_err_set(err, TSK_UNAVAILABLE, "%s: this user may only read it",
+                                tsk_store_name(store))
+                  : 0;
 }
 
 /* Looks. Returns the status that its health is. */
@@ -143,7 +154,7 @@ static enum tsk_exit look_at(struct tsk_store *store, struct look *look, struct 
         return err->kind;
     look->full = true;
     struct tsk_err cannot = TSK_ERR_INIT;
-    rc = tsk_store_write(store, nothing, NULL, 0, &cannot);
+    rc = tsk_store_write(store, may_write, NULL, 0, &cannot);
     look->writable = rc == 0;
     if (rc == 0 || cannot.kind == TSK_UNAVAILABLE)
         return TSK_OK; /* whoever may only read it has seen what there is to see */

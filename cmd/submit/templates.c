@@ -115,7 +115,7 @@ static void tell_right(const char *path, const struct tsk_template *template)
     plain_add(&line, template->name);
     tsk_buf_char(&line, ' ');
     plain_add(&line, template->version);
-    tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t)template->count));
+    tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t) template->count));
     out_line(line.data, line.len);
     tsk_buf_fini(&line);
 }

@@ -37,11 +37,11 @@ struct tsk_create_made {
 /* Who asks, and what its task has. */
 struct tsk_create_asker {
     int64_t step;
-    const char *name;     /* in the template */
+    const char *name; /* in the template */
     /* what it asked for when that was found right (as creates); NULL: nothing */
     const char *accepted;
-    bool past;            /* what it asked for in an attempt before the last was found right */
-    const char *refused;  /* why there was no room for what it asks for; NULL: nothing told so */
+    bool past;           /* what it asked for in an attempt before the last was found right */
+    const char *refused; /* why there was no room for what it asks for; NULL: nothing told so */
     const struct tsk_create_made *made; /* in any order */
     size_t made_count;
     int64_t steps; /* that nobody has to ask for */

@@ -163,7 +163,7 @@ static const struct beside besides[] = {
     {{{"y", 2, 7, true}}, 4, X(10), FULL},
     {{{"x", 2, 1, false}}, 19, ONE_X, "[{\"name\":\"x\"}]"}, /* it is there */
     {{{"x", 2, 1, false}}, 25, ONE_X, "[{\"name\":\"x\"}]"},
-    {{{"x", 1, 9, true}}, 10, X(10), IS_X(10)}, /* in place of its own */
+    {{{"x", 1, 9, true}}, 10, X(10), IS_X(10)},                     /* in place of its own */
     {{{"y", 2, 1, false}, {"y", 3, 1, false}}, 9, X(10), IS_X(10)}, /* one that two ask for */
     {{{"y", 2, 1, false}, {"y", 3, 1, false}}, 10, X(10), FULL},
     {{{"y", 2, 3, true}, {"y", 3, 1, false}}, 8, X(10), FULL}, /* the most that one asks for */
@@ -206,7 +206,7 @@ static void test_refused(void)
     CHECK_STR(judge(&asker, X(2)), "no room");
     CHECK_STR(judge(&asker, "{}"), "");
     check_has(judge(&asker, LIST("\"b\"")), "is no optional step"); /* as it said then */
-    asker.accepted = IS_X(2); /* by a later attempt */
+    asker.accepted = IS_X(2);                                       /* by a later attempt */
     CHECK_STR(judge(&asker, X(2)), "no room");
 }
 
@@ -214,8 +214,9 @@ static void test_possible(void)
 {
     static const char *const maybe[] = {LIST("\"x\""), "{\"cre\\u0061te_steps\": []}",
                                         "{\"a\": {\"create_steps\": 1}}", "\"create_steps"};
-    static const char *const never[] = {"{}", "", "{\"create_step\": 1}", "create_steps", "\\",
-                                        "{\"a\": \"steps that it may create\"}"};
+    static const char *const never[] = {
+        "{}",           "",   "{\"create_step\": 1}",
+        "create_steps", "\\", "{\"a\": \"steps that it may create\"}"};
     for (size_t i = 0; i < COUNT(maybe); i++)
         CHECK(tsk_create_possible(maybe[i], strlen(maybe[i])));
     for (size_t i = 0; i < COUNT(never); i++)

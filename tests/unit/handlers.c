@@ -240,19 +240,28 @@ static void test_check(void)
         "registry:5: handler D: ./folder: Permission denied",
         NULL,
         "registry:7: handler F: no-such-program-here: No such file",
+        "registry:8: handler G: ./dos: its lines end with CR LF: no interpreter is found",
+        "registry:9: handler H: ./lost: its interpreter /no/such/perl: No such file",
+        NULL,
     };
+    enum { COUNT = sizeof wanted / sizeof *wanted };
     struct tsk_err err;
     write_file("runs", "#!/bin/sh\n");
+    write_file("dos", "#!/bin/sh\r\necho\r\n");
+    write_file("lost", "#! /no/such/perl -w\n");
+    write_file("env", "#!/usr/bin/env sh");
+    CHECK(chmod("dos", 0755) == 0 && chmod("lost", 0755) == 0 && chmod("env", 0755) == 0);
     write_file("plain", "");
     CHECK(chmod("runs", 0755) == 0 && mkdir("folder", 0755) == 0);
     struct tsk_handlers *handlers =
         load("handlers:\n  A: {command: [./runs]}\n  B: {command: [./no]}\n"
              "  C: {command: [./plain]}\n  D: {command: [./folder]}\n  E: {command: [sh, -c, x]}\n"
-             "  F: {command: [no-such-program-here]}\n",
+             "  F: {command: [no-such-program-here]}\n  G: {command: [./dos]}\n"
+             "  H: {command: [./lost]}\n  I: {command: [./env]}\n",
              &err);
-    if (!CHECK(handlers != NULL) || !CHECK_INT(tsk_handlers_count(handlers), 6))
+    if (!CHECK(handlers != NULL) || !CHECK_INT(tsk_handlers_count(handlers), COUNT))
         return;
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < COUNT; i++) {
         int result = tsk_handler_check(handlers, tsk_handlers_at(handlers, i), &err);
         CHECK_INT(result, wanted[i] ? -1 : 0);
         if (wanted[i] && !CHECK(!strncmp(err.text, wanted[i], strlen(wanted[i]))))
