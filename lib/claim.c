@@ -1,6 +1,7 @@
 /* Claiming, in one transaction: the steps that can run, in groups, become batches and are enqueued.
- * Two who claim at once do not meet: on PostgreSQL each passes over the rows that the other has
- * locked, on SQLite there is one writer at a time. */
+ * Two who claim at once do not claim the same: on PostgreSQL each passes over the steps that the
+ * other has locked, and waits only for the tasks that both begin, in the order in which all lock
+ * them; on SQLite there is one writer at a time. */
 #include "tasker/claim.h"
 
 #include <inttypes.h>
@@ -117,7 +118,8 @@ static int put_batch(const struct claiming *claiming, const struct group *group,
     int64_t id;
     struct tsk_value values[] = {
         tsk_value_text(claimed->batch_id), tsk_value_int((int64_t)group->count),
-        tsk_value_int(batch_timeout(claiming, group)), tsk_value_bytes(claimed->body, claimed->len),
+        tsk_value_int(batch_timeout(claiming, group)),
+        tsk_value_bytes(claimed->body, claimed->refused ? 0 : claimed->len), /* nobody sends it */
         tsk_value_int(claiming->now)};
     if (tsk_store_get_int(claiming->store, add_batch, values, 5, &id, claiming->err) < 1)
         return -1;
@@ -150,8 +152,9 @@ static char *too_long(const struct claiming *claiming, const struct group *group
     const struct tsk_ready *step = group->steps[0];
     tsk_buf_printf(&text,
                    "step %" PRId64 " (%s) with its context and previous_results makes a message of "
-                   "%zu bytes, over max_message_bytes (%zu)",
-                   step->id, step->name, len, claiming->opts->message_bytes);
+                   "%zu bytes%s, over max_message_bytes (%zu)",
+                   step->id, step->name, len, step->cut ? " or more" : "",
+                   claiming->opts->message_bytes);
     return text.data;
 }
 

@@ -105,7 +105,7 @@ int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, i
         values[count++] = tsk_value_text(opts->namespace_name);
     if (tsk_store_run(store, query_of(store, opts), values, count, on_step, list, err) < 0)
         return -1;
-    return list->count ? tsk_ready_previous(store, list, err) : 0;
+    return list->count ? tsk_ready_previous(store, list, opts->message_bytes, err) : 0;
 }
 
 static const char next_any[] =

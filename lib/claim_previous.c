@@ -27,6 +27,7 @@ static int by_id(const void *a, const void *b)
 struct previous {
     struct tsk_ready **sorted; /* by id */
     size_t count;
+    size_t most;
     struct tsk_buf *out; /* where a list is open, */
     char *kind;          /* of this name; NULL: none is */
 };
@@ -48,11 +49,15 @@ static void add_name(struct tsk_buf *out, const char *name)
     json_object_put(text);
 }
 
+/* Where the next result of a step goes; NULL: nowhere. */
 static struct tsk_buf *out_of(const struct previous *previous, int64_t id)
 {
     struct tsk_ready key = {.id = id}, *wanted = &key, **found;
     found = bsearch(&wanted, previous->sorted, previous->count, sizeof *previous->sorted, by_id);
-    return found ? &(*found)->previous : NULL;
+    if (!found)
+        return NULL;
+    (*found)->cut |= (*found)->previous.len > previous->most;
+    return (*found)->cut ? NULL : &(*found)->previous;
 }
 
 static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
@@ -81,10 +86,12 @@ static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, struct tsk_err *err)
+int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, size_t most,
+                       struct tsk_err *err)
 {
-    struct previous previous = {tsk_alloc((list->count + 1) * sizeof *previous.sorted), list->count,
-                                NULL, NULL};
+    struct previous previous = {.sorted = tsk_alloc((list->count + 1) * sizeof *previous.sorted),
+                                .count = list->count,
+                                .most = most};
     struct tsk_buf ids = TSK_BUF_INIT;
     tsk_buf_char(&ids, '[');
     for (size_t i = 0; i < list->count; i++) {

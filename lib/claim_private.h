@@ -16,6 +16,7 @@ struct tsk_ready {
     char *name, *handler_class, *handler_config, *context, *namespace_name, *task_name;
     char *task_config;       /* handler_config of the task */
     struct tsk_buf previous; /* members of previous_results, with commas between */
+    bool cut;                /* they are more than a message holds, and not all here */
 };
 
 struct tsk_ready_list {
@@ -29,8 +30,10 @@ void tsk_ready_fini(struct tsk_ready_list *list);
 int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
                    struct tsk_ready_list *list, struct tsk_err *err);
 
-/* claim_previous.c: fills in what the predecessors of those in list gave. */
-int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, struct tsk_err *err);
+/* claim_previous.c: fills in what the predecessors of those in list gave, of each step no more than
+ * most bytes and one result. */
+int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, size_t most,
+                       struct tsk_err *err);
 
 /* claim_body.c: writes a batch of some of the steps to body. */
 void tsk_ready_body(const char *batch_id, int64_t now, struct tsk_ready *const *steps, size_t count,

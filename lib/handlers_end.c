@@ -57,21 +57,24 @@ static bool read_interpreter(const char *dir, const char *path, char line[INTERP
     return strncmp(line, "#!", 2) == 0;
 }
 
-/* What the system says of a script without its interpreter is what it says of one that is not there.
- * Returns 0, or -1 with err. */
+/* What the system says of a script without its interpreter is what it says of one that is not
+ * there. Returns 0, or -1 with err. */
 static int check_interpreter(const char *dir, const char *path, struct tsk_err *err)
 {
+    static const char blanks[] = " \t";
     char line[INTERPRETER_SIZE], found[PATH_MAX];
     if (!read_interpreter(dir, path, line))
         return 0; /* or it may be run and not read: then nobody knows */
-    char *name = line + 2 + strspn(line + 2, " \t");
-    name[strcspn(name, " \t")] = '\0';
-    size_t len = strlen(name);
-    if (len && name[len - 1] == '\r')
+    if (line[strlen(line) - 1] == '\r')
         return tsk_err_set(err, TSK_CONFIG, "its lines end with CR LF: no interpreter is found");
+    char *rest = NULL, *name = strtok_r(line + 2, blanks, &rest);
+    if (name && strcmp(name, "/usr/bin/env") == 0)
+        name = strtok_r(NULL, blanks, &rest);
+    if (!name || *name == '-' || strchr(name, '='))
+        return 0; /* env has something else to do first */
     char *const argv[] = {name, NULL};
     struct tsk_spawn spawn = {.argv = argv, .dir = dir};
-    if (!strchr(name, '/') || !tsk_os_find(&spawn, found, sizeof found))
+    if (!tsk_os_find(&spawn, found, sizeof found))
         return 0;
     return tsk_err_sys(err, TSK_CONFIG, "its interpreter %.100s", name);
 }

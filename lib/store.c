@@ -91,11 +91,8 @@ void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms)
     store->opts.lock_ms = ms;
 }
 
-int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
+static int open_store(struct tsk_store *store, struct tsk_err *err)
 {
-    if (store->db && (store->within || !store->ops->broken(store->db)))
-        return 0;
-    disconnect(store);
     store->version_seen = -1;
     store->db = store->ops->open(&store->opts, err);
     if (!store->db)
@@ -105,6 +102,21 @@ int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
         return 0;
     }
     disconnect(store);
+    return -1;
+}
+
+int tsk_store_connect(struct tsk_store *store, struct tsk_err *err)
+{
+    struct tsk_err own = TSK_ERR_INIT;
+    if (!err)
+        err = &own;
+    if (store->db && (store->within || !store->ops->broken(store->db)))
+        return 0;
+    disconnect(store);
+    if (open_store(store, err) == 0)
+        return 0;
+    if (store->opts.had && err->kind == TSK_UNAVAILABLE)
+        err->kind = TSK_TEMPFAIL; /* what was there may be put back */
     return -1;
 }
 

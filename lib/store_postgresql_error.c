@@ -24,6 +24,7 @@ static const struct {
     {"3F000", TSK_UNAVAILABLE, false}, {"40", TSK_TEMPFAIL, false}, /* a deadlock, not to be
                                                                        serialised */
     {"42501", TSK_UNAVAILABLE, false},                              /* not allowed */
+    {"42P01", TSK_TEMPFAIL, true}, /* no such table: they were there, and were taken away */
     {"53", TSK_TEMPFAIL, false},    /* too many connections, no memory */
     {"53100", TSK_IO, false},       /* the disk is full */
     {"54", TSK_DATA, false},        /* over a limit */

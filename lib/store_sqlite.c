@@ -307,8 +307,8 @@ static int begin(struct tsk_store_db *db, bool write, struct tsk_err *err)
     if (sqlite3_file_control(db->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
         moved) {
         db->moved = true; /* what is written now would be in no store */
-        return tsk_err_set(err, TSK_UNAVAILABLE,
-                           "%s: the file of the store was moved or taken away", db->path);
+        return tsk_err_set(err, TSK_TEMPFAIL, "%s: the file of the store was moved or taken away",
+                           db->path);
     }
     if (write && sqlite3_db_readonly(db->db, "main") == 1)
         return tsk_err_set(err, TSK_UNAVAILABLE, "%s: this user may only read it", db->path);

@@ -118,7 +118,7 @@ forged() {
     peer w <<'END'
 w = Bare(os.environ["E"])
 w.wait_subscribed()
-for own in "reconcile:", "lost:", "publish:", "lines:", "collector:":
+for own in "reconcile:", "lost:", "publish:", "lines:", "ready:", "collector:":
     w.send(b"partial_result", ('{"message_type":"partial_result","batch_id":"b","step_id":1,"status":"completed","source":"%sb","offset":1}' % own).encode())
     w.send(b"batch_error", ('{"message_type":"batch_error","batch_id":"b","source":"%sb","offset":2,"error":{"message":"x","error_category":"timeout","attempt_used":false}}' % own).encode())
 w.say("worker_status", {"message_type": "worker_status", "worker_id": "w", "source": "lost:b", "offset": 3})
@@ -129,7 +129,7 @@ END
     finish_with 0 w
     signal c TERM
     finish_with 0 c
-    counts "SELECT count(*) FROM received_results WHERE batch_id = 'b' AND source LIKE 'collector:%' AND reason LIKE 'its source is a name%'" 10
+    counts "SELECT count(*) FROM received_results WHERE batch_id = 'b' AND source LIKE 'collector:%' AND reason LIKE 'its source is a name%'" 12
     counts "SELECT count(*) FROM received_results WHERE source LIKE '%:b'" 0
     counts "SELECT count(*) FROM received_results WHERE source = 'reconciler'" 1
     [ "$(jq -r .batch_id c.out)" = last ]

@@ -45,6 +45,23 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
         '[4096,true,4096,60000]' ]
 }
 
+@test "trouble: an error that is too long arrives, and what is cut is whole characters" {
+    handler Wordy 'printf "{\"error\":{\"message\":\"%060000d\",\"error_category\":\"permanent\"}}\n" 1 >&3; exit 1'
+    local part
+    part=$(printf 'é%.0s' {1..60})
+    echo "  Long: {command: [./$part/$part/$part]}" >>handlers.yaml
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=16K
+    worker
+    steps_of Wordy Long True >steps
+    timeout 20 tasker-publish steps >receipts
+    timeout 20 tasker-collect receipts >results
+    [ "$(of 1 'select(.status=="failed")|[.error.error_category,.retryable,(.error.message|length),
+        .execution_metadata.shortened]|tostring')" = '["permanent",false,1024,true]' ]
+    [ "$(of 2 'select(.status=="failed")|.error.error_type')" = HandlerMissing ]
+    [[ $(of 2 'select(.status=="failed")|.error.message') == "cannot run ./$part/"*": No such file or directory" ]]
+    [ "$(of 3 'select(.status=="completed")|.execution_metadata.shortened')" = null ]
+}
+
 @test "trouble: a batch whose completion could not be sent is refused" {
     export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
     worker

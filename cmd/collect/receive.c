@@ -185,6 +185,8 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {.c = c, .frame = frame};
     struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
+    if (frame->whole)
+        tsk_err_set(&err, TSK_DATA, "its %zu bytes are over max_message_bytes", frame->whole);
     if (!message) {
         take_unreadable(&in, NULL, err.text);
         return;

@@ -116,11 +116,11 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
     tell_hold(explain, row);
     if (retry > explain->now) {
         explain_begin(explain);
-        tsk_buf_printf(&explain->line,
-                       "attempt %" PRId64 " of %" PRId64 " failed (%s); its back-off is over at ",
-                       row[ATTEMPTS].number, row[LIMIT].number,
-                       *tsk_value_str(&row[CATEGORY]) ? tsk_value_str(&row[CATEGORY])
-                                                      : "no category");
+        const char *category = tsk_value_str(&row[CATEGORY]);
+        tsk_buf_printf(&explain->line, "attempt %" PRId64 " of %" PRId64 " failed (",
+                       row[ATTEMPTS].number, row[LIMIT].number);
+        explain_add(explain, *category ? category : "no category");
+        tsk_buf_str(&explain->line, "); its back-off is over at ");
         explain_add_time(explain, retry);
         explain_end(explain);
         explain->held_up = true;
@@ -133,16 +133,21 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
                                                      TSK_UNSATISFIED_BLOCK};
 }
 
-static void tell_end(const struct tsk_value *row)
+static void tell_end(struct explain *explain, const struct tsk_value *row)
 {
     const char *state = tsk_value_str(&row[STATE]), *category = tsk_value_str(&row[CATEGORY]);
     bool spent = row[ATTEMPTS].number >= row[LIMIT].number;
-    if (strcmp(state, "error") == 0)
-        out_printf("    it failed for good after attempt %" PRId64 " of %" PRId64 "%s%.60s%s",
-                   row[ATTEMPTS].number, row[LIMIT].number, *category ? ": " : "", category,
-                   spent ? "; no attempts are left" : "; the failure is not worth another attempt");
-    else
+    if (strcmp(state, "error") != 0) {
         out_printf("    it has ended: %s", state);
+        return;
+    }
+    explain_begin(explain);
+    tsk_buf_printf(&explain->line, "it failed for good after attempt %" PRId64 " of %" PRId64 "%s",
+                   row[ATTEMPTS].number, row[LIMIT].number, *category ? ": " : "");
+    explain_add(explain, category);
+    tsk_buf_str(&explain->line, spent ? "; no attempts are left"
+                                      : "; the failure is not worth another attempt");
+    explain_end(explain);
 }
 
 static void tell_creator(struct explain *explain, const struct tsk_value *row)
@@ -177,7 +182,7 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     if (strcmp(explain->state, "pending") == 0)
         tell_pending(explain, row);
     else if (strcmp(explain->state, "enqueued") != 0 && strcmp(explain->state, "in_progress") != 0)
-        tell_end(row);
+        tell_end(explain, row);
     return 0;
 }
 

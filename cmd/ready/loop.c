@@ -172,7 +172,7 @@ static enum tsk_exit follow(struct ready *ready)
     int watch;
     while (!ready->stop && !out_failed()) {
         bool ok = look(ready, &watch, &err) == 0;
-        if (!ok && err.kind != TSK_TEMPFAIL)
+        if (!ok && err.kind != TSK_TEMPFAIL && err.kind != TSK_IO)
             return diag_err(&err);
         if (!ok && !ready->away)
             diag_warn("%s; trying again", err.text);

@@ -2,11 +2,14 @@
  * filter ends, with nothing lost: the ledger has what it had, and settling can be done again. */
 #include "reconcile/settling.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
 #include "common/diag.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+
+enum { FULL_MS = 1000 }; /* between two tries to write to a disk that is full */
 
 /* --- What the settler tells. */
 
@@ -77,11 +80,14 @@ static void fail(struct settling *s, const struct tsk_err *err)
 /* Whether to try again what failed with err. */
 static bool again(struct settling *s, const struct tsk_err *err)
 {
-    if (s->opts->follow && err->kind == TSK_TEMPFAIL && !signals_stopped()) {
+    bool passes = err->kind == TSK_TEMPFAIL || err->kind == TSK_IO;
+    if (s->opts->follow && passes && !signals_stopped()) {
         if (!s->away)
             diag_warn("%s; waiting for it", err->text);
         s->outages += !s->away;
         s->away = true;
+        if (err->kind == TSK_IO) /* which the library does not wait for */
+            poll(NULL, 0, FULL_MS);
         return true;
     }
     fail(s, err);

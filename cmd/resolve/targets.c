@@ -50,14 +50,16 @@ static int read_object(const struct targets *targets, struct json_object *line,
     bool known = true;
     if (tsk_json_int(line, key, &target->id) != 1 || target->id < 1)
         return tsk_err_set(err, TSK_DATA, "the object has no %s that is an id", key);
-    tsk_json_bool(line, "known_task", &known);
+    if (tsk_json_bool(line, "known_task", &known) < 0)
+        return tsk_err_set(err, TSK_DATA, "known_task is neither true nor false");
     if (!known && !targets->tasks)
         return tsk_err_set(err, TSK_DATA,
                            "step %" PRId64 " is of no task that the store has: it is whoever "
                            "published it who does that again",
                            target->id);
-    if (!targets->tasks && tsk_json_int(line, "task_id", &target->task) != 1)
-        target->task = 0;
+    int told = targets->tasks ? 0 : tsk_json_int(line, "task_id", &target->task);
+    if (told < 0 || (told && target->task < 1))
+        return tsk_err_set(err, TSK_DATA, "its task_id is no id");
     return 0;
 }
 

@@ -125,8 +125,8 @@ static int look_inside(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return get_times(store, look, err);
 }
 
-/* Fails where the store is not to be written by this user, and writes nothing. PostgreSQL says so of
- * each table alone. */
+/* Fails where the store is not to be written by this user, and writes nothing. PostgreSQL says so
+ * of each table alone. */
 static int may_write(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     static const char count_denied[] =

@@ -3,6 +3,8 @@
 
 #include "work/work.h"
 
+enum { NAME_KEPT = 200 }; /* bytes of a name in a message that is too long */
+
 static int64_t time_ms(struct timeval time)
 {
     return (int64_t)time.tv_sec * 1000 + time.tv_usec / 1000;
@@ -132,19 +134,57 @@ static void cut_output(struct json_object *message, struct json_object *metadata
     tsk_json_put_int(metadata, "output_kept_bytes", (int64_t)kept);
 }
 
+/* Keeps the beginning of a text. */
+static void cut_text(struct json_object *object, const char *key, size_t most)
+{
+    struct json_object *text = tsk_json_get(object, key);
+    if (json_object_is_type(text, json_type_string) &&
+        (size_t)json_object_get_string_len(text) > most)
+        tsk_json_put(object, key, tsk_json_lossy(json_object_get_string(text), most));
+}
+
+/* Of an error what decides on the step, and the beginning of its words. */
+static void cut_error(struct json_object *message, size_t most)
+{
+    struct json_object *error = tsk_json_get(message, "error");
+    bool retryable = false;
+    if (!error)
+        return;
+    cut_text(error, "message", most / 16);
+    cut_text(error, "error_type", NAME_KEPT);
+    cut_text(error, "error_category", NAME_KEPT);
+    tsk_json_bool(error, "retryable", &retryable);
+    tsk_json_put(message, "error",
+                 tsk_error_object(tsk_json_str(error, "message"), tsk_json_str(error, "error_type"),
+                                  tsk_json_str(error, "error_category"), retryable));
+}
+
+static bool is_longer(struct json_object *message, size_t most)
+{
+    size_t len;
+    tsk_json_text(message, &len);
+    return len > most;
+}
+
 void result_shorten(struct work *work, size_t most, struct tsk_buf *text)
 {
     static const char *const extras[] = {"handler_config", "stderr"};
     struct json_object *message = tsk_json_object(work->json, text->data, text->len, NULL);
     struct json_object *metadata = tsk_json_get(message, "execution_metadata");
-    size_t len;
+    if (!message)
+        return; /* it has just been written as JSON */
     cut_output(message, metadata, most);
     json_object_object_del(message, "progress");
-    for (size_t i = 0; metadata && i < 2; i++) {
-        tsk_json_text(message, &len);
-        if (len > most)
-            json_object_object_del(metadata, extras[i]);
+    for (size_t i = 0; metadata && i < 2 && is_longer(message, most); i++)
+        json_object_object_del(metadata, extras[i]);
+    if (is_longer(message, most)) {
+        cut_error(message, most);
+        cut_text(message, "step_name", NAME_KEPT);
+        cut_text(metadata, "handler_class", NAME_KEPT);
+        cut_text(metadata, "error_category", NAME_KEPT);
     }
+    if (metadata)
+        tsk_json_put_bool(metadata, "shortened", true);
     tsk_buf_reset(text);
     tsk_write_json(text, NULL, message);
     json_object_put(message);

@@ -276,8 +276,8 @@ void cancel_message(struct work *work, struct json_object *message);
 /* feed.c */
 struct feed *feed_new(const struct tsk_conf *conf);
 void feed_free(struct feed *feed);
-/* Keeps the text of an object (which is freed) under the next offset, which is added to it, and sends
- * it with the next feed_flush. */
+/* Keeps the text of an object (which is freed) under the next offset, which is added to it, and
+ * sends it with the next feed_flush. */
 void feed_send(struct work *work, enum tsk_type type, struct tsk_buf *text);
 /* Sends what waits, unless more is about to come; once a turn. Returns whether it sent anything. */
 bool feed_flush(struct work *work);

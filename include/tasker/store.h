@@ -29,8 +29,8 @@ enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
  * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
 int tsk_store_kind_of(const char *url);
 
-/* What the url begins with that text, which is none, was to be by its first letters ("postgresql://"
- * for "postgresql//x"); NULL: it is a url, or cannot be told. */
+/* What a text that is no url was to begin with, by its first letters ("postgresql://" for
+ * "postgresql//x"); NULL: it is a url, or cannot be told. */
 const char *tsk_store_meant(const char *text);
 
 /* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
@@ -67,7 +67,7 @@ void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms);
 
 /* Connects now, if it is not. What was there once is not made anew: it was taken away. Returns 0,
  * or -1 with
- * TSK_TEMPFAIL     away for now, or locked: worth another try
+ * TSK_TEMPFAIL     away for now, taken away, or locked: worth another try
  * TSK_UNAVAILABLE  no database, not readable, not writable, refused
  * TSK_IO           the disk is full or fails
  * TSK_CONFIG       the schema is newer than this program knows, or the url is wrong

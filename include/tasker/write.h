@@ -1,10 +1,10 @@
-/* JSON written straight into a buffer, for messages of which there are many: to build json-c objects
- * only to print them takes longer than all else that is done for one. What comes out is what
- * tsk_json_text would give.
+/* JSON written straight into a buffer, for messages of which there are many: to build json-c
+ * objects only to print them takes longer than all else that is done for one. What comes out is
+ * what tsk_json_text would give.
  *
- * An object is begun by tsk_write_open, in a buffer that is empty, and ended by tsk_write_close; the
- * members in between know by the buffer whether they need a comma. key is NULL for an element of an array, or a whole text. Keys
- * are names that need no escape, and texts are UTF-8. */
+ * An object is begun by tsk_write_open, in a buffer that is empty, and ended by tsk_write_close;
+ * the members in between know by the buffer whether they need a comma. key is NULL for an element
+ * of an array, or a whole text. Keys are names that need no escape, and texts are UTF-8. */
 #ifndef TASKER_WRITE_H
 #define TASKER_WRITE_H
 

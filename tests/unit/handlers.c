@@ -243,6 +243,8 @@ static void test_check(void)
         "registry:8: handler G: ./dos: its lines end with CR LF: no interpreter is found",
         "registry:9: handler H: ./lost: its interpreter /no/such/perl: No such file",
         NULL,
+        "registry:11: handler J: ./dosenv: its lines end with CR LF",
+        "registry:12: handler K: ./lostenv: its interpreter no-such-perl: No such file",
     };
     enum { COUNT = sizeof wanted / sizeof *wanted };
     struct tsk_err err;
@@ -250,6 +252,9 @@ static void test_check(void)
     write_file("dos", "#!/bin/sh\r\necho\r\n");
     write_file("lost", "#! /no/such/perl -w\n");
     write_file("env", "#!/usr/bin/env sh");
+    write_file("dosenv", "#!/usr/bin/env sh\r\n");
+    write_file("lostenv", "#!/usr/bin/env no-such-perl\n");
+    CHECK(chmod("dosenv", 0755) == 0 && chmod("lostenv", 0755) == 0);
     CHECK(chmod("dos", 0755) == 0 && chmod("lost", 0755) == 0 && chmod("env", 0755) == 0);
     write_file("plain", "");
     CHECK(chmod("runs", 0755) == 0 && mkdir("folder", 0755) == 0);
@@ -257,7 +262,8 @@ static void test_check(void)
         load("handlers:\n  A: {command: [./runs]}\n  B: {command: [./no]}\n"
              "  C: {command: [./plain]}\n  D: {command: [./folder]}\n  E: {command: [sh, -c, x]}\n"
              "  F: {command: [no-such-program-here]}\n  G: {command: [./dos]}\n"
-             "  H: {command: [./lost]}\n  I: {command: [./env]}\n",
+             "  H: {command: [./lost]}\n  I: {command: [./env]}\n"
+             "  J: {command: [./dosenv]}\n  K: {command: [./lostenv]}\n",
              &err);
     if (!CHECK(handlers != NULL) || !CHECK_INT(tsk_handlers_count(handlers), COUNT))
         return;
