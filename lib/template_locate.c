@@ -111,8 +111,12 @@ static bool add_versions(const struct faces *faces, const char *space, const cha
 {
     struct tsk_buf text = TSK_BUF_INIT;
     for (size_t i = 0; i < faces->count; i++) {
-        if (fits(&faces->items[i], space, name, NULL) && text.len < size / 2)
-            tsk_buf_printf(&text, "%s%.60s", text.len ? ", " : "", faces->items[i].version);
+        const char *version = faces->items[i].version;
+        size_t first = 0; /* the same version may be in another namespace, too */
+        while (!fits(&faces->items[first], space, name, version) && first < i)
+            first++;
+        if (fits(&faces->items[i], space, name, NULL) && first == i && text.len < size / 2)
+            tsk_buf_printf(&text, "%s%.60s", text.len ? ", " : "", version);
     }
     bool any = text.len > 0;
     if (any)
