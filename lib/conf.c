@@ -128,6 +128,21 @@ static void read_path(const char *text, const char *dir, struct value *value)
     value->text = path.data;
 }
 
+/* What is wrong with a store that is none; it is quoted unless a password may be in it. */
+static int not_a_store(const char *text, struct tsk_err *err)
+{
+    const char *meant = tsk_store_meant(text);
+    char quoted[80] = "";
+    if (*text && strlen(text) < sizeof quoted - 8 && !strpbrk(text, "@?"))
+        snprintf(quoted, sizeof quoted, "\"%s\": ", text);
+    if (meant)
+        return tsk_err_set(err, TSK_USAGE, "%sdid you mean %s...?", quoted, meant);
+    return tsk_err_set(err, TSK_USAGE,
+                       "%sa store is sqlite, sqlite:PATH, postgresql://HOST/NAME or none; a path "
+                       "alone needs a slash, or .db at its end",
+                       quoted);
+}
+
 /* A path in it is relative as read_path says; a path alone becomes a url. What is wrong is told
  * without the url: it may hold a password. One that is given as a flag could be read by everybody
  * in the list of processes. */
@@ -140,8 +155,7 @@ static int read_store(const char *text, const char *dir, const char *origin, str
     int kind = bare ? TSK_STORE_SQLITE : tsk_store_kind_of(text);
     const char *path = bare ? text : text + 7;
     if (kind < 0)
-        return tsk_err_set(err, TSK_USAGE,
-                           "a store is sqlite, sqlite:PATH, postgresql://HOST/NAME or none");
+        return not_a_store(text, err);
     if (!strncmp(origin, "--", 2) && tsk_store_url_shown(text, shown, sizeof shown))
         return tsk_err_set(err, TSK_USAGE,
                            "a password may not stand on the command line, where others can read it:"

@@ -331,6 +331,10 @@ static int fail(const struct tsk_scan *s, const char *text, struct tsk_err *err)
     if (s->wrong == control)
         return tsk_err_set(err, TSK_DATA,
                            "malformed JSON: it holds a control character that is not escaped");
+    if (s->wrong_at == text && s->end - text >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
+        return tsk_err_set(err, TSK_DATA,
+                           "malformed JSON: it begins with a byte order mark (U+FEFF), as some "
+                           "editors write it: take it away");
     if (s->wrong == nonfinite)
         return tsk_err_set(err, TSK_DATA, "NaN and Infinity are not JSON");
     if (s->wrong == long_integer)

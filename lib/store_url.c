@@ -24,8 +24,27 @@ int tsk_store_kind_of(const char *url)
     return -1;
 }
 
+const char *tsk_store_meant(const char *text)
+{
+    static const struct {
+        const char *begins, *meant;
+    } known[] = {{"postgresql:", "postgresql://"}, {"postgresql//", "postgresql://"},
+                 {"postgres:", "postgresql://"},   {"postgres//", "postgresql://"},
+                 {"pgsql:", "postgresql://"},      {"pgsql//", "postgresql://"},
+                 {"sqlite3:", "sqlite:"},          {"sqlite//", "sqlite:"}};
+    if (tsk_store_kind_of(text) >= 0)
+        return NULL;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (begins(text, known[i].begins))
+            return known[i].meant;
+    }
+    return NULL;
+}
+
 bool tsk_store_is_path(const char *text)
 {
+    if (tsk_store_meant(text))
+        return false;
     size_t len = strlen(text), scheme = strcspn(text, ":/.");
     if (text[scheme] == ':')
         return false;

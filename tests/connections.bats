@@ -225,15 +225,15 @@ END
     mkfifo in && exec {IN}<>in
     spawn publish tasker-publish -v --batch-size 1 <in
     exec {OUT}>in
-    wait_line publish.err 'worker.a : registered'
+    wait_line publish.err 'worker.a: registered'
     signal a STOP
     wait_line publish.err "$TASKER_ZEROMQ_BATCH_ENDPOINT: disconnected from tcp://127.0.0.1:" 10
-    wait_line publish.err 'worker.a : gone'
+    wait_line publish.err 'worker.a: gone'
     TASKER_ZEROMQ_RESULT_ENDPOINT='tcp://127.0.0.1:*' spawn b tasker-work --id b
     steps Echo 1 1 >&"$OUT"
     wait_line publish.out '"worker_id":"b"'
     signal a CONT
-    wait_until 10 more_lines publish.err 'worker.a : registered' 1
+    wait_until 10 more_lines publish.err 'worker.a: registered' 1
     signal publish TERM
     finish publish
     [ "$(runs)" = 1 ]
@@ -245,11 +245,11 @@ END
     mkfifo in && exec {IN}<>in
     spawn publish tasker-publish -v --batch-size 1 <in
     exec {OUT}>in
-    wait_line publish.err 'worker.a : registered'
+    wait_line publish.err 'worker.a: registered'
     signal publish STOP
     wait_line work.err "$TASKER_ZEROMQ_BATCH_ENDPOINT: disconnected" 10
     signal publish CONT
-    wait_until 10 more_lines publish.err 'worker.a : registered' 1
+    wait_until 10 more_lines publish.err 'worker.a: registered' 1
     steps Echo 1 1 >&"$OUT"
     wait_line publish.out '"worker_id":"a"'
     signal publish TERM

@@ -230,7 +230,7 @@ END
 @test "a worker that dies: another gets the batch at once" {
     peer a "$E" --id a --die 1
     spawn pub tasker-publish --set zeromq.resend_after=60s batch.jsonl -v <&-
-    wait_line pub.err 'worker.a : gone'
+    wait_line pub.err 'worker.a: gone'
     running pub
     peer b "$E" --id b
     finish pub
@@ -271,7 +271,10 @@ END
     peer b "$E" --id same
     run tasker-publish --wait 1s --workers 1 -v batch.jsonl
     # the first one alone may have been quick enough: then it has the batch, and no one else
-    has "give each worker its own worker.id" "$output" || [ "$status" -eq 0 ]
+    if [ "$status" -ne 0 ]; then
+        has "worker same: registered 2 times: give each worker its own worker.id" "$output"
+        has 'no worker in time: several have the id "same", and so none of them is given a batch' "$output"
+    fi
     [ $(($(lines_of a.out B1) + $(lines_of b.out B1))) -le 1 ]
 }
 

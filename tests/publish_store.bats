@@ -123,7 +123,7 @@ with --raw         | --pending --raw           | - | 64 | --pending does not go 
 not a database     | --store sqlite:one one    | - | 69 | one: cannot
 a folder           | --store sqlite:tmp one    | - | 69 | tmp: the store cannot be here: it is a folder
 in a file          | --store sqlite:one/t.db one | - | 69 | one
-a store of nobody  | --store mysql:x one       | - | 64 | --store: a store is sqlite
+a store of nobody  | --store mysql:x one       | - | 64 | --store: "mysql:x": a store is sqlite
 END
     run_case_table tasker-publish <table
     [ ! -e nowhere.db ]
@@ -260,7 +260,7 @@ killed_between_the_acceptance_and_its_re() {
     signal w STOP # it is not heard of for a while, as the other one is
     peer x "$E" --id x
     spawn again tasker-publish --pending -v
-    wait_line again.err "worker.x : registered"
+    wait_line again.err "worker.x: registered"
     signal w CONT
     finish_with 0 again
     [ "$(jq -r .worker_id again.out | sort | uniq -c | tr -s ' ')" = " 3 w" ]

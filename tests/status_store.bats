@@ -126,7 +126,7 @@ no store yet, show | show 1 | - | 69 | there is no store at
 none | tasks --store none | - | 78 | there is no store (store.url is none, --store)
 none, show | show b-1 --store none | - | 78 | there is no store
 none, orphans | orphans --store none | - | 78 | there is no store
-no url | steps --store mysql:x | - | 64 | --store: a store is sqlite
+no url | steps --store mysql:x | - | 64 | --store: "mysql:x": a store is sqlite
 empty file | batches --store sqlite:empty.db | - | 69 | is empty (schema 0
 not a database | batches --store sqlite:text.db | - | 69 | text.db
 no folder | batches --store sqlite:/nowhere/x.db | - | 69 | there is no store at /nowhere/x.db

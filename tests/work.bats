@@ -135,7 +135,9 @@ cases = [  # name, message, text of the reason, whether it has a batch_id to ans
     ("attempt a text", with_(metadata={"attempt": "1"}), "metadata.attempt is not an integer", 1),
     ("seconds a text", with_(handler_config={"timeout_seconds": "1"}), "timeout_seconds", 1),
     ("a step twice", batch("h", ok, step(2, "True"), ok), "step 3: step_id 1 is in the batch twice", 1),
-    ("no handler", batch("h", ok, step(2, "No::Such")), "no handler for No::Such", 1),
+    ("no handler", batch("h", ok, step(2, "No::Such")), "no handler for No::Such (step 2, s)", 1),
+    ("no handlers", batch("h", ok, step(2, "No::A"), step(3, "No::B")),
+     "no handler for No::A (step 2, s), nor for 1 more of its 3 steps", 1),
     ("too long", with_(task_context={"x": "y" * 70000}), "is over max_message_bytes", 1),
     ("too long, nothing to see", b"{" + b" " * 70000, "is over max_message_bytes", 0),
 ]
@@ -163,7 +165,7 @@ assert not c.of("batch_error"), "a registered publisher is told once"
 assert [m["batch_id"] for t, m in p.seen if t == "batch_accepted"] == ["b1"], p.seen
 c.wait_status(lambda s: s["rejected"] == len(cases) + 1 and s["completed"] == 1, "the counts")
 END
-    has "tasker-work: warning: batch h refused: no handler for No::Such" work.err
+    has "tasker-work: warning: batch h refused: no handler for No::Such (step 2, s)" work.err
 }
 
 @test "work: hostile messages of collectors do no harm" {

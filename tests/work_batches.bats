@@ -91,7 +91,7 @@ for b in ("b1", "b2", "b3"):
     c.completion(b)
 p.send(batch("b4", "None"), "steps")
 error = until(lambda: c.of("batch_error", "b4"), "the batch_error")[0]
-assert error["error"]["message"] == "no handler for None" and error["error"]["error_category"] == "permanent", error
+assert error["error"]["message"] == "no handler for None (step 1, s)" and error["error"]["error_category"] == "permanent", error
 assert error["offset"] == 10, error
 p.send(batch("b5", "True"), "stepsister")  # a topic that is not ours
 p.send(batch("b6", "True"))

@@ -72,14 +72,16 @@ static void joined(struct post *post, const char *topic, int64_t now)
         answer_status(post, topic);
         return;
     }
+    char id[TSK_ID_SIZE] = "";
     int times = tsk_dispatch_join(post->dispatch, topic, now);
+    tsk_topic_own(topic, TSK_TOPIC_WORKER, id);
     if (times == 1)
-        diag_info("%s: registered", topic);
+        diag_info("worker %s: registered", id);
     else if (times > 1)
         diag_warn(
-            "%s: registered %d times: give each worker its own worker.id (or its old "
+            "worker %s: registered %d times: give each worker its own worker.id (or its old "
             "connection is dead, and not yet known to be); it gets no batch until one is left",
-            topic, times);
+            id, times);
 }
 
 static void left(struct post *post, const char *topic, int64_t now)
@@ -87,9 +89,10 @@ static void left(struct post *post, const char *topic, int64_t now)
     char id[TSK_ID_SIZE];
     if (tsk_dispatch_leave(post->dispatch, topic, now) != 0)
         return;
-    diag_info("%s: gone", topic);
-    if (tsk_topic_own(topic, TSK_TOPIC_WORKER, id))
-        tsk_map_remove(post->result_endpoints, id);
+    if (!tsk_topic_own(topic, TSK_TOPIC_WORKER, id))
+        return;
+    diag_info("worker %s: gone", id);
+    tsk_map_remove(post->result_endpoints, id);
 }
 
 static void accepted(struct post *post, struct json_object *answer, const char *batch_id,

@@ -228,21 +228,40 @@ static int64_t wait_deadline(const struct post *post)
     return (since > post->opened ? since : post->opened) + post->wait;
 }
 
+/* Finds a worker that is registered more than once, which is given no batch. */
+static void find_double(void *ctx, const struct tsk_dispatch_worker *worker)
+{
+    const char **id = ctx;
+    if (worker->registered > 1)
+        *id = worker->worker_id;
+}
+
+/* Writes why no batch could be sent. */
+static void say_no_worker(const struct post *post, char *out, size_t size)
+{
+    const char *twice = NULL;
+    tsk_dispatch_each_worker(post->dispatch, find_double, &twice);
+    int len = snprintf(out, size, "no worker in time: ");
+    if (twice)
+        len += snprintf(out + len, size - (size_t)len,
+                        "several have the id \"%s\", and so none of them is given a batch; ", twice);
+    snprintf(out + len, size - (size_t)len,
+             "%zu registered at %s, %zu wanted; waited %" PRId64 " ms",
+             tsk_dispatch_registered(post->dispatch), tsk_bus_endpoint(post->bus),
+             post->workers ? post->workers : 1, post->wait);
+}
+
 /* Gives up if it is time, saying why. Returns whether it did. */
 static bool timed_out(struct post *post)
 {
     int64_t deadline = wait_deadline(post);
     char why[sizeof post->taken.text + 64];
-    size_t registered = tsk_dispatch_registered(post->dispatch);
     if (deadline < 0 || tsk_now_ms() < deadline)
         return false;
     if (!post->bus)
         snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->taken.text, post->wait);
     else
-        snprintf(why, sizeof why,
-                 "no worker in time: %zu registered at %s, %zu wanted; waited %" PRId64 " ms",
-                 registered, tsk_bus_endpoint(post->bus), post->workers ? post->workers : 1,
-                 post->wait);
+        say_no_worker(post, why, sizeof why);
     post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
     post_give_up(post, why);
     return true;

@@ -159,9 +159,23 @@ static bool answer_known(struct work *work, const char *batch_id)
     return batch || finished || deferred;
 }
 
-/* Finds the handler of each step. Returns 0, or -1 with which is missing. */
+/* Says which steps have no handler: the first of them, and how many more. Returns -1. */
+static int no_handler(const struct batch *batch, const struct tsk_step *first, size_t missing,
+                      struct tsk_err *err)
+{
+    char more[64] = "";
+    if (missing > 1)
+        snprintf(more, sizeof more, ", nor for %zu more of its %zu steps", missing - 1,
+                 batch->data.count);
+    return tsk_err_set(err, TSK_DATA, "no handler for %s (step %" PRId64 ", %s)%s",
+                       first->handler_class, first->step_id, first->step_name, more);
+}
+
+/* Finds the handler of each step. Returns 0, or -1 with which are missing. */
 static int assign(struct work *work, struct batch *batch, struct tsk_err *err)
 {
+    const struct tsk_step *first = NULL;
+    size_t missing = 0;
     batch->runs = tsk_alloc(batch->data.count * sizeof *batch->runs);
     for (size_t i = 0; i < batch->data.count; i++) {
         struct run *run = &batch->runs[i];
@@ -169,10 +183,10 @@ static int assign(struct work *work, struct batch *batch, struct tsk_err *err)
         run->step = &batch->data.steps[i];
         tsk_json_bool(tsk_json_get(run->step->json, "metadata"), "cancelled", &run->cancelled);
         run->handler = tsk_handlers_find(work->handlers, run->step->handler_class);
-        if (!run->handler)
-            return tsk_err_set(err, TSK_DATA, "no handler for %s", run->step->handler_class);
+        if (!run->handler && !missing++)
+            first = run->step;
     }
-    return 0;
+    return first ? no_handler(batch, first, missing, err) : 0;
 }
 
 /* Whether the completion of the batch, with a summary a step, can be sent at all. */

@@ -29,6 +29,10 @@ enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
  * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
 int tsk_store_kind_of(const char *url);
 
+/* What the url begins with that text, which is none, was to be by its first letters ("postgresql://"
+ * for "postgresql//x"); NULL: it is a url, or cannot be told. */
+const char *tsk_store_meant(const char *text);
+
 /* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
  * a value of store.url it stands for sqlite:PATH. */
 bool tsk_store_is_path(const char *text);

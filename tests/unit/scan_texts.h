@@ -97,7 +97,7 @@ static const struct {
     {"[1,]", "unexpected character"},
     {"[,1]", "unexpected character"},
     {"/**/1", "unexpected character"},
-    {"\xEF\xBB\xBF{}", "unexpected character"},
+    {"\xEF\xBB\xBF{}", "it begins with a byte order mark"},
     {"\v1", "unexpected character"},
     {"[1 2]", "comma or ] expected"},
     {"[1}", "comma or ] expected"},
