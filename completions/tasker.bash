@@ -1,7 +1,7 @@
 # bash completion for the programs of tasker. tests/options.bats holds it against the programs.
 
 # Prints the options of a program, one a line: "-LETTER" or "-", "--NAME", what its argument is:
-# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "store" (a url of one), "state"
+# nothing, "file", "key" (of the configuration), "tcp" (an endpoint), "store" (a url of one, or a file), "template", "state"
 # (of what is listed), "arg" (anything), or the words to choose from, by commas.
 _tasker_options()
 {
@@ -20,7 +20,7 @@ _tasker_options()
 - --id arg
 - --result-endpoint tcp
 - --silence-timeout arg
-- --store arg' ;;
+- --store store' ;;
     tasker-publish) echo '
 -n --dry-run
 -b --batch-size arg
@@ -31,7 +31,7 @@ _tasker_options()
 -r --raw
 - --pace at-once,recorded
 - --batch-endpoint tcp
-- --store arg' ;;
+- --store store' ;;
     tasker-ready) echo '
 -F --follow
 -b --batch-size arg
@@ -41,7 +41,7 @@ _tasker_options()
 - --namespace arg
 -n --dry-run
 -x --explain
-- --store arg' ;;
+- --store store' ;;
     tasker-reconcile) echo '
 -F --follow
 -s --settle arg
@@ -54,7 +54,7 @@ _tasker_options()
 -b --batch arg
 -n --dry-run
 - --rebuild
-- --store arg' ;;
+- --store store' ;;
     tasker-resolve) echo '
 -r --reason arg
 - --by arg
@@ -86,7 +86,7 @@ _tasker_options()
 - --batch-endpoint tcp
 - --result-endpoint tcp' ;;
     tasker-submit) echo '
--T --template arg
+-T --template template
 -x --context file
 -C --check
 -n --dry-run
@@ -103,7 +103,7 @@ _tasker_options()
 - --correlation-id arg
 - --bypass arg
 -k --idempotency-key arg
-- --store arg' ;;
+- --store store' ;;
     tasker-work) echo '
 -H --handlers file
 -j --max-workers arg
@@ -203,17 +203,57 @@ _tasker_states()
     echo pending enqueued in_progress complete error cancelled resolved_manually
 }
 
-# Whether an option goes with the words that stand there; of what tasker-status shows only the store
-# is told apart, which takes few of them.
-_tasker_goes() # OPTION WORD...
+# Prints the subcommands of tasker-status that have an option; nothing: all do.
+_tasker_shown_by()
 {
-    local option=$1
-    shift
-    [[ " $* " == *" store "* ]] || return 0
-    case $option in
-    --timeout | --listen | --state | --newer-than | --handler | --task | --batch) return 1 ;;
-    --category | --limit | --raw | --*-endpoint) return 1 ;;
+    case $1 in
+    --timeout) echo endpoints workers ;;
+    --listen) echo endpoints ;;
+    --state) echo tasks batches steps ;;
+    --older-than) echo tasks batches steps errors slow orphans metrics store ;;
+    --newer-than | --handler) echo tasks batches steps errors slow ;;
+    --task) echo tasks batches steps slow ;;
+    --batch) echo tasks batches steps show slow ;;
+    --category) echo tasks batches steps errors ;;
+    --limit) echo tasks batches steps show errors slow orphans ;;
+    --init | --prune | --dry-run) echo store ;;
+    --raw) echo show ;;
+    --batch-endpoint | --result-endpoint) echo config endpoints workers ;;
     esac
+}
+
+# Whether an option goes with the words that stand there.
+_tasker_goes() # PROGRAM OPTION WORD...
+{
+    local program=$1 option=$2 word shown_by
+    shift 2
+    case $program in
+    tasker-status)
+        shown_by=$(_tasker_shown_by "$option")
+        for word; do
+            case $word in
+            config | endpoints | workers | tasks | batches | steps | show | errors | slow | orphans | metrics | store)
+                [[ -z $shown_by || " $shown_by " == *" $word "* ]]
+                return
+                ;;
+            esac
+        done
+        ;;
+    tasker-resolve)
+        [[ " $* " != *" hold "* && " $* " != *" release "* ]] || case $option in
+        --task | --namespace | --handler | --category | --limit | --wait) return 1 ;;
+        esac
+        ;;
+    esac
+}
+
+# Prints the names of the templates that are there.
+_tasker_templates()
+{
+    local folder=
+    [[ $1 != */* ]] || folder=${1%/*}/
+    "${folder}tasker-submit" --check 2>/dev/null </dev/null |
+        sed -n 's|^.*: [^/ ]*/\([^ ]*\) [^ ]*, [0-9]* steps\{0,1\}$|\1|p'
 }
 
 _tasker()
@@ -228,9 +268,16 @@ _tasker()
     while read -r letter name kind; do
         [ -n "$kind" ] && { [ "$before" = "$name" ] || [ "$before" = "$letter" ]; } || continue
         case $kind in
-        file) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
+        file) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$word") ;;
         tcp) mapfile -t COMPREPLY < <(compgen -W 'tcp ipc' -S :// -- "$word") ;;
-        store) mapfile -t COMPREPLY < <(compgen -W 'sqlite sqlite: postgresql:// none' -- "$word") ;;
+        store)
+            mapfile -t COMPREPLY < <(compgen -W 'sqlite sqlite: postgresql:// none' -- "$word")
+            ((${#COMPREPLY[@]})) || { compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$word"); }
+            ;;
+        template)
+            mapfile -t COMPREPLY < <(compgen -W "$(_tasker_templates "$1")" -- "$word")
+            ((${#COMPREPLY[@]})) || { compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$word"); }
+            ;;
         state) mapfile -t COMPREPLY < <(compgen -W "$(_tasker_states "${COMP_WORDS[@]}")" -- "$word") ;;
         arg) ;;
         key)
@@ -244,8 +291,7 @@ _tasker()
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_tasker_options "$program" |
             while read -r letter name _; do
-                [ "$program" != tasker-status ] ||
-                    _tasker_goes "$name" "${COMP_WORDS[@]:1:COMP_CWORD-1}" || continue
+                _tasker_goes "$program" "$name" "${COMP_WORDS[@]:1:COMP_CWORD-1}" || continue
                 [ "$letter" = - ] || printf '%s\n' "$letter"
                 printf '%s\n' "$name"
             done)" -- "$word")

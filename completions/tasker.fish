@@ -14,6 +14,16 @@ function __tasker_states
     end
 end
 
+# The names of the templates that are there.
+function __tasker_templates
+    tasker-submit --check 2>/dev/null | string replace -rf '^.*: [^/ ]*/([^ ]*) [^ ]*, [0-9]+ steps?$' '$1'
+end
+
+# Whether an option goes with what tasker-status is to show: one of these, or none yet.
+function __tasker_shows
+    __fish_use_subcommand; or __fish_seen_subcommand_from $argv
+end
+
 for program in tasker-collect tasker-publish tasker-ready tasker-reconcile tasker-resolve tasker-status tasker-submit tasker-work
     complete -c $program -s c -l config -r -F -d 'Read this configuration file'
     complete -c $program -s e -l environment -x -a 'development test production staging' -d 'Use this section of it'
@@ -38,7 +48,7 @@ complete -c tasker-collect -l strict -d 'End with 65 if any message could not be
 complete -c tasker-collect -l id -x -d 'Name of this collector'
 complete -c tasker-collect -l result-endpoint -x -d 'Where results come from'
 complete -c tasker-collect -l silence-timeout -x -d 'Give a batch up when its worker was not heard for so long'
-complete -c tasker-collect -l store -x -d 'Where each message is kept'
+complete -c tasker-collect -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where each message is kept'
 
 complete -c tasker-publish -s n -l dry-run -d 'Print the batches that would be sent, and open no socket'
 complete -c tasker-publish -s b -l batch-size -x -d 'Put at most so many single steps into a batch'
@@ -49,7 +59,7 @@ complete -c tasker-publish -s p -l pending -d 'Send what the store has and no wo
 complete -c tasker-publish -s r -l raw -d 'Send messages that tasker-collect --tap recorded, as they are'
 complete -c tasker-publish -l pace -x -a 'at-once recorded' -d 'With --raw: at once, or as recorded'
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
-complete -c tasker-publish -l store -x -d 'Where batches are put down: sqlite:PATH, none ...'
+complete -c tasker-publish -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where batches are put down: sqlite:PATH, none ...'
 
 complete -c tasker-ready -s F -l follow -d 'Run as a service'
 complete -c tasker-ready -s b -l batch-size -x -d 'Put at most so many steps into a batch'
@@ -61,7 +71,7 @@ complete -c tasker-ready -s n -l dry-run -d 'Print the batches that would be mad
 complete -c tasker-ready -s x -l explain -d 'Say why a step, or each step of a task, does not run'
 complete -c tasker-ready -f -n '__fish_contains_opt -s x explain' -a 'step task'
 complete -c tasker-ready -f
-complete -c tasker-ready -l store -x -d 'Where tasks are kept'
+complete -c tasker-ready -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where tasks are kept'
 
 complete -c tasker-reconcile -s F -l follow -d 'Run as a service: settle each batch soon after its last news'
 complete -c tasker-reconcile -s s -l settle -x -d 'With --follow: wait so long for stragglers of a batch'
@@ -74,7 +84,7 @@ complete -c tasker-reconcile -s S -l since -x -d 'With --ledger: what it has got
 complete -c tasker-reconcile -s b -l batch -x -d 'Settle this batch from the ledger (may be repeated)'
 complete -c tasker-reconcile -s n -l dry-run -d 'With --ledger or --batch: tell what would change, and change nothing'
 complete -c tasker-reconcile -l rebuild -d 'Make all that is derived from the ledger anew'
-complete -c tasker-reconcile -l store -x -d 'Where batches and the ledger are'
+complete -c tasker-reconcile -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where batches and the ledger are'
 
 complete -c tasker-resolve -f -n __fish_use_subcommand -a retry -d 'Try again now'
 complete -c tasker-resolve -f -n __fish_use_subcommand -a reset -d 'All attempts again'
@@ -86,14 +96,14 @@ complete -c tasker-resolve -f -n '__fish_seen_subcommand_from retry reset resolv
 complete -c tasker-resolve -f -n '__fish_seen_subcommand_from hold release'
 complete -c tasker-resolve -s r -l reason -x -d 'Why; it is kept with what was done'
 complete -c tasker-resolve -l by -x -d 'Who does it'
-complete -c tasker-resolve -l task -x -d 'Steps of this task'
-complete -c tasker-resolve -l namespace -x -d 'Steps of tasks of this namespace'
-complete -c tasker-resolve -s H -l handler -x -d 'Steps of this handler_class, or glob'
-complete -c tasker-resolve -l category -x -a 'validation infrastructure retryable permanent business_logic timeout cancelled unknown' -d 'Steps with errors of this category'
-complete -c tasker-resolve -s l -l limit -x -d 'At most so many of these'
-complete -c tasker-resolve -s w -l wait -x -d 'How long to wait for workers'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -l task -x -d 'Steps of this task'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -l namespace -x -d 'Steps of tasks of this namespace'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -s H -l handler -x -d 'Steps of this handler_class, or glob'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -l category -x -a 'validation infrastructure retryable permanent business_logic timeout cancelled unknown' -d 'Steps with errors of this category'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -s l -l limit -x -d 'At most so many of these'
+complete -c tasker-resolve -n 'not __fish_seen_subcommand_from hold release' -s w -l wait -x -d 'How long to wait for workers'
 complete -c tasker-resolve -s n -l dry-run -d 'Print what would be done, and do nothing'
-complete -c tasker-resolve -l store -x -d 'Where tasks are kept'
+complete -c tasker-resolve -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where tasks are kept'
 
 complete -c tasker-status -f -n __fish_use_subcommand -a config -d 'Every value and its origin'
 complete -c tasker-status -f -n __fish_use_subcommand -a endpoints -d 'Who is behind each endpoint'
@@ -111,25 +121,25 @@ complete -c tasker-status -f -n '__fish_seen_subcommand_from show' -a 'task batc
 complete -c tasker-status -f -n '__fish_seen_subcommand_from config' -a '(__tasker_keys)' -d 'Key'
 complete -c tasker-status -f -n '__fish_seen_subcommand_from endpoints' -a 'batch_endpoint result_endpoint'
 complete -c tasker-status -s f -l format -x -a 'text json prometheus' -d 'Form of the output: text, json or prometheus'
-complete -c tasker-status -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
-complete -c tasker-status -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
-complete -c tasker-status -s s -l state -x -a '(__tasker_states)' -d 'Only those in this state, or these, by commas'
-complete -c tasker-status -l older-than -x -d 'Only those made so long ago; errors, orphans: without news for so long; store: ended then'
-complete -c tasker-status -l newer-than -x -d 'Only those made since then; errors: seen since then'
-complete -c tasker-status -s H -l handler -x -d 'Only those of this handler_class, or glob'
-complete -c tasker-status -l task -x -d 'Only those of this task'
-complete -c tasker-status -s b -l batch -x -d 'Only those of this batch'
-complete -c tasker-status -l category -x -a 'validation infrastructure retryable permanent business_logic timeout unknown' -d 'Only those with errors of this category'
-complete -c tasker-status -l init -d 'Store: make it, if it is not there'
-complete -c tasker-status -l prune -d 'Store: take away what ended so long ago'
-complete -c tasker-status -l dry-run -d 'Store --prune: only tell how much it would be'
-complete -c tasker-status -s n -l limit -x -d 'At most so many, 0: all'
-complete -c tasker-status -s r -l raw -d 'Show: the bytes of messages as they came, too'
-complete -c tasker-status -l store -x -a 'sqlite sqlite: postgresql:// none' -d 'Where state is kept'
-complete -c tasker-status -l batch-endpoint -x -d 'Where batches go out'
-complete -c tasker-status -l result-endpoint -x -d 'Where results come back'
+complete -c tasker-status -n '__tasker_shows endpoints workers' -s t -l timeout -x -d 'Endpoints: time for each handshake, answer and --listen; workers: for all'
+complete -c tasker-status -n '__tasker_shows endpoints' -s l -l listen -d 'Endpoints: where nothing listens, do so and tell who subscribes'
+complete -c tasker-status -n '__tasker_shows tasks batches steps' -s s -l state -x -a '(__tasker_states)' -d 'Only those in this state, or these, by commas'
+complete -c tasker-status -n '__tasker_shows tasks batches steps errors slow orphans metrics store' -l older-than -x -d 'Only those made so long ago; errors, orphans: without news for so long; store: ended then'
+complete -c tasker-status -n '__tasker_shows tasks batches steps errors slow' -l newer-than -x -d 'Only those made since then; errors: seen since then'
+complete -c tasker-status -n '__tasker_shows tasks batches steps errors slow' -s H -l handler -x -d 'Only those of this handler_class, or glob'
+complete -c tasker-status -n '__tasker_shows tasks batches steps slow' -l task -x -d 'Only those of this task'
+complete -c tasker-status -n '__tasker_shows tasks batches steps show slow' -s b -l batch -x -d 'Only those of this batch'
+complete -c tasker-status -n '__tasker_shows tasks batches steps errors' -l category -x -a 'validation infrastructure retryable permanent business_logic timeout unknown' -d 'Only those with errors of this category'
+complete -c tasker-status -n '__tasker_shows store' -l init -d 'Store: make it, if it is not there'
+complete -c tasker-status -n '__tasker_shows store' -l prune -d 'Store: take away what ended so long ago'
+complete -c tasker-status -n '__tasker_shows store' -l dry-run -d 'Store --prune: only tell how much it would be'
+complete -c tasker-status -n '__tasker_shows tasks batches steps show errors slow orphans' -s n -l limit -x -d 'At most so many, 0: all'
+complete -c tasker-status -n '__tasker_shows show' -s r -l raw -d 'Show: the bytes of messages as they came, too'
+complete -c tasker-status -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where state is kept'
+complete -c tasker-status -n '__tasker_shows config endpoints workers' -l batch-endpoint -x -d 'Where batches go out'
+complete -c tasker-status -n '__tasker_shows config endpoints workers' -l result-endpoint -x -d 'Where results come back'
 
-complete -c tasker-submit -s T -l template -x -d 'The template of all requests'
+complete -c tasker-submit -s T -l template -r -F -a '(__tasker_templates)' -d 'The template of all requests'
 complete -c tasker-submit -s x -l context -r -F -d 'Submit one task with this context'
 complete -c tasker-submit -s C -l check -d 'Check templates and exit'
 complete -c tasker-submit -s n -l dry-run -d 'Check requests and print what would be made'
@@ -146,7 +156,7 @@ complete -c tasker-submit -s p -l priority -x -d 'Priority of requests that name
 complete -c tasker-submit -l correlation-id -x -d 'Correlation id of requests that name none'
 complete -c tasker-submit -l bypass -x -d 'A skippable step not to be run'
 complete -c tasker-submit -s k -l idempotency-key -x -d 'A second submission with it is the first task'
-complete -c tasker-submit -l store -x -d 'Where tasks are kept'
+complete -c tasker-submit -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where tasks are kept'
 
 complete -c tasker-work -s H -l handlers -r -F -d 'The handler registry'
 complete -c tasker-work -s j -l max-workers -x -d 'Steps run at the same time'

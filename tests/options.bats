@@ -130,6 +130,65 @@ compare() {
     [ "$(bash_words tasker-status config retry.)" = "retry.base retry.cap retry.jitter" ]
     [ "$(bash_words tasker-status endpoints b)" = batch_endpoint ]
     [ "$(bash_words "$TASKER_BIN/tasker-publish" --set worker.h)" = worker.handlers= ]
+    [ "$(bash_words tasker-publish --store post)" = postgresql:// ]
+    [ "$(bash_words tasker-publish --store ./a_)" = ./a_file ]
+    cp "$ROOT/config/tasks/process_order.yaml" .
+    export TASKER_TASKS_PATH=$PWD
+    [ "$(bash_words tasker-submit --template pro)" = process_order ]
+}
+
+# The long options that a shell completes after these words, sorted.
+bash_offers() {
+    bash --norc -c 'source "$1"; shift
+        COMP_WORDS=("$@" --) COMP_CWORD=$#
+        _tasker "$1" -- "${!#}"
+        printf "%s\n" "${COMPREPLY[@]}"' bash "$ROOT/completions/tasker.bash" "$@" | sort
+}
+zsh_offers() {
+    zsh -f -c 'file=$1; shift
+        _arguments() { print -rl -- "$@"; }
+        _call_program() { shift; "$@"; }
+        words=("$@" --) CURRENT=$#words service=$1
+        source "$file"' zsh "$ROOT/completions/_tasker" "$@" | sed -nE 's/^(\([^)]*\))?\*?(--[a-z-]+).*/\2/p' | sort
+}
+fish_offers() {
+    HOME=$PWD fish --no-config -c "source \$argv[1]; complete -C '$* --'" "$ROOT/completions/tasker.fish" |
+        cut -f 1 | sort
+}
+
+# The long options that tasker-status takes for a subcommand: those that it does not refuse.
+status_takes() { # SUBCOMMAND
+    local letter name arg
+    while IFS='|' read -r letter name arg; do
+        case $arg in
+        '') arg= ;;
+        DURATION) arg=1s ;;
+        URL) arg=none ;;
+        *ENDPOINT*) arg=ipc://none ;;
+        FORMAT | NAME | FILE | SECTION*) echo "--$name" && continue ;;
+        *) arg=1 ;;
+        esac
+        tasker-status "$1" "--$name" $arg --store none no-operand >said 2>&1 </dev/null || true
+        grep -q -e "--$name is for" said || echo "--$name"
+    done < <(tasker-status --dump-options | tr '\t' '|') | sort
+}
+
+@test "options: completions offer what goes with the subcommand" {
+    local sub shell
+    for sub in config workers tasks show errors slow orphans metrics store; do
+        status_takes "$sub" | case $sub in config | workers) cat ;; *) grep -v -e -endpoint ;; esac >takes
+        for shell in bash zsh fish; do
+            command -v $shell >/dev/null || continue
+            diff takes <("${shell}_offers" tasker-status "$sub") || { echo "$shell: $sub"; bad=1; }
+        done
+    done
+    for shell in bash zsh fish; do
+        command -v $shell >/dev/null || continue
+        [ "$("${shell}_offers" tasker-resolve release |
+            grep -xE -e '--(task|namespace|handler|category|limit|wait|by)')" = --by ]
+        "${shell}_offers" tasker-resolve retry | grep -qx -e --category
+    done
+    return $bad
 }
 
 @test "options: every source has a program, and every program a page, tests, and a place in README" {
