@@ -191,7 +191,7 @@ includedir=$${prefix}/include
 Name: tasker
 Description: Workflow steps in batches over ZeroMQ
 Version: $(VERSION)
-Requires: $(PKGS)
+Requires: $(filter-out libpq,$(PKGS))
 Libs: -L$${libdir} -ltasker -lm
 Cflags: -I$${includedir} -D_POSIX_C_SOURCE=200809L
 endef

@@ -30,7 +30,7 @@ static void note_result(struct tsk_store_db *db, const PGresult *result)
 {
     const struct pg_command *command = &db->commands[db->first];
     struct tsk_err err;
-    switch (PQresultStatus(result)) {
+    switch (tsk_pq.resultStatus(result)) {
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
     case PGRES_SINGLE_TUPLE:
@@ -49,15 +49,15 @@ static void note_result(struct tsk_store_db *db, const PGresult *result)
 /* Waits until the next result can be taken, sending what is still to be sent. */
 static int wait_result(struct tsk_store_db *db, struct tsk_err *err)
 {
-    while (PQisBusy(db->conn)) {
-        int unsent = PQflush(db->conn);
+    while (tsk_pq.isBusy(db->conn)) {
+        int unsent = tsk_pq.flush(db->conn);
         if (unsent < 0)
             return lost(db, err);
         short events = unsent ? POLLIN | POLLOUT : POLLIN;
         int ready = tsk_pg_wait(db, events, tsk_now_ms() + db->opts->timeout_ms, err);
         if (ready < 0)
             return -1;
-        if (ready & ~POLLOUT && !PQconsumeInput(db->conn))
+        if (ready & ~POLLOUT && !tsk_pq.consumeInput(db->conn))
             return lost(db, err);
     }
     return 0;
@@ -75,12 +75,12 @@ static int take_command(struct tsk_store_db *db, struct tsk_err *err)
     for (;;) {
         if (wait_result(db, err) < 0)
             return -1;
-        PGresult *result = PQgetResult(db->conn);
+        PGresult *result = tsk_pq.getResult(db->conn);
         if (!result)
             break;
         note_result(db, result);
-        PQclear(result);
-        if (PQstatus(db->conn) == CONNECTION_BAD)
+        tsk_pq.clear(result);
+        if (tsk_pq.status(db->conn) == CONNECTION_BAD)
             return lost(db, err);
     }
     next_command(db);
@@ -94,13 +94,13 @@ static int keep_moving(struct tsk_store_db *db, struct tsk_err *err)
     if (db->held < HELD_MOST)
         return 0;
     db->held = 0;
-    while ((unsent = PQflush(db->conn)) > 0) {
+    while ((unsent = tsk_pq.flush(db->conn)) > 0) {
         int ready = tsk_pg_wait(db, POLLIN | POLLOUT, tsk_now_ms() + db->opts->timeout_ms, err);
         if (ready < 0)
             return -1;
-        if (ready & ~POLLOUT && !PQconsumeInput(db->conn))
+        if (ready & ~POLLOUT && !tsk_pq.consumeInput(db->conn))
             return lost(db, err);
-        while (db->first < db->last && !PQisBusy(db->conn)) {
+        while (db->first < db->last && !tsk_pq.isBusy(db->conn)) {
             if (take_command(db, err) < 0)
                 return -1;
         }
@@ -128,7 +128,7 @@ static int64_t prepare(struct tsk_store_db *db, const char *sql, char name[24], 
     snprintf(name, 24, "s%zu", i);
     if (db->statements[i].prepared)
         return (int64_t)i;
-    if (!PQsendPrepare(db->conn, name, sql, 0, NULL))
+    if (!tsk_pq.sendPrepare(db->conn, name, sql, 0, NULL))
         return lost(db, err);
     db->statements[i].prepared = true;
     add_command(db, i, true);
@@ -148,8 +148,8 @@ static int put(struct tsk_store_db *db, const char *sql, const struct tsk_value 
     int64_t place = prepare(db, sql, name, err);
     if (place < 0)
         return -1;
-    if (!PQsendQueryPrepared(db->conn, name, (int)count, params.values, params.lengths,
-                             params.formats, 1))
+    if (!tsk_pq.sendQueryPrepared(db->conn, name, (int)count, params.values, params.lengths,
+                                  params.formats, 1))
         return lost(db, err);
     add_command(db, (size_t)place, false);
     db->held += HELD_EACH;
@@ -167,9 +167,9 @@ static int take_sync(struct tsk_store_db *db, struct tsk_err *err)
     }
     if (wait_result(db, err) < 0)
         return -1;
-    PGresult *result = PQgetResult(db->conn);
-    bool ok = PQresultStatus(result) == PGRES_PIPELINE_SYNC;
-    PQclear(result);
+    PGresult *result = tsk_pq.getResult(db->conn);
+    bool ok = tsk_pq.resultStatus(result) == PGRES_PIPELINE_SYNC;
+    tsk_pq.clear(result);
     db->unsynced = false;
     return ok ? 0 : lost(db, err);
 }
@@ -189,7 +189,7 @@ static int synchronise(struct tsk_store_db *db, struct tsk_err *err)
 {
     if (db->broken)
         return tsk_err_set(err, TSK_TEMPFAIL, "%s: the connection is lost", db->name);
-    if (!PQpipelineSync(db->conn))
+    if (!tsk_pq.pipelineSync(db->conn))
         return lost(db, err);
     return take_sync(db, err);
 }
@@ -207,7 +207,7 @@ static void give_rows(struct tsk_store_db *db, struct rows *rows, const PGresult
 {
     struct tsk_value values[PG_VALUES_MOST];
     struct tsk_err err;
-    for (int i = 0; i < PQntuples(result) && !rows->stopped; i++) {
+    for (int i = 0; i < tsk_pq.ntuples(result) && !rows->stopped; i++) {
         rows->count++;
         if (!rows->row)
             continue;
@@ -215,7 +215,7 @@ static void give_rows(struct tsk_store_db *db, struct rows *rows, const PGresult
             keep_error(db, &err);
             rows->stopped = true;
         } else {
-            rows->stopped = rows->row(rows->ctx, values, (size_t)PQnfields(result)) != 0;
+            rows->stopped = rows->row(rows->ctx, values, (size_t)tsk_pq.nfields(result)) != 0;
         }
     }
 }
@@ -224,20 +224,20 @@ static void give_rows(struct tsk_store_db *db, struct rows *rows, const PGresult
  * even if nobody wants more. */
 static int take_rows(struct tsk_store_db *db, struct rows *rows, struct tsk_err *err)
 {
-    PQsetSingleRowMode(db->conn);
+    tsk_pq.setSingleRowMode(db->conn);
     for (;;) {
         if (wait_result(db, err) < 0)
             return -1;
-        PGresult *result = PQgetResult(db->conn);
+        PGresult *result = tsk_pq.getResult(db->conn);
         if (!result)
             break;
         note_result(db, result);
-        if (PQntuples(result) > 0)
+        if (tsk_pq.ntuples(result) > 0)
             give_rows(db, rows, result);
-        else if (PQresultStatus(result) == PGRES_COMMAND_OK)
-            rows->count = strtoll(PQcmdTuples(result), NULL, 10);
-        PQclear(result);
-        if (PQstatus(db->conn) == CONNECTION_BAD)
+        else if (tsk_pq.resultStatus(result) == PGRES_COMMAND_OK)
+            rows->count = strtoll(tsk_pq.cmdTuples(result), NULL, 10);
+        tsk_pq.clear(result);
+        if (tsk_pq.status(db->conn) == CONNECTION_BAD)
             return lost(db, err);
     }
     next_command(db);
@@ -250,7 +250,7 @@ static int64_t run(struct tsk_store_db *db, const char *sql, const struct tsk_va
     struct rows rows = {row, ctx, 0, false};
     if (put(db, sql, values, count, err) < 0)
         return -1;
-    if (!PQpipelineSync(db->conn))
+    if (!tsk_pq.pipelineSync(db->conn))
         return lost(db, err);
     while (db->first + 1 < db->last) {
         if (take_command(db, err) < 0)
@@ -285,7 +285,7 @@ static int begin(struct tsk_store_db *db, bool write, struct tsk_err *err)
 static int commit(struct tsk_store_db *db, struct tsk_err *err)
 {
     static const char sql[] = "COMMIT";
-    if (!db->unsynced && PQtransactionStatus(db->conn) == PQTRANS_INERROR)
+    if (!db->unsynced && tsk_pq.transactionStatus(db->conn) == PQTRANS_INERROR)
         return tsk_err_set(err, TSK_BUG, "%s: a transaction that has failed is to be committed",
                            db->name);
     if (run(db, sql, NULL, 0, NULL, NULL, err) < 0)
@@ -303,7 +303,7 @@ static void rollback(struct tsk_store_db *db)
     if (db->unsynced)
         synchronise(db, NULL);
     db->failed.kind = TSK_OK;
-    if (!db->broken && PQtransactionStatus(db->conn) != PQTRANS_IDLE)
+    if (!db->broken && tsk_pq.transactionStatus(db->conn) != PQTRANS_IDLE)
         run(db, sql, NULL, 0, NULL, NULL, NULL);
 }
 
@@ -311,11 +311,11 @@ static void rollback(struct tsk_store_db *db)
  * end. */
 static bool broken(struct tsk_store_db *db)
 {
-    struct pollfd fd = {.fd = PQsocket(db->conn), .events = POLLIN};
+    struct pollfd fd = {.fd = tsk_pq.socket(db->conn), .events = POLLIN};
     while (!db->broken && poll(&fd, 1, 0) > 0) {
-        if (!PQconsumeInput(db->conn) || PQstatus(db->conn) == CONNECTION_BAD)
+        if (!tsk_pq.consumeInput(db->conn) || tsk_pq.status(db->conn) == CONNECTION_BAD)
             db->broken = true;
-        PQisBusy(db->conn); /* looks at what has come */
+        tsk_pq.isBusy(db->conn); /* looks at what has come */
     }
     return db->broken;
 }
@@ -327,14 +327,14 @@ static int script(struct tsk_store_db *db, const char *text, struct tsk_err *err
     int rc = synchronise(db, err);
     if (rc < 0 || (rc = take_error(db, err)) < 0)
         return -1;
-    if (!PQexitPipelineMode(db->conn) || !PQsendQuery(db->conn, text))
+    if (!tsk_pq.exitPipelineMode(db->conn) || !tsk_pq.sendQuery(db->conn, text))
         return lost(db, err);
-    while (rc == 0 && (rc = wait_result(db, err)) == 0 && (result = PQgetResult(db->conn))) {
-        if (PQresultStatus(result) == PGRES_FATAL_ERROR)
+    while (rc == 0 && (rc = wait_result(db, err)) == 0 && (result = tsk_pq.getResult(db->conn))) {
+        if (tsk_pq.resultStatus(result) == PGRES_FATAL_ERROR)
             tsk_pg_fail(db, "make the schema", result, &db->failed);
-        PQclear(result);
+        tsk_pq.clear(result);
     }
-    if (rc == 0 && !PQenterPipelineMode(db->conn))
+    if (rc == 0 && !tsk_pq.enterPipelineMode(db->conn))
         return lost(db, err);
     return rc < 0 ? -1 : take_error(db, err);
 }

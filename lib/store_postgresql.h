@@ -7,6 +7,29 @@
 #include "store_ops.h"
 #include "tasker/buf.h"
 
+/* libpq, of which tsk_pq.NAME is PQNAME. It is loaded by the first who opens such a store: with all
+ * that it needs itself it would take most of the time that a program takes to start. */
+/* clang-format off */
+#define TSK_PQ_FUNCTIONS(X)                                                                        \
+    X(clear) X(cmdTuples) X(connectPoll) X(connectStartParams) X(connectionNeedsPassword)          \
+    X(conninfoFree) X(conninfoParse) X(consumeInput) X(enterPipelineMode) X(errorMessage)          \
+    X(exitPipelineMode) X(finish) X(flush) X(freemem) X(ftype) X(getResult) X(getisnull)           \
+    X(getlength) X(getvalue) X(isBusy) X(nfields) X(notifies) X(ntuples) X(pipelineSync)           \
+    X(resultErrorField) X(resultStatus) X(sendPrepare) X(sendQuery) X(sendQueryPrepared)           \
+    X(setErrorVerbosity) X(setNoticeReceiver) X(setSingleRowMode) X(setnonblocking) X(socket)      \
+    X(status) X(transactionStatus)
+/* clang-format on */
+
+struct tsk_pq {
+#define TSK_PQ_MEMBER(name) __typeof__(&PQ##name) name;
+    TSK_PQ_FUNCTIONS(TSK_PQ_MEMBER)
+#undef TSK_PQ_MEMBER
+};
+extern struct tsk_pq tsk_pq;
+
+/* store_postgresql_lib.c: loads it, once. Returns 0, or -1 with err. */
+int tsk_pg_load(struct tsk_err *err);
+
 struct pg_statement {
     const char *sql; /* its address is the key; "sN" with its place N the name */
     bool prepared;   /* or asked for, with the answer under way */

@@ -25,7 +25,7 @@ static int poll_once(struct pollfd fds[2], int64_t deadline)
 
 int tsk_pg_wait(struct tsk_store_db *db, short events, int64_t deadline, struct tsk_err *err)
 {
-    struct pollfd fds[2] = {{.fd = PQsocket(db->conn), .events = events},
+    struct pollfd fds[2] = {{.fd = tsk_pq.socket(db->conn), .events = events},
                             {.fd = db->opts->stop_fd, .events = POLLIN}};
     int ready = poll_once(fds, deadline);
     if (ready > 0 && !fds[0].revents) {
@@ -46,7 +46,7 @@ int tsk_pg_wait(struct tsk_store_db *db, short events, int64_t deadline, struct 
 static void take_notice(void *ctx, const PGresult *result)
 {
     struct tsk_store_db *db = ctx;
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *state = tsk_pq.resultErrorField(result, PG_DIAG_SQLSTATE);
     if (state && strncmp(state, "57P", 3) == 0)
         db->broken = true;
 }
@@ -57,13 +57,13 @@ static int check_url(const struct tsk_store_opts *opts, const char *name, bool s
                      struct tsk_err *err)
 {
     char *text = NULL;
-    PQconninfoOption *options = PQconninfoParse(opts->url, &text);
+    PQconninfoOption *options = tsk_pq.conninfoParse(opts->url, &text);
     if (!options) {
         const char *why = text && !secret ? text : "it is not what libpq takes for a url";
         tsk_err_set(err, TSK_CONFIG, "store.url %s: %.*s", name, (int)strcspn(why, "\n"), why);
     }
-    PQfreemem(text);
-    PQconninfoFree(options);
+    tsk_pq.freemem(text);
+    tsk_pq.conninfoFree(options);
     return options ? 0 : -1;
 }
 
@@ -71,7 +71,7 @@ static int shake_hands(struct tsk_store_db *db, struct tsk_err *err)
 {
     int64_t deadline = tsk_now_ms() + db->opts->timeout_ms;
     PostgresPollingStatusType next = PGRES_POLLING_WRITING;
-    if (PQstatus(db->conn) == CONNECTION_BAD)
+    if (tsk_pq.status(db->conn) == CONNECTION_BAD)
         return tsk_pg_fail_conn(db, "connect", err);
     while (next != PGRES_POLLING_OK) {
         if (next == PGRES_POLLING_FAILED)
@@ -79,7 +79,7 @@ static int shake_hands(struct tsk_store_db *db, struct tsk_err *err)
         short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
         if (tsk_pg_wait(db, events, deadline, err) < 0)
             return -1;
-        next = PQconnectPoll(db->conn);
+        next = tsk_pq.connectPoll(db->conn);
     }
     return 0;
 }
@@ -99,8 +99,8 @@ static int set_up(struct tsk_store_db *db, struct tsk_err *err)
     snprintf(limit, sizeof limit, "%" PRId64, most);
     snprintf(lock_limit, sizeof lock_limit, "%" PRId64, lock < 1 ? 1 : lock < most ? lock : most);
     struct tsk_value values[] = {tsk_value_text(limit), tsk_value_text(lock_limit)};
-    PQsetErrorVerbosity(db->conn, PQERRORS_DEFAULT);
-    if (PQsetnonblocking(db->conn, 1) < 0 || !PQenterPipelineMode(db->conn))
+    tsk_pq.setErrorVerbosity(db->conn, PQERRORS_DEFAULT);
+    if (tsk_pq.setnonblocking(db->conn, 1) < 0 || !tsk_pq.enterPipelineMode(db->conn))
         return tsk_pg_fail_conn(db, "connect", err);
     return tsk_store_postgresql.run(db, sql, values, 2, NULL, NULL, err) < 0 ? -1 : 0;
 }
@@ -113,12 +113,12 @@ struct tsk_store_db *tsk_pg_open(const struct tsk_store_opts *opts, struct tsk_e
     struct tsk_store_db *db = tsk_alloc(sizeof *db);
     bool secret = tsk_store_url_shown(opts->url, db->name, sizeof db->name);
     db->opts = opts;
-    if (check_url(opts, db->name, secret, err) == 0) {
-        db->conn = PQconnectStartParams(keywords, values, 1);
+    if (tsk_pg_load(err) == 0 && check_url(opts, db->name, secret, err) == 0) {
+        db->conn = tsk_pq.connectStartParams(keywords, values, 1);
         if (!db->conn)
             abort();
-        PQsetErrorVerbosity(db->conn, PQERRORS_VERBOSE);
-        PQsetNoticeReceiver(db->conn, take_notice, db);
+        tsk_pq.setErrorVerbosity(db->conn, PQERRORS_VERBOSE);
+        tsk_pq.setNoticeReceiver(db->conn, take_notice, db);
         db->ready = shake_hands(db, err) == 0 && set_up(db, err) == 0;
         if (db->ready)
             return db;
@@ -129,7 +129,8 @@ struct tsk_store_db *tsk_pg_open(const struct tsk_store_opts *opts, struct tsk_e
 
 void tsk_pg_close(struct tsk_store_db *db)
 {
-    PQfinish(db->conn);
+    if (db->conn)
+        tsk_pq.finish(db->conn);
     free(db->statements);
     free(db->commands);
     free(db);

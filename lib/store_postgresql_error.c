@@ -68,8 +68,8 @@ static void one_line(char *text)
 int tsk_pg_fail(struct tsk_store_db *db, const char *what, const PGresult *result,
                 struct tsk_err *err)
 {
-    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *state = tsk_pq.resultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = tsk_pq.resultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     bool broken = false;
     if (!state)
         return tsk_pg_fail_conn(db, what, err);
@@ -107,7 +107,7 @@ static bool will_stay(PGconn *conn, const char *text)
         "invalid ",    "Permission denied", "password", "authentication",
         "No address ",
     };
-    if (PQconnectionNeedsPassword(conn))
+    if (tsk_pq.connectionNeedsPassword(conn))
         return true;
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
         if (strstr(text, signs[i]))
@@ -135,7 +135,7 @@ static const char *hint(const char *state)
 
 int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
-    char *text = tsk_strdup(PQerrorMessage(db->conn)), state[6] = "";
+    char *text = tsk_strdup(tsk_pq.errorMessage(db->conn)), state[6] = "";
     char *message = find_state(text, state), *more = strstr(text, "\nLOCATION: ");
     enum tsk_exit kind = kind_of_conn(db, state, text);
     if (more)

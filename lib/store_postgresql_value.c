@@ -79,12 +79,12 @@ static bool whole_numeric(const char *data, int len, int64_t *out)
 static int column(const PGresult *result, int row, int i, struct tsk_value *value,
                   struct tsk_err *err)
 {
-    const char *data = PQgetvalue(result, row, i);
-    int len = PQgetlength(result, row, i);
-    Oid type = PQftype(result, i);
+    const char *data = tsk_pq.getvalue(result, row, i);
+    int len = tsk_pq.getlength(result, row, i);
+    Oid type = tsk_pq.ftype(result, i);
     int64_t number;
     *value = tsk_value_null();
-    if (PQgetisnull(result, row, i))
+    if (tsk_pq.getisnull(result, row, i))
         return 0;
     switch (type) {
     case TYPE_INT2:
@@ -122,7 +122,7 @@ static int column(const PGresult *result, int row, int i, struct tsk_value *valu
 int tsk_pg_row(const PGresult *result, int i, struct tsk_value row[PG_VALUES_MOST],
                struct tsk_err *err)
 {
-    int columns = PQnfields(result);
+    int columns = tsk_pq.nfields(result);
     if (columns > PG_VALUES_MOST)
         return tsk_err_set(err, TSK_BUG, "a statement has too many columns");
     for (int c = 0; c < columns; c++) {

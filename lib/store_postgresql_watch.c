@@ -9,16 +9,16 @@ int tsk_pg_watch(struct tsk_store_db *db, struct tsk_err *err)
     if (!db->listens && tsk_store_postgresql.run(db, sql, NULL, 0, NULL, NULL, err) < 0)
         return -1;
     db->listens = true;
-    return PQsocket(db->conn);
+    return tsk_pq.socket(db->conn);
 }
 
 bool tsk_pg_watch_read(struct tsk_store_db *db)
 {
     PGnotify *notify;
-    bool any = !PQconsumeInput(db->conn); /* lost: the next use tells */
-    while ((notify = PQnotifies(db->conn))) {
+    bool any = !tsk_pq.consumeInput(db->conn); /* lost: the next use tells */
+    while ((notify = tsk_pq.notifies(db->conn))) {
         any = true;
-        PQfreemem(notify);
+        tsk_pq.freemem(notify);
     }
     return any;
 }
