@@ -227,6 +227,8 @@ uninstall:
 	rm -f $(BASHDIR)/tasker $(PROGRAMS:%=$(BASHDIR)/%) $(ZSHDIR)/_tasker
 	rm -f $(FISHDIR)/tasker.fish $(PROGRAMS:%=$(FISHDIR)/%.fish)
 	rm -rf $(INCDIR) $(DOCDIR)
+	-rmdir --ignore-fail-on-non-empty $(UNITDIR) $(dir $(UNITDIR)) $(LIBDIR)/pkgconfig $(BASHDIR) $(dir $(BASHDIR)) \
+	  $(ZSHDIR) $(dir $(ZSHDIR)) $(FISHDIR) $(dir $(FISHDIR)) $(MANDIR)/man1 $(MANDIR)/man7 $(dir $(DOCDIR)) 2>/dev/null
 
 .PHONY: all build need-packages deps demo check check-san check-valgrind check-faults units headers \
   bench benches clean install uninstall FORCE

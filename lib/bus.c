@@ -41,6 +41,18 @@ static int set_taken_err(struct tsk_err *err, const char *endpoint)
     return -1;
 }
 
+/* Why zmq_bind failed. ENODEV is what libzmq has for a name that it cannot look up. */
+static int set_bind_err(struct tsk_err *err, const char *endpoint)
+{
+    if (zmq_errno() == EADDRINUSE)
+        return set_taken_err(err, endpoint);
+    if (zmq_errno() != ENODEV)
+        return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
+    return tsk_err_set(err, TSK_UNAVAILABLE,
+                       "cannot bind %s: the host is not known, and no interface has that name",
+                       endpoint);
+}
+
 /* Returns where it stands among the places; their count if it does not. */
 static size_t find_place(const struct tsk_bus *bus, const char *place)
 {
@@ -75,8 +87,7 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
                            endpoint);
     tsk_bus_options_for(bus->socket, endpoint);
     if (zmq_bind(bus->socket, endpoint) != 0)
-        return zmq_errno() == EADDRINUSE ? set_taken_err(err, endpoint)
-                                         : tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
+        return set_bind_err(err, endpoint);
     if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "tell where it is bound:", endpoint);
     tsk_bus_canonical(bound, place, sizeof place);

@@ -105,6 +105,26 @@ static bool fits(const struct face *face, const char *space, const char *name, c
            (!version || !strcmp(face->version, version));
 }
 
+/* Writes which versions of the task there are, in the order of the files. Returns whether any. */
+static bool add_versions(const struct faces *faces, const char *space, const char *name, char *out,
+                         size_t size)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    for (size_t i = 0; i < faces->count; i++) {
+        const char *version = faces->items[i].version;
+        size_t first = 0; /* the same version may be in another namespace, too */
+        while (!fits(&faces->items[first], space, name, version) && first < i)
+            first++;
+        if (fits(&faces->items[i], space, name, NULL) && first == i && text.len < size / 2)
+            tsk_buf_printf(&text, "%s%.60s", text.len ? ", " : "", version);
+    }
+    bool any = text.len > 0;
+    if (any)
+        snprintf(out, size, " (there is %s)", text.data);
+    tsk_buf_fini(&text);
+    return any;
+}
+
 static int tell_none(const struct faces *faces, const char *folder, const char *space,
                      const char *name, const char *version, struct tsk_err *err)
 {
@@ -112,11 +132,13 @@ static int tell_none(const struct faces *faces, const char *folder, const char *
     for (size_t i = 0; i < faces->count; i++)
         names[i] = faces->items[i].name;
     const char *near = tsk_nearest(name, names, faces->count);
-    tsk_err_set(err, TSK_DATA,
-                "there is no template for task \"%.100s\"%s%.60s%s%.60s in %s%s%.100s%s", name,
-                space ? " of namespace " : "", space ? space : "", version ? " version " : "",
-                version ? version : "", folder, near ? " (did you mean " : "", near ? near : "",
-                near ? "?)" : "");
+    char hint[256] = "";
+    bool versions = version && add_versions(faces, space, name, hint, sizeof hint);
+    if (near && !versions)
+        snprintf(hint, sizeof hint, " (did you mean %.100s?)", near);
+    tsk_err_set(err, TSK_DATA, "there is no template for task \"%.100s\"%s%.60s%s%.60s in %s%s",
+                name, space ? " of namespace " : "", space ? space : "",
+                version ? " version " : "", version ? version : "", folder, hint);
     free(names);
     return -1;
 }

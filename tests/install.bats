@@ -68,4 +68,5 @@ END
 
     make_it uninstall >log 2>&1
     [ -z "$(find to ! -type d)" ]
+    [ "$(cd to/usr && find . -type d | sort | xargs)" = ". ./bin ./include ./lib ./share ./share/man" ]
 }

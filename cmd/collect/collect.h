@@ -50,6 +50,7 @@ struct collect {
     struct endpoints *endpoints;
     int input_fd;              /* as registered with the poller, or -1 */
     bool input_end;
+    int64_t unpublished; /* batches and steps on the input, which nobody has published */
     bool everything;  /* batches without a receipt are printed as well */
     int64_t silence;  /* ms; -1: no limit */
     int64_t patience; /* ms that the store has at the end */

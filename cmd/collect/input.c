@@ -3,6 +3,7 @@
  * a result, or the last word of tasker-publish on a batch, counts as if it had come by the bus. */
 #include "collect/collect.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -50,6 +51,7 @@ static void take_line(struct collect *c, const struct tsk_line *line)
         take_receipt(c, object, line);
     } else {
         out_line(line->data, line->len);
+        c->unpublished += type == TSK_TYPE_STEP || type == TSK_TYPE_BATCH;
         if (type == TSK_TYPE_PARTIAL || type == TSK_TYPE_COMPLETION || type == TSK_TYPE_ERROR) {
             struct result result = result_read(type, object);
             batches_note(c->batches, &result, c->now);
@@ -63,6 +65,10 @@ static void take_end(struct collect *c)
     c->input_end = true;
     if (!batches_seen(c->batches) && !c->everything)
         diag_info("no receipt on the input: nothing to wait for (see --all and --follow)");
+    if (c->unpublished)
+        diag_warn("%" PRId64 " %s that nobody has published passed on: is tasker-publish missing in "
+                  "front?",
+                  c->unpublished, c->unpublished == 1 ? "step or batch" : "steps or batches");
     held_close(c->held);
     batches_close(c->batches);
 }

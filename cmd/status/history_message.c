@@ -124,8 +124,11 @@ static void print_text(struct report *report, const struct tsk_value *row,
     tsk_buf_printf(&line, "%s  ", time);
     if (row[STEP].type == TSK_INT)
         tsk_buf_printf(&line, "step %" PRId64 ": ", row[STEP].number);
-    else
-        tsk_buf_str(&line, "batch: ");
+    else {
+        tsk_buf_str(&line, "batch ");
+        report_text(report, &line, REPORT_TEXT, &row[BATCH]);
+        tsk_buf_str(&line, ": ");
+    }
     tsk_buf_str(&line, "message ");
     const struct tsk_value *type = row[TYPE].type == TSK_NULL ? &row[TOPIC] : &row[TYPE];
     report_text(report, &line, REPORT_TEXT, type);

@@ -65,10 +65,15 @@ static const struct report_column columns[] = {
 #define IS_REFUSED                                                                                 \
     "EXISTS (SELECT 1 FROM received_results f WHERE f.source IN "                                  \
     TSK_OUTBOUND_REFUSALS("b.batch_id") ")"
+/* The steps of a batch but for those that have ended, such as cancelled ones: none of them, and
+ * nobody waits for it. */
+#define OPEN_STEPS                                                                                 \
+    "b.total_steps - (SELECT count(*) FROM batch_steps p JOIN steps s ON s.id = p.step "           \
+    "WHERE p.batch = b.id AND s.state NOT IN ('pending', 'enqueued', 'in_progress'))"
 #define UNSENT_BATCH                                                                               \
     "SELECT 'unsent_batch', b.batch_id, NULL, NULL, b.state, $1 - b.created_at, b.created_at, "    \
-    "NULL, b.total_steps, NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "   \
-    "AND NOT " IS_REFUSED " ORDER BY b.created_at"
+    "NULL, " OPEN_STEPS ", NULL FROM batches b WHERE b.state = 'created' AND b.created_at <= $2 "  \
+    "AND " OPEN_STEPS " > 0 AND NOT " IS_REFUSED " ORDER BY b.created_at"
 
 /* It is refused, and reconcile has not looked at that. */
 #define REFUSED_BATCH                                                                              \

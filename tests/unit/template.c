@@ -297,6 +297,7 @@ static void test_locate(void)
     check_located(NULL, "plain", NULL, "in more than one namespace");
     check_located(NULL, "ordre", NULL, "did you mean order?");
     check_located("pay", "order", "2", "there is no template for task \"order\"");
+    check_located(NULL, "plain", "9", "version 9 in tasks (there is 0.1.0)");
     check_located(NULL, "note", NULL, "there is no template");
     CHECK(!tsk_template_locate("nowhere", NULL, "x", NULL, &err));
     CHECK_INT(err.kind, TSK_CONFIG);
