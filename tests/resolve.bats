@@ -129,7 +129,7 @@ many() {
     is "$(states | tr ' ' '\n' | grep -c error)" 3
     tasker-status steps --state error --format json >errors
     # what cannot be done is told, and the others are done
-    printf '7\n' >>errors
+    printf '7 \r\n' >>errors # as some editors end a line
     run -1 --separate-stderr resolve retry - <errors
     is "$(jq -c .step_id <<<"$output" | sort -n | tr '\n' ' ')" "8 11 14 "
     has "step 7 (first) is complete: it can be resolved" "$stderr"
@@ -155,8 +155,10 @@ another() {
     # what others say of it has its task_id alone
     jq -c 'del(.known_task)' mine >said
     echo '{"step_id":2,"task_id":1}' >>said
+    printf '\xef\xbb\xbf2\n' >>said
     run -65 --separate-stderr resolve retry - <said
     has "step 2 in the store is of task 1, not of 77: nothing is done to it" "$stderr"
+    has "-:3: malformed JSON: it begins with a byte order mark" "$stderr"
     is "$(jq -c '[.step_id, .task_id]' <<<"$output")" "[2,1]"
 }
 @test "resolve: an object of a step of no task is not taken for another's step" { for_each_store another; }

@@ -79,7 +79,8 @@ static int take_object(struct reading *reading, const char *text, size_t len, st
 static int take_id(struct reading *reading, const char *text, size_t len, struct tsk_err *err)
 {
     struct target target = {.task = 0};
-    if (*text == '{')
+    bool marked = strncmp(text, "\xEF\xBB\xBF", 3) == 0; /* as some editors begin a file */
+    if (*text == '{' || marked)
         return take_object(reading, text, len, err);
     if (tsk_parse_int(text, 1, INT64_MAX, &target.id, err) < 0)
         return tsk_err_set(err, TSK_DATA, "\"%.60s\" is not the id of a %s", text,
@@ -101,6 +102,20 @@ static int take_name(struct reading *reading, const char *text, size_t len, stru
     return 0;
 }
 
+/* Takes a line without the blanks around it, which a line that ends with CR LF has. */
+static int take_line(struct reading *reading, const struct tsk_line *line, struct tsk_err *err)
+{
+    const char *text = line->data + strspn(line->data, " \t\r");
+    size_t len = line->len - (size_t)(text - line->data);
+    while (len && strchr(" \t\r", text[len - 1]))
+        len--;
+    struct tsk_buf own = TSK_BUF_INIT;
+    tsk_buf_add(&own, text, len);
+    int rc = reading->take(reading, own.data, len, err);
+    tsk_buf_fini(&own);
+    return rc;
+}
+
 static void read_lines(struct reading *reading)
 {
     struct targets *targets = reading->targets;
@@ -114,7 +129,7 @@ static void read_lines(struct reading *reading)
             continue;
         }
         reading->line = line.number;
-        if (state == TSK_LINE_OK && reading->take(reading, line.data, line.len, &err) == 0)
+        if (state == TSK_LINE_OK && take_line(reading, &line, &err) == 0)
             continue;
         diag_input(line.file, line.number, state == TSK_LINE_OK ? err.text : line.reason);
         targets->status =
