@@ -84,7 +84,7 @@ def check_starts(world):
     gone = set()
     for process in world.history:
         if process.name == 'publisher':
-            gone.update(re.findall(r'worker\.(w\d+) : gone', '\n'.join(process.errors())))
+            gone.update(re.findall(r'worker (w\d+): gone', '\n'.join(process.errors())))
     for attempt in attempts(ledger):
         batch, workers = attempt.batch, [by_pid[pid] for pid in attempt.starts]
         if not workers and any(status == 'completed' for _, status in attempt.finals):
