@@ -138,7 +138,14 @@ spawn() {
     PIDS[$name]=$!
 }
 
-running() { kill -0 "${PIDS[$1]}" 2>/dev/null; }
+# A process that has ended and that nobody has waited for runs no more. Bash does that at once, but
+# now and then misses the signal that tells it, until another process of its ends.
+running() {
+    local stat=
+    kill -0 "${PIDS[$1]}" 2>/dev/null || return
+    read -r stat 2>/dev/null <"/proc/${PIDS[$1]}/stat" || true
+    [[ $stat != *') Z '* ]]
+}
 stopped() { ! running "$1"; }
 signal() { kill -s "$2" "${PIDS[$1]}"; }
 
