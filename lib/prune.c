@@ -35,31 +35,35 @@ enum { GROUP_FIRST = 16, GROUP_MOST = 2000, LONG_MS = 100, SHORT_MS = 25 };
 
 /* The next rows of a table: id, whether it goes, and then with how many steps and messages. */
 #define NEXT(columns, table, key, name)                                                            \
-    "(SELECT " columns " FROM " table " WHERE " key " > $2 ORDER BY " key " LIMIT $3) AS " name
+    " FROM (SELECT " columns " FROM " table " WHERE " key " > $2 ORDER BY " key                    \
+    " LIMIT $3) AS " name " ORDER BY " name "." key
 #define GOES(condition) "CASE WHEN " condition " THEN 1 ELSE 0 END"
 
-static const char next_batches[] = "SELECT b.id, " GOES(
-    OLD_BATCH " AND NOT EXISTS (SELECT 1 FROM batch_steps bs JOIN batch_steps o"
-              " ON o.step = bs.step AND o.attempt < bs.attempt WHERE bs.batch = "
-              "b.id)") ", (SELECT count(*) FROM batch_steps bs JOIN steps s ON s.id "
-                       "= bs.step WHERE bs.batch = b.id"
-                       " AND s.task IS NULL AND NOT EXISTS (SELECT 1 FROM "
-                       "batch_steps o WHERE o.step = bs.step"
-                       " AND o.batch <> b.id)),"
-                       " (SELECT count(*) FROM received_results r WHERE r.batch_id "
-                       "= b.batch_id) FROM " NEXT("id, batch_id, state, updated_at", "batches",
-                                                  "id", "b") " ORDER BY b.id";
-static const char next_tasks[] = "SELECT t.task_id, " GOES(
-    OLD_TASK
-    " AND NOT EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs"
-    " ON bs.step = s.id WHERE s.task = t.task_id)") ", (SELECT count(*) FROM steps s WHERE s.task "
-                                                    "= t.task_id), 0 FROM " NEXT("task_id, state, "
-                                                                                 "updated_at",
-                                                                                 "tasks", "task_id",
-                                                                                 "t") " ORDER BY "
-                                                                                      "t.task_id";
-static const char next_strays[] = "SELECT r.id, " GOES(OLD_STRAY) ", 0, 1 FROM " NEXT(
-    "id, received_at, batch_id", "received_results", "id", "r") " ORDER BY r.id";
+/* Of the steps of b that are in an earlier batch: that one goes first. */
+#define NOT_THE_FIRST                                                                              \
+    "EXISTS (SELECT 1 FROM batch_steps bs JOIN batch_steps o ON o.step = bs.step"                  \
+    " AND o.attempt < bs.attempt WHERE bs.batch = b.id)"
+#define OWN_STEPS                                                                                  \
+    "(SELECT count(*) FROM batch_steps bs JOIN steps s ON s.id = bs.step WHERE bs.batch = b.id"    \
+    " AND s.task IS NULL AND NOT EXISTS"                                                           \
+    " (SELECT 1 FROM batch_steps o WHERE o.step = bs.step AND o.batch <> b.id))"
+#define ITS_MESSAGES "(SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id)"
+#define IN_A_BATCH                                                                                 \
+    "EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs ON bs.step = s.id"                          \
+    " WHERE s.task = t.task_id)"
+#define ITS_STEPS "(SELECT count(*) FROM steps s WHERE s.task = t.task_id)"
+
+/* clang-format off */
+static const char next_batches[] =
+    "SELECT b.id, " GOES(OLD_BATCH " AND NOT " NOT_THE_FIRST) ", " OWN_STEPS ", " ITS_MESSAGES
+    NEXT("id, batch_id, state, updated_at", "batches", "id", "b");
+static const char next_tasks[] =
+    "SELECT t.task_id, " GOES(OLD_TASK " AND NOT " IN_A_BATCH) ", " ITS_STEPS ", 0"
+    NEXT("task_id, state, updated_at", "tasks", "task_id", "t");
+static const char next_strays[] =
+    "SELECT r.id, " GOES(OLD_STRAY) ", 0, 1"
+    NEXT("id, received_at, batch_id", "received_results", "id", "r");
+/* clang-format on */
 
 /* What takes one away, $1. Steps that no task has go before the batch that tells which they are;
  * what says that there is news of a batch goes with the last message of it. */
@@ -80,10 +84,15 @@ static const char delete_stray[] = "DELETE FROM received_results WHERE id = $1";
 static const struct {
     const char *next;
     const char *take[3];
+    const char *look;
 } stages[] = {
-    [BATCHES] = {next_batches, {delete_ledger, delete_steps, delete_batch}},
-    [TASKS] = {next_tasks, {delete_task, NULL, NULL}},
-    [STRAYS] = {next_strays, {delete_news, delete_stray, NULL}},
+    [BATCHES] = {next_batches,
+                 {delete_ledger, delete_steps, delete_batch},
+                 "SELECT 1 FROM batches WHERE id = $1"},
+    [TASKS] = {next_tasks, {delete_task, NULL, NULL}, "SELECT 1 FROM tasks WHERE task_id = $1"},
+    [STRAYS] = {next_strays,
+                {delete_news, delete_stray, NULL},
+                "SELECT 1 FROM received_results WHERE id = $1"},
 };
 
 /* The work of one transaction. */
@@ -108,12 +117,18 @@ static int take_row(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* PostgreSQL would go through whole tables where it knows nothing yet of what is in them. */
-static int set_plans(struct tsk_store *store, struct tsk_err *err)
+/* PostgreSQL would go through whole tables where it knows nothing yet of what is in them. And one
+ * prune at a time, or two would count the same rows; SQLite has but one writer anyway. */
+static int set_up(struct tsk_store *store, struct tsk_err *err)
 {
-    static const char sql[] = "SET LOCAL enable_seqscan = off";
-    return tsk_store_kind(store) == TSK_STORE_POSTGRESQL ? tsk_store_send(store, sql, NULL, 0, err)
-                                                         : 0;
+    static const char plans[] = "SET LOCAL enable_seqscan = off";
+    static const char alone[] = "SELECT pg_advisory_xact_lock(7290402)";
+    if (tsk_store_kind(store) != TSK_STORE_POSTGRESQL)
+        return 0;
+    return tsk_store_send(store, plans, NULL, 0, err) < 0 ||
+                   tsk_store_send(store, alone, NULL, 0, err) < 0
+               ? -1
+               : 0;
 }
 
 static int take_away(struct tsk_store *store, const struct part *part, struct tsk_err *err)
@@ -129,15 +144,32 @@ static int take_away(struct tsk_store *store, const struct part *part, struct ts
     return 0;
 }
 
+/* Whether the try before this one was committed, though its answer never came: another would find
+ * nothing of it and not count it. Returns 1, 0 or -1. */
+static int was_done(struct tsk_store *store, const struct part *part, struct tsk_err *err)
+{
+    int64_t one;
+    if (!tsk_store_in_doubt(store) || !part->found)
+        return 0;
+    struct tsk_value id = tsk_value_int(part->ids[0]);
+    int there = tsk_store_get_int(store, stages[part->prune->stage].look, &id, 1, &one, err);
+    return there < 0 ? -1 : !there;
+}
+
 static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct part *part = ctx;
     const struct tsk_prune *prune = part->prune;
     struct tsk_value values[] = {tsk_value_int(prune->before), tsk_value_int(prune->after),
                                  tsk_value_int(prune->group)};
-    *part = (struct part){.prune = part->prune, .ids = part->ids, .cap = part->cap};
-    if (set_plans(store, err) < 0 ||
-        tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0)
+    if (set_up(store, err) < 0)
+        return -1;
+    int done = was_done(store, part, err);
+    if (done)
+        return done < 0 ? -1 : 0;
+    part->found = 0;
+    part->seen = part->last = part->steps = part->messages = 0;
+    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0)
         return -1;
     return take_away(store, part, err);
 }

@@ -130,6 +130,11 @@ static int check_texts(const struct tsk_value *values, size_t count, struct tsk_
     return 0;
 }
 
+bool tsk_store_in_doubt(const struct tsk_store *store)
+{
+    return store->in_doubt;
+}
+
 int64_t tsk_store_version_seen(const struct tsk_store *store)
 {
     return store->version_seen;
@@ -180,6 +185,14 @@ int tsk_store_get_int(struct tsk_store *store, const char *sql, const struct tsk
     return one.there;
 }
 
+/* A commit that fails as the connection does may have happened. */
+static int commit(struct tsk_store *store, struct tsk_err *err)
+{
+    int rc = store->ops->commit(store->db, err);
+    store->in_doubt = rc < 0 && store->ops->broken(store->db);
+    return rc;
+}
+
 /* One try of a transaction. */
 static int try_once(struct tsk_store *store, bool write, tsk_store_fn *fn, void *ctx,
                     struct tsk_err *err)
@@ -191,7 +204,7 @@ static int try_once(struct tsk_store *store, bool write, tsk_store_fn *fn, void 
         store->within = true;
         rc = fn(store, ctx, err);
         if (rc == 0)
-            rc = store->ops->commit(store->db, err);
+            rc = commit(store, err);
         if (rc < 0 && store->db)
             store->ops->rollback(store->db);
         store->within = false;
@@ -221,6 +234,7 @@ static int transact(struct tsk_store *store, bool write, tsk_store_fn *fn, void 
         err = &own;
     if (store->within)
         return tsk_err_set(err, TSK_BUG, "a transaction within a transaction");
+    store->in_doubt = false;
     while (try_once(store, write, fn, ctx, err) < 0) {
         int64_t left = patience < 0 ? pause : start + patience - tsk_now_ms();
         if (err->kind != TSK_TEMPFAIL || left <= 0)

@@ -51,6 +51,7 @@ struct tsk_store {
     char *url, *name;
     struct tsk_store_db *db; /* NULL: not connected */
     bool within;             /* a transaction */
+    bool in_doubt;           /* as tsk_store_in_doubt */
     int watch;               /* a descriptor, or -1 */
     int64_t version_seen;    /* of the schema, as it was met; -1: not met */
     int steps_made;

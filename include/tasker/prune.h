@@ -9,12 +9,14 @@
 
 /* What is finished: a task that is complete, cancelled or resolved_manually (one in error is not:
  * it waits for somebody), and a batch that is completed, failed, timeout or cancelled. What goes:
- *   batches   finished before the time; not if there is news of it that is not settled or that came
- *             later, nor if a task with a step in it stays. Earlier attempts go before later ones,
- * so that the state of a step never comes to rest on an older attempt. Its ledger goes with it, and
- * its steps that no task has tasks     finished before the time, once no batch has a step of it;
- * with its steps messages  of the ledger that came before the time and belong to no batch in the
- * store, of which there is no later one */
+ *
+ * - batches finished before the time; not if there is news of it that is not settled or that came
+ *   later, nor if a task with a step in it stays. Earlier attempts go before later ones, so that
+ *   the state of a step never comes to rest on an older attempt. With a batch go its ledger and
+ *   those of its steps that no task has;
+ * - tasks finished before the time, once no batch has a step of theirs; with their steps;
+ * - messages of the ledger that came before the time and belong to no batch in the store, and of
+ *   which there is no later one. */
 struct tsk_prune {
     int64_t before;                          /* ms since 1970, the caller's */
     int64_t tasks, batches, steps, messages; /* taken away, or to be (tsk_prune_count) */

@@ -174,7 +174,12 @@ typedef int tsk_store_fn(struct tsk_store *store, void *ctx, struct tsk_err *err
 int tsk_store_write(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
                     struct tsk_err *err);
 
-/* The same for reading alone: all statements of fn see one state of the store. */
+/* For fn: whether it was called before for the same transaction, and the connection was lost in its
+ * commit, so that it may have happened. Where the two would tell the user different things, fn
+ * looks at which it was. */
+bool tsk_store_in_doubt(const struct tsk_store *store);
+
+/* tsk_store_write for reading alone: all statements of fn see one state of the store. */
 int tsk_store_read(struct tsk_store *store, tsk_store_fn *fn, void *ctx, int64_t patience,
                    struct tsk_err *err);
 
