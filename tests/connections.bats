@@ -276,13 +276,13 @@ END
     spawn work tasker-work --id a
     steps Echo 1 1 | tasker-publish >receipts
     spawn collect tasker-collect --all -v --count 9
-    wait_line collect.out '"step_id":1'
+    wait_until 10 more_lines collect.out batch_completion 0
     for i in 2 3; do
         signal work KILL
         finish work
         spawn work tasker-work --id a
         steps Echo $i $i | tasker-publish >>receipts
-        wait_line collect.out "\"step_id\":$i"
+        wait_until 10 more_lines collect.out batch_completion $((i - 1))
     done
     finish_with 0 collect
     cat receipts collect.out | tasker-reconcile >out

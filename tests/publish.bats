@@ -297,7 +297,8 @@ END
     mkfifo pipe
     exec 9<>pipe
     spawn pub tasker-publish --set zeromq.send_window=4 --wait 1s <pipe 9>&-
-    spawn writer bash -c 'cat many /dev/zero >pipe' 9>&- # more than a pipe takes
+    spawn writer bash -c 'exec >pipe; : >writing; cat many /dev/zero' 9>&- # more than a pipe takes
+    wait_until 10 test -e writing
     exec 9>&-
     finish_with 75 pub
     finish writer
