@@ -1,29 +1,47 @@
 /* The end of a libzmq context, within a time. zmq_ctx_term waits until all sockets are gone, for
  * the linger that they have; no error of libzmq may make it wait longer, since a program that has
- * done its work and hangs at the end is the worst of all: so a thread waits for it. */
+ * done its work and hangs at the end is the worst of all: so a thread waits for it.
+ *
+ * Nor may an error of libzmq take the program's status away. Where a socket is closed with much
+ * unread, and a peer is gone before it has taken all that was for it, the next heartbeat says
+ * "Assertion failed: !_io_error" and calls abort (4.3.4, stream_engine_base.cpp). Nobody waits for
+ * that connection any more: the thread that aborts is held, and the context left behind. */
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "bus_private.h"
 #include "os_private.h"
 #include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/os.h"
+
+enum { READ, WRITE, ENDED = 'e', ABORTED = 'a' };
 
 struct ending {
     void *ctx;
-    pthread_mutex_t lock;
-    pthread_cond_t ended;
-    bool over; /* the context is gone */
-    bool left; /* nobody waits any more: the thread frees this */
+    int pipe[2]; /* on which comes how it went */
 };
 
-static void end_free(struct ending *ending)
+static volatile sig_atomic_t waiting = -1; /* the pipe of the ending that is waited for */
+
+static void tell(int fd, char how)
 {
-    pthread_mutex_destroy(&ending->lock);
-    pthread_cond_destroy(&ending->ended);
-    free(ending);
+    while (write(fd, &how, 1) < 0 && errno == EINTR)
+        ;
+}
+
+static void hold(int sig)
+{
+    (void)sig;
+    tell(waiting, ABORTED);
+    for (;;)
+        pause();
 }
 
 static void *run(void *arg)
@@ -31,58 +49,58 @@ static void *run(void *arg)
     struct ending *ending = arg;
     while (zmq_ctx_term(ending->ctx) != 0 && zmq_errno() == EINTR)
         ;
-    pthread_mutex_lock(&ending->lock);
-    ending->over = true;
-    bool left = ending->left;
-    pthread_cond_signal(&ending->ended);
-    pthread_mutex_unlock(&ending->lock);
-    if (left)
-        end_free(ending);
+    if (ending->pipe[WRITE] >= 0)
+        tell(ending->pipe[WRITE], ENDED);
     return NULL;
 }
 
 /* Waits for the end until deadline. Returns whether it came. */
-static bool wait_for(struct ending *ending, const struct timespec *deadline)
+static bool wait_for(const struct ending *ending, int64_t deadline)
 {
-    int rc = 0;
-    pthread_mutex_lock(&ending->lock);
-    while (!ending->over && rc == 0)
-        rc = pthread_cond_timedwait(&ending->ended, &ending->lock, deadline);
-    bool over = ending->over;
-    ending->left = !over;
-    pthread_mutex_unlock(&ending->lock);
-    return over;
+    struct pollfd fd = {.fd = ending->pipe[READ], .events = POLLIN};
+    struct sigaction held = {.sa_handler = hold}, old;
+    char how = 0;
+    sigemptyset(&held.sa_mask);
+    waiting = ending->pipe[WRITE];
+    sigaction(SIGABRT, &held, &old);
+    while (poll(&fd, 1, tsk_left_ms(deadline)) < 0 && errno == EINTR)
+        ;
+    if (fd.revents && read(fd.fd, &how, 1) < 0)
+        how = 0;
+    sigaction(SIGABRT, &old, NULL);
+    return how == ENDED;
+}
+
+/* Starts run in a thread. Returns 0, or an error number. */
+static int start(pthread_t *thread, struct ending *ending)
+{
+    sigset_t old;
+    if (tsk_os_pipe(ending->pipe) != 0)
+        return errno;
+    tsk_os_signals_block(&old);
+    int rc = pthread_create(thread, NULL, run, ending);
+    tsk_os_signals_restore(&old);
+    return rc;
 }
 
 bool tsk_bus_term(void *ctx, int64_t most)
 {
     struct ending *ending = tsk_alloc(sizeof *ending);
-    struct timespec deadline;
-    sigset_t old;
+    int64_t deadline = tsk_now_ms() + most;
     pthread_t thread;
-    *ending = (struct ending){.ctx = ctx};
-    pthread_mutex_init(&ending->lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&ending->ended, &attr);
-    pthread_condattr_destroy(&attr);
-    clock_gettime(CLOCK_MONOTONIC, &deadline);
-    deadline.tv_sec += (time_t)(most / 1000 + 1);
-    tsk_os_signals_block(&old);
-    int rc = pthread_create(&thread, NULL, run, ending);
-    tsk_os_signals_restore(&old);
-    if (rc != 0) {
+    *ending = (struct ending){ctx, {-1, -1}};
+    if (start(&thread, ending) != 0) {
         run(ending);
-        end_free(ending);
-        return true;
-    }
-    bool over = wait_for(ending, &deadline);
-    if (!over) {
-        pthread_detach(thread);
+    } else if (wait_for(ending, deadline)) {
+        pthread_join(thread, NULL);
+    } else {
+        pthread_detach(thread); /* ending is the thread's for as long as the program lives */
         return false;
     }
-    pthread_join(thread, NULL);
-    end_free(ending);
+    for (int i = READ; i <= WRITE; i++) {
+        if (ending->pipe[i] >= 0)
+            close(ending->pipe[i]);
+    }
+    free(ending);
     return true;
 }

@@ -1,0 +1,95 @@
+/* The end of a bus while libzmq is in trouble. */
+#define _POSIX_C_SOURCE 200809L
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "bus_peers.h"
+
+/* A peer that speaks just enough of ZMTP by itself: it sends much, reads nothing, and is gone when
+ * the other end is closing. */
+
+static const char greeting[64] = "\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL";
+static const char ready[] = "\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03PUB";
+static const char message[] = "\0\x08topic {}";
+
+static int connect_to(const char *endpoint)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    at.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM, 0), little = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static bool put(int fd, const char *data, size_t len)
+{
+    return write(fd, data, len) == (ssize_t)len;
+}
+
+struct peer_thread {
+    char endpoint[256];
+    int said[2]; /* a pipe: all was sent */
+    bool ok;
+};
+
+static bool send_much(int fd)
+{
+    char theirs[sizeof greeting];
+    bool ok = put(fd, greeting, sizeof greeting) &&
+              recv(fd, theirs, sizeof theirs, MSG_WAITALL) == sizeof theirs &&
+              put(fd, ready, sizeof ready - 1);
+    for (int i = 0; ok && i < 1000; i++)
+        ok = put(fd, message, sizeof message - 1);
+    return ok;
+}
+
+static void *peer(void *arg)
+{
+    struct peer_thread *peer = arg;
+    int fd = connect_to(peer->endpoint), other;
+    struct linger at_once = {1, 0};
+    int64_t deadline = tsk_now_ms() + PATIENCE_MS;
+    peer->ok = send_much(fd) && put(peer->said[1], "s", 1);
+    while ((other = connect_to(peer->endpoint)) >= 0 && tsk_now_ms() < deadline)
+        close(other); /* it is still open */
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
+    return NULL;
+}
+
+/* libzmq 4.3.4 aborts here. It says so; the program goes on, and knows that not all has left. */
+static void test_abort(void)
+{
+    static char body[20000] = "{\"a\":\"";
+    struct tsk_conf *conf = test_conf();
+    pthread_t thread;
+    char said;
+    assign(conf, "zeromq.heartbeat_interval=50ms");
+    assign(conf, "zeromq.recv_hwm=10");
+    struct tsk_bus *bus = open_at(conf, TSK_RESULTS, TSK_RECEIVER, true, ANY_PORT);
+    tsk_bus_subscribe(bus, "topic ");
+    struct peer_thread it = {.ok = false};
+    snprintf(it.endpoint, sizeof it.endpoint, "%s", tsk_bus_endpoint(bus));
+    CHECK(pipe(it.said) == 0 && pthread_create(&thread, NULL, peer, &it) == 0);
+    CHECK(gets(bus, "topic", "{}") && read(it.said[0], &said, 1) == 1);
+    memset(body + 6, 'x', sizeof body - 9);
+    memcpy(body + sizeof body - 3, "\"}", 3);
+    for (int i = 0; i < 400; i++)
+        CHECK_INT(say(bus, "collected", body), 1);
+    CHECK(!tsk_bus_close(bus));
+    CHECK(pthread_join(thread, NULL) == 0 && it.ok);
+    CHECK(signal(SIGABRT, SIG_DFL) == SIG_DFL);
+    tsk_conf_free(conf);
+}
+
+int main(void)
+{
+    test_abort();
+    return check_done();
+}
