@@ -23,14 +23,27 @@ void batch_free(void *value)
     free(batch);
 }
 
-static void answer(struct work *work, const char *topic, struct json_object *message)
+/* Takes message, whose type is its topic. */
+static void answer(struct work *work, struct json_object *message)
+{
+    if (!work->answers)
+        work->answers = json_object_new_array();
+    json_object_array_add(work->answers, message);
+}
+
+void accept_answer(struct work *work)
 {
     struct tsk_err err;
-    size_t len;
-    const char *text = tsk_json_text(message, &len);
-    if (tsk_bus_send(work->steps, topic, text, len, &err) < 0)
-        diag_error("cannot answer the publisher: %s", err.text);
-    json_object_put(message);
+    for (size_t i = 0; work->answers && i < json_object_array_length(work->answers); i++) {
+        struct json_object *message = json_object_array_get_idx(work->answers, i);
+        size_t len;
+        const char *topic = tsk_json_str(message, "message_type");
+        const char *text = tsk_json_text(message, &len);
+        if (tsk_bus_send(work->steps, topic, text, len, &err) < 0)
+            diag_error("cannot answer the publisher: %s", err.text);
+    }
+    json_object_put(work->answers);
+    work->answers = NULL;
 }
 
 static struct json_object *answer_object(const struct work *work, const char *type,
@@ -50,7 +63,7 @@ static void answer_accepted(struct work *work, const char *batch_id, size_t step
     tsk_json_put_int(message, "steps", (int64_t)steps);
     run_put_load(work, message);
     tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
-    answer(work, TSK_TOPIC_ACCEPTED, message);
+    answer(work, message);
 }
 
 /* Refuses a batch. To a plain publisher, which hears nothing upstream, it is said as a result. */
@@ -63,7 +76,7 @@ static void reject(struct work *work, const char *topic, const char *batch_id, c
         return;
     struct json_object *message = answer_object(work, TSK_TOPIC_REJECTED, batch_id);
     tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
-    answer(work, TSK_TOPIC_REJECTED, message);
+    answer(work, message);
     if (strcmp(topic, TSK_TOPIC_STEPS) != 0)
         return;
     struct json_object *error = tsk_error_object(text, type, category, false);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "work/work.h"
@@ -23,6 +24,7 @@ enum {
     BUCKETS = 1024,
     CROWD = 16,      /* children, beyond which there are many descriptors */
     QUICK_US = 5000, /* so long the loop does not read the pipes of a child; see pipes_open */
+    GIVE_WAY_NS = 100000,
 };
 
 struct launch {
@@ -144,6 +146,15 @@ static bool has_ended(const sigset_t *wake)
     return sigismember(&pending, SIGCHLD) == 1 && sigwait(wake, &sig) == 0;
 }
 
+/* A start takes a processor for most of a millisecond, and with few of them one step in ten would
+ * have its in_progress wait for that, in this process or in those that carry and read it. Where
+ * nothing runs there is no haste: it has the time to be on its way. */
+static void give_way(void)
+{
+    struct timespec pause = {.tv_nsec = GIVE_WAY_NS};
+    nanosleep(&pause, NULL);
+}
+
 static void *run_launcher(void *ctx)
 {
     struct launch *launch = ctx;
@@ -163,8 +174,11 @@ static void *run_launcher(void *ctx)
         }
         tell_locked(launch);
         launch->sleeping = true;
+        bool idle = !launch->running;
         pthread_mutex_unlock(&launch->lock);
         woken = sigwait(&wake, &sig) == 0;
+        if (idle)
+            give_way();
         pthread_mutex_lock(&launch->lock);
         launch->sleeping = false;
     }

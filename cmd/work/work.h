@@ -128,6 +128,7 @@ struct work {
     struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
     struct tsk_map *finished;    /* ended: batch_id to its number of steps */
     struct tsk_map *deferred;    /* checked, but the queue is full: batch_id to struct batch */
+    struct json_object *answers; /* to publishers, not sent; NULL: none */
     struct run_list queue, live; /* not given to the launcher; told to be in progress */
     struct run_list given;       /* to the launcher, beyond those */
     bool calm;                   /* no handler was failing when steps were given last */
@@ -158,6 +159,8 @@ enum tsk_exit work_loop(struct work *work);
 /* accept.c: reads what the steps channel has, a part at a time; returns whether there was anything.
  */
 bool accept_drain(struct work *work);
+/* Sends the answers to what was read. */
+void accept_answer(struct work *work);
 /* Registers by subscription, so that batches come; and ends that. */
 void accept_all(struct work *work);
 void accept_none(struct work *work);
