@@ -43,8 +43,8 @@ struct tsk_bus_backlog *tsk_bus_backlog_new(void);
 /* ---- bus_term.c */
 
 /* Ends a context whose sockets are closed, waiting for at most that long (ms). Returns false if it
- * would not end, or libzmq gave up at it: it is then left behind. Meanwhile an abort, by whichever
- * thread, holds that thread and ends the wait. */
+ * would not end, or libzmq gave up at it: it is then left behind. Meanwhile, and for good if it is
+ * false, an abort of another thread holds that thread. For one thread at a time. */
 bool tsk_bus_term(void *ctx, int64_t most);
 
 /* ---- bus_monitor.c */

@@ -5,7 +5,8 @@
  * Nor may an error of libzmq take the program's status away. Where a socket is closed with much
  * unread, and a peer is gone before it has taken all that was for it, the next heartbeat says
  * "Assertion failed: !_io_error" and calls abort (4.3.4, stream_engine_base.cpp). Nobody waits for
- * that connection any more: the thread that aborts is held, and the context left behind. */
+ * that connection any more: the thread that aborts is held, and the context left behind. (Where
+ * abort() does not call a handler in a thread that blocks signals, it ends the program as ever.) */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -29,6 +30,7 @@ struct ending {
 };
 
 static volatile sig_atomic_t waiting = -1; /* the pipe of the ending that is waited for */
+static pthread_t waiter;                   /* the thread that waits */
 
 static void tell(int fd, char how)
 {
@@ -36,9 +38,14 @@ static void tell(int fd, char how)
         ;
 }
 
+/* The one that waits is not held: it, or somebody by a signal, wants the program to end. */
 static void hold(int sig)
 {
-    (void)sig;
+    if (pthread_equal(pthread_self(), waiter)) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+        return;
+    }
     tell(waiting, ABORTED);
     for (;;)
         pause();
@@ -54,33 +61,36 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Waits for the end until deadline. Returns whether it came. */
+/* Waits for the end until deadline. Returns whether it came; else libzmq lives on, and what it does
+ * with an abort stays as it is. */
 static bool wait_for(const struct ending *ending, int64_t deadline)
 {
     struct pollfd fd = {.fd = ending->pipe[READ], .events = POLLIN};
     struct sigaction held = {.sa_handler = hold}, old;
     char how = 0;
     sigemptyset(&held.sa_mask);
+    waiter = pthread_self();
     waiting = ending->pipe[WRITE];
     sigaction(SIGABRT, &held, &old);
     while (poll(&fd, 1, tsk_left_ms(deadline)) < 0 && errno == EINTR)
         ;
     if (fd.revents && read(fd.fd, &how, 1) < 0)
         how = 0;
-    sigaction(SIGABRT, &old, NULL);
+    if (how == ENDED)
+        sigaction(SIGABRT, &old, NULL);
     return how == ENDED;
 }
 
-/* Starts run in a thread. Returns 0, or an error number. */
-static int start(pthread_t *thread, struct ending *ending)
+/* Starts run in a thread. Returns false if it cannot: out of descriptors, or of threads. */
+static bool start(pthread_t *thread, struct ending *ending)
 {
     sigset_t old;
     if (tsk_os_pipe(ending->pipe) != 0)
-        return errno;
+        return false;
     tsk_os_signals_block(&old);
     int rc = pthread_create(thread, NULL, run, ending);
     tsk_os_signals_restore(&old);
-    return rc;
+    return rc == 0;
 }
 
 bool tsk_bus_term(void *ctx, int64_t most)
@@ -89,8 +99,8 @@ bool tsk_bus_term(void *ctx, int64_t most)
     int64_t deadline = tsk_now_ms() + most;
     pthread_t thread;
     *ending = (struct ending){ctx, {-1, -1}};
-    if (start(&thread, ending) != 0) {
-        run(ending);
+    if (!start(&thread, ending)) {
+        run(ending); /* without a limit */
     } else if (wait_for(ending, deadline)) {
         pthread_join(thread, NULL);
     } else {

@@ -118,7 +118,8 @@ static int take_row(void *ctx, const struct tsk_value *row, size_t columns)
 }
 
 /* PostgreSQL would go through whole tables where it knows nothing yet of what is in them. And one
- * prune at a time, or two would count the same rows; SQLite has but one writer anyway. */
+ * prune at a time, or two would count the same rows; SQLite has but one writer anyway. The lock
+ * also waits for the server's end of a commit that was cut off, so was_done comes after it. */
 static int set_up(struct tsk_store *store, struct tsk_err *err)
 {
     static const char plans[] = "SET LOCAL enable_seqscan = off";
@@ -145,7 +146,8 @@ static int take_away(struct tsk_store *store, const struct part *part, struct ts
 }
 
 /* Whether the try before this one was committed, though its answer never came: another would find
- * nothing of it and not count it. Returns 1, 0 or -1. */
+ * nothing of it and not count it. (Another prune may have taken the row between the two; both count
+ * it then.) Returns 1, 0 or -1. */
 static int was_done(struct tsk_store *store, const struct part *part, struct tsk_err *err)
 {
     int64_t one;
@@ -169,9 +171,14 @@ static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
         return done < 0 ? -1 : 0;
     part->found = 0;
     part->seen = part->last = part->steps = part->messages = 0;
-    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0)
+    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0) {
+        part->found = 0;
         return -1;
-    return take_away(store, part, err);
+    }
+    if (take_away(store, part, err) == 0)
+        return 0;
+    part->found = 0; /* never to be asked for as what a commit took */
+    return -1;
 }
 
 static void add_up(struct tsk_prune *prune, const struct part *part)

@@ -25,7 +25,8 @@ struct tsk_store_ops {
     int (*begin)(struct tsk_store_db *db, bool write, struct tsk_err *err);
     int (*commit)(struct tsk_store_db *db, struct tsk_err *err);
     void (*rollback)(struct tsk_store_db *db);
-    /* Whether it is of no use any more and must be closed; asked between transactions. */
+    /* Whether it is of no use any more and must be closed; asked between transactions,
+     * and of a commit that failed. */
     bool (*broken)(struct tsk_store_db *db);
     int64_t (*run)(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
                    size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err);

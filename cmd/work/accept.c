@@ -31,9 +31,10 @@ static void answer(struct work *work, struct json_object *message)
     json_object_array_add(work->answers, message);
 }
 
-void accept_answer(struct work *work)
+bool accept_answer(struct work *work)
 {
     struct tsk_err err;
+    bool any = work->answers != NULL;
     for (size_t i = 0; work->answers && i < json_object_array_length(work->answers); i++) {
         struct json_object *message = json_object_array_get_idx(work->answers, i);
         size_t len;
@@ -44,6 +45,7 @@ void accept_answer(struct work *work)
     }
     json_object_put(work->answers);
     work->answers = NULL;
+    return any;
 }
 
 static struct json_object *answer_object(const struct work *work, const char *type,

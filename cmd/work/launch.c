@@ -146,9 +146,9 @@ static bool has_ended(const sigset_t *wake)
     return sigismember(&pending, SIGCHLD) == 1 && sigwait(wake, &sig) == 0;
 }
 
-/* A start takes a processor for most of a millisecond, and with few of them one step in ten would
- * have its in_progress wait for that, in this process or in those that carry and read it. Where
- * nothing runs there is no haste: it has the time to be on its way. */
+/* To start a program takes a processor for most of a millisecond. Where there are two, the
+ * in_progress of one step in ten would wait that long, in this process or in those that receive it.
+ * So a start from rest comes 0.1 ms later, and the message is on its way by then. */
 static void give_way(void)
 {
     struct timespec pause = {.tv_nsec = GIVE_WAY_NS};

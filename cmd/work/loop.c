@@ -146,7 +146,7 @@ static bool turn(struct work *work)
     busy |= run_start_some(work);
     busy |= feed_flush(work);
     launch_go(work->launch); /* only now: what is said of steps leaves before they need the time */
-    accept_answer(work);     /* and only now: it would wake a publisher, which is in no hurry */
+    busy |= accept_answer(work); /* only now: it wakes a publisher, which is in no hurry */
     busy |= feed_replay(work);
     busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;

@@ -159,8 +159,8 @@ enum tsk_exit work_loop(struct work *work);
 /* accept.c: reads what the steps channel has, a part at a time; returns whether there was anything.
  */
 bool accept_drain(struct work *work);
-/* Sends the answers to what was read. */
-void accept_answer(struct work *work);
+/* Sends the answers that are due to publishers; returns whether there were any. */
+bool accept_answer(struct work *work);
 /* Registers by subscription, so that batches come; and ends that. */
 void accept_all(struct work *work);
 void accept_none(struct work *work);
