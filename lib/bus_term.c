@@ -68,6 +68,7 @@ static bool wait_for(const struct ending *ending, int64_t deadline)
     struct pollfd fd = {.fd = ending->pipe[READ], .events = POLLIN};
     struct sigaction held = {.sa_handler = hold}, old;
     char how = 0;
+    int before = waiting; /* one that was left behind is held as it was */
     sigemptyset(&held.sa_mask);
     waiter = pthread_self();
     waiting = ending->pipe[WRITE];
@@ -76,9 +77,11 @@ static bool wait_for(const struct ending *ending, int64_t deadline)
         ;
     if (fd.revents && read(fd.fd, &how, 1) < 0)
         how = 0;
-    if (how == ENDED)
-        sigaction(SIGABRT, &old, NULL);
-    return how == ENDED;
+    if (how != ENDED)
+        return false;
+    sigaction(SIGABRT, &old, NULL);
+    waiting = before;
+    return true;
 }
 
 /* Starts run in a thread. Returns false if it cannot: out of descriptors, or of threads. */

@@ -126,10 +126,9 @@ static int set_up(struct tsk_store *store, struct tsk_err *err)
     static const char alone[] = "SELECT pg_advisory_xact_lock(7290402)";
     if (tsk_store_kind(store) != TSK_STORE_POSTGRESQL)
         return 0;
-    return tsk_store_send(store, plans, NULL, 0, err) < 0 ||
-                   tsk_store_send(store, alone, NULL, 0, err) < 0
-               ? -1
-               : 0;
+    if (tsk_store_send(store, plans, NULL, 0, err) < 0)
+        return -1;
+    return tsk_store_send(store, alone, NULL, 0, err);
 }
 
 static int take_away(struct tsk_store *store, const struct part *part, struct tsk_err *err)
@@ -171,11 +170,8 @@ static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
         return done < 0 ? -1 : 0;
     part->found = 0;
     part->seen = part->last = part->steps = part->messages = 0;
-    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) < 0) {
-        part->found = 0;
-        return -1;
-    }
-    if (take_away(store, part, err) == 0)
+    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) >= 0 &&
+        take_away(store, part, err) == 0)
         return 0;
     part->found = 0; /* never to be asked for as what a commit took */
     return -1;

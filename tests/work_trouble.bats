@@ -63,16 +63,19 @@ only_keeper() { is "$(pgrep -P "${PIDS[work]}" | xargs)" "$(keeper)" 2>/dev/null
 @test "work: a group that cannot be emptied does not hold the end up" {
     # a child forks another one in the group, leaves the group, and never waits for it
     handler Zombie '/usr/bin/python3 -c "
-import os, time
+import os, signal
+ready, left = os.pipe(), os.pipe()
+def stay(tell):
+    os.write(tell[1], b\"x\")
+    signal.alarm(30)
+    signal.pause()
 if not os.fork():
     if not os.fork():
-        open(\"ready\", \"w\").close()
-        time.sleep(30)
-    while not os.path.exists(\"ready\"): time.sleep(0.01)
+        stay(ready)
+    os.read(ready[0], 1)
     os.setsid()
-    open(\"left\", \"w\").close()
-    time.sleep(30)
-while not os.path.exists(\"left\"): time.sleep(0.01)
+    stay(left)
+os.read(left[0], 1)
 os._exit(0)" >/dev/null 2>&1 3>&-'
     worker
     run_steps Zombie
