@@ -44,7 +44,7 @@ struct tsk_bus_backlog *tsk_bus_backlog_new(void);
 
 /* Ends a context whose sockets are closed, waiting for at most that long (ms). Returns false if it
  * would not end, or libzmq gave up at it: it is then left behind. Meanwhile, and for good if it is
- * false, an abort of another thread holds that thread. For one thread at a time. */
+ * false, an abort of a thread of libzmq holds that thread. For one thread at a time. */
 bool tsk_bus_term(void *ctx, int64_t most);
 
 /* ---- bus_monitor.c */

@@ -5,8 +5,9 @@
  * Nor may an error of libzmq take the program's status away. Where a socket is closed with much
  * unread, and a peer is gone before it has taken all that was for it, the next heartbeat says
  * "Assertion failed: !_io_error" and calls abort (4.3.4, stream_engine_base.cpp). Nobody waits for
- * that connection any more: the thread that aborts is held, and the context left behind. (Where
- * abort() does not call a handler in a thread that blocks signals, it ends the program as ever.) */
+ * that connection any more: the thread that aborts is held, and the context left behind. One of
+ * ours is not (it is out of memory), since others may wait for it. (Where abort() does not call a
+ * handler in a thread that blocks signals, it ends the program as ever.) */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -38,10 +39,11 @@ static void tell(int fd, char how)
         ;
 }
 
-/* The one that waits is not held: it, or somebody by a signal, wants the program to end. */
+/* The one that waits is not held either: somebody wants the program to end, by a signal. Where the
+ * names of threads are not known, all others are. */
 static void hold(int sig)
 {
-    if (pthread_equal(pthread_self(), waiter)) {
+    if (pthread_equal(pthread_self(), waiter) || !tsk_os_thread_named("ZMQbg/")) {
         signal(sig, SIG_DFL);
         raise(sig);
         return;

@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -155,4 +156,10 @@ pid_t tsk_os_reap(int *status, struct rusage *usage)
 void tsk_os_set_name(const char *name)
 {
     prctl(PR_SET_NAME, name);
+}
+
+bool tsk_os_thread_named(const char *beginning)
+{
+    char name[16] = "";
+    return prctl(PR_GET_NAME, name) != 0 || !strncmp(name, beginning, strlen(beginning));
 }

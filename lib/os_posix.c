@@ -216,6 +216,12 @@ void tsk_os_set_name(const char *name)
     (void)name;
 }
 
+bool tsk_os_thread_named(const char *beginning)
+{
+    (void)beginning;
+    return true;
+}
+
 bool tsk_os_port_holder(int port, char *out, size_t size)
 {
     (void)port;

@@ -34,8 +34,9 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
                                 struct tsk_err *err);
 
 /* Closes it, after sending for at most zeromq.linger (subscriptions alone are not waited for), and
- * removes the ipc path that it bound. Returns false if that time was over before all had left, true
- * otherwise (also with a linger of 0, which asks for nothing). NULL is fine. */
+ * removes the ipc path that it bound. Returns false if that time was over before all had left, or
+ * libzmq gave up at it; true otherwise (also with a linger of 0, which asks for nothing). NULL is
+ * fine. */
 bool tsk_bus_close(struct tsk_bus *bus);
 
 /* Whether this side binds (rather than connects). */

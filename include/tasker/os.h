@@ -84,6 +84,10 @@ pid_t tsk_os_reap(int *status, struct rusage *usage);
 /* Sets the name that ps shows for this process (15 characters). */
 void tsk_os_set_name(const char *name);
 
+/* Whether the name of the calling thread begins so; true where the system does not tell. May be
+ * called in a signal handler. */
+bool tsk_os_thread_named(const char *beginning);
+
 /* Returns a new descriptor that can be read when a file of a folder is written, made or removed; or
  * -1 with errno (ENOSYS where the system cannot). tsk_os_watch_read takes what it has told since
  * the last time, and returns whether any of it was of a file whose name begins with prefix. */

@@ -2,8 +2,14 @@
 #define _POSIX_C_SOURCE 200809L
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "tasker/os.h"
 
 #include "bus_peers.h"
 
@@ -86,8 +92,56 @@ static void test_abort(void)
     tsk_conf_free(conf);
 }
 
+/* Waits until the close has begun, and aborts, as out of memory. */
+static void *abort_then(void *arg)
+{
+    struct sigaction now = {.sa_handler = SIG_DFL};
+    const struct timespec pause = {.tv_nsec = 1000000};
+    (void)arg;
+    while (sigaction(SIGABRT, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        nanosleep(&pause, NULL);
+    abort();
+}
+
+/* A close that takes its whole time, since its peer is mute. */
+static int close_slowly(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof at;
+    struct tsk_conf *conf = test_conf();
+    char endpoint[64];
+    pthread_t thread;
+    int mute = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(mute, (struct sockaddr *)&at, size) || listen(mute, 1) ||
+        getsockname(mute, (struct sockaddr *)&at, &size))
+        return 1;
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", ntohs(at.sin_port));
+    assign(conf, "zeromq.linger=20s");
+    struct tsk_bus *bus = open_at(conf, TSK_RESULTS, TSK_RECEIVER, false, endpoint);
+    if (say(bus, "collected", "{}") != 1 || pthread_create(&thread, NULL, abort_then, NULL))
+        return 2;
+    tsk_bus_close(bus);
+    return 3;
+}
+
+/* A thread of ours is not held: others might wait for it for ever. */
+static void test_own_abort(void)
+{
+    int status = 0;
+    if (tsk_os_thread_named("nobody"))
+        return; /* this system does not tell which thread it is */
+    pid_t pid = fork();
+    if (pid == 0) {
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        _exit(close_slowly());
+    }
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 int main(void)
 {
+    test_own_abort();
     test_abort();
     _exit(check_done()); /* what libzmq has left behind is no leak */
 }
