@@ -450,6 +450,30 @@ signal.pause()' "$@"
 
 fewer_messages() { [ "$(store_sql 'SELECT count(*) FROM received_results')" -lt "$1" ]; }
 
+waiting_for() { # EVENT NUMBER: whether so many sessions wait for that
+    [ "$(store_sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND wait_event = '$1'")" = "$2" ]
+}
+
+# Both wait for the lock of a third one, and go on together.
+@test "PostgreSQL: two prunes at once count each row once" {
+    store_begin postgresql
+    begin_rows
+    store_sql "INSERT INTO received_results (received_at, collector_id, topic, raw_message)
+        SELECT 1, 'c', 't', '\\x00' FROM generate_series(1, 9000)"
+    spawn third psql -X -q -d "$TASKER_STORE_URL" -c 'SELECT pg_advisory_lock(7290402); SELECT pg_sleep(100)'
+    wait_until 10 waiting_for PgSleep 1
+    spawn one tasker-status store --prune --older-than 1d -f json --set store.timeout=60s
+    spawn two tasker-status store --prune --older-than 1d -f json --set store.timeout=60s
+    wait_until 10 waiting_for advisory 2
+    store_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    finish third
+    finish_with 0 one 60
+    finish_with 0 two 60
+    [ "$(cat one.out two.out | jq -s 'map(.messages) | add')" = 9000 ]
+    [ "$(store_sql 'SELECT count(*) FROM received_results')" = 0 ]
+}
+
 @test "PostgreSQL: a password is in no output" {
     shared_cluster
     local url="postgresql://tasker:s3cret@/nosuch?host=$STORE_PG&sslpassword=s3cret2"
