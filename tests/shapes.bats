@@ -72,13 +72,17 @@ teardown() { store_end && test_end; }
 
 submit() { jq -nc --argjson context "$2" '{context: $context}' | tasker-submit -T "$1" >>submitted; }
 
+loop() { # SECONDS [ARG...]
+    python3 "$ROOT/tests/fault/loop.py" --seconds "$@" >told || { cat told loop.log >&2 && return 1; }
+}
+
 deep_and_wide() {
     : >"$STARTS"
     submit deep '{}'
     submit wide '{"n": 500}'
     submit diamond '{"ok": true}'
     submit diamond '{"ok": false}'
-    python3 "$ROOT/tests/fault/loop.py" --seconds 90 >told || { cat told loop.log >&2 && return 1; }
+    loop 90
     [ "$(store_sql "select results from steps where name = 's200'")" = 200 ]
     [ "$(store_sql "select results from steps where name = 'join'")" = 125250 ]
     [ "$(store_sql "select count(*) from steps where task = 2 and state = 'complete'")" = 502 ]
@@ -102,19 +106,19 @@ work_for_loop() {
 }
 killed_at_random() {
     local kills=${LOOP_KILLS:-3}
+    local seconds=$((80 + 5 * kills))
     export TASKER_WORKFLOW_CLAIM_TIMEOUT=1s TASKER_STORE_CLAIM=500ms
     : >"$STARTS"
     work_for_loop
     if [ ! -e ../undisturbed ]; then
-        python3 "$ROOT/tests/fault/loop.py" >told
+        loop "$seconds"
         outcome >../undisturbed
         store_begin "$STORE"
         [ "$STORE" != sqlite ] || TASKER_STORE_URL=sqlite:$PWD/store/second.db
         : >"$STARTS"
         work_for_loop
     fi
-    python3 "$ROOT/tests/fault/loop.py" ${LOOP_SEED:+--seed "$LOOP_SEED"} --kills "$kills" --seconds $((80 + 5 * kills)) >told ||
-        { cat told loop.log >&2 && return 1; }
+    loop "$seconds" ${LOOP_SEED:+--seed "$LOOP_SEED"} --kills "$kills"
     outcome >disturbed
     cat told
     diff ../undisturbed disturbed
