@@ -395,9 +395,12 @@ late() {
     peer w <<'END'
 w = Worker(os.environ["E"])
 w.wait_subscribed()
+for sequence in (1, 2):
+    w.publish("partial_result", {"batch_id": "b1", "step_id": 2, "task_id": 1, "sequence": sequence,
+                                 "status": "in_progress"})
 w.batch("b1", [1, 2, 3])
-w.until(lambda: w.confirmed == 4)
-w.forget(4)
+w.until(lambda: w.confirmed == 6)
+w.forget(6)
 open("first", "w").close()
 while not os.path.exists("done"):
     w.status(running=0, queued=0)
@@ -414,7 +417,9 @@ END
     finish_with 0 w
     echo "$output" >out
     all_printed b1 3 out
-    counts "SELECT count(*) FROM received_results" 4
+    [ "$(jq -r 'select(.step_id==2) | "\(.sequence) \(.status)"' out | xargs)" = "1 in_progress 2 in_progress 1 completed" ]
+    [ "$(wc -l <out)" = 7 ] # the receipt too
+    counts "SELECT count(*) FROM received_results" 6
 }
 
 @test "collect, store: what another collector had, and the worker has no more, is printed from there" {

@@ -319,7 +319,7 @@ END
         printf '{"message_type":"step","step_id":%d,"task_id":1,"step_name":"s","handler_class":"Test::%s"}\n' $i $h
     done >in
     TASKER_WORKER_HANDLERS=handlers.yaml spawn work tasker-work
-    tasker-publish --batch-size 5 --batch-delay 20s in | tasker-collect --timeout 60s | tasker-reconcile >out || true
+    tasker-publish --batch-size 5 --batch-delay 20s in | tee receipts | tasker-collect --timeout 60s | tasker-reconcile >out || true
     [ "$(jq -r .verdict out | sort | uniq -c | xargs)" = "6 consistent" ]
     [ "$(store_sql 'SELECT state, count(*) FROM steps GROUP BY state ORDER BY state' | xargs)" = "complete|24 error|3 pending|3" ]
     [ "$(store_sql "SELECT DISTINCT state FROM batches" | sort | xargs)" = "failed" ]
@@ -328,6 +328,9 @@ END
     signal work TERM
     finish_with 0 work
     rebuilt
+    # collected again, when the worker has nothing of it any more
+    run -1 bash -c 'tasker-collect --timeout 60s receipts | tasker-reconcile >again'
+    [ "$(jq -r .verdict again | sort | uniq -c | xargs)" = "6 consistent" ]
 }
 
 @test "reconcile: the whole pipeline with a store" { for_each_store pipeline; }

@@ -1,4 +1,4 @@
-/* Batches under way. Of each only the ids of its steps are kept, and whether each has ended. The
+/* Batches under way. Of each only the ids of its steps are kept, and how far each has come. The
  * moment at which any of them is due is cached, so that a result costs a look-up and no search. */
 #include "collect/batches.h"
 
@@ -33,6 +33,7 @@ static void batch_free(void *value)
     struct batch *batch = value;
     free(batch->steps);
     free(batch->ended);
+    free(batch->sequences);
     free(batch);
 }
 
@@ -63,13 +64,14 @@ void batches_free(struct batches *batches)
 
 struct result result_read(enum tsk_type type, struct json_object *message)
 {
-    struct result result = {type, tsk_json_str(message, "batch_id"), 0, false};
+    struct result result = {type, tsk_json_str(message, "batch_id"), 0, false, 0};
     if (!result.batch_id)
         result.batch_id = "";
     if (type == TSK_TYPE_PARTIAL) {
         const char *status = tsk_json_str(message, "status");
         result.final = status && strcmp(status, "in_progress") != 0;
         tsk_json_int(message, "step_id", &result.step_id);
+        tsk_json_int(message, "sequence", &result.sequence);
     }
     return result;
 }
@@ -92,6 +94,7 @@ static const char *read_steps(struct batch *batch, struct json_object *receipt)
     size_t count = json_object_array_length(ids);
     batch->steps = tsk_alloc((count + 1) * sizeof *batch->steps);
     batch->ended = tsk_alloc(count + 1);
+    batch->sequences = tsk_alloc((count + 1) * sizeof *batch->sequences);
     for (size_t i = 0; i < count; i++) {
         struct json_object *id = json_object_array_get_idx(ids, i);
         if (!json_object_is_type(id, json_type_int) || json_object_get_int64(id) < 1)
@@ -244,22 +247,24 @@ static void batch_is_due(struct batches *batches, struct batch *batch, enum batc
     batches->asked++;
 }
 
-/* Whether a step of the batch has ended; NULL if it has no such step. */
-static bool *step_state(const struct batch *batch, int64_t id)
+/* The place of a step in the arrays; their count if the batch has no such step. */
+static size_t step_place(const struct batch *batch, int64_t id)
 {
     const int64_t *at = NULL;
     if (batch->count) /* else there is no array at all */
         at = bsearch(&id, batch->steps, batch->count, sizeof id, compare_ids);
-    return at ? &batch->ended[at - batch->steps] : NULL;
+    return at ? (size_t)(at - batch->steps) : batch->count;
 }
 
-static void step_ended(struct batch *batch, int64_t id)
+static void note_partial(struct batch *batch, const struct result *result)
 {
-    bool *ended = step_state(batch, id);
-    if (ended && !*ended) {
-        *ended = true;
-        batch->ended_count++;
-    }
+    size_t i = step_place(batch, result->step_id);
+    if (i == batch->count)
+        return;
+    if (result->sequence > batch->sequences[i])
+        batch->sequences[i] = result->sequence;
+    batch->ended_count += result->final && !batch->ended[i];
+    batch->ended[i] |= result->final;
 }
 
 void batches_note(struct batches *batches, const struct result *result, int64_t now)
@@ -272,8 +277,8 @@ void batches_note(struct batches *batches, const struct result *result, int64_t 
     }
     batch->last = now;
     batch->heard |= !batch->asked;
-    if (result->final)
-        step_ended(batch, result->step_id);
+    if (result->type == TSK_TYPE_PARTIAL)
+        note_partial(batch, result);
     if (result->type == TSK_TYPE_COMPLETION && !batch->complete) {
         batch->complete = true;
         batch->settle_at = now + SETTLE_MS;
@@ -288,8 +293,10 @@ bool batches_lack(struct batches *batches, const struct result *result)
     struct batch *batch = find_open(batches, result->batch_id);
     if (!batch || result->type != TSK_TYPE_PARTIAL)
         return batch && !(result->type == TSK_TYPE_COMPLETION && batch->complete);
-    const bool *ended = step_state(batch, result->step_id);
-    return result->final && (ended ? !*ended : !batch->count && !batch->heard);
+    size_t i = step_place(batch, result->step_id);
+    if (i == batch->count)
+        return !batch->count && !batch->heard;
+    return !batch->ended[i] && (result->final || result->sequence > batch->sequences[i]);
 }
 
 void batches_give_up(struct batches *batches, const char *batch_id, batch_due_fn *due, void *ctx)

@@ -17,7 +17,8 @@ struct result {
     enum tsk_type type;
     const char *batch_id;
     int64_t step_id;
-    bool final; /* a partial result that is not in_progress */
+    bool final;       /* a partial result that is not in_progress */
+    int64_t sequence; /* of a partial result; 0: not told */
 };
 
 /* Reads it from a message that tsk_result_normalise let pass (or any other: it is tolerant). */
@@ -26,7 +27,8 @@ struct result result_read(enum tsk_type type, struct json_object *message);
 struct batch {
     char id[TSK_ID_SIZE], source[TSK_ID_SIZE], worker[TSK_ID_SIZE]; /* "" where not known */
     int64_t *steps;                                                 /* ids, ascending */
-    bool *ended; /* the step's final result came */
+    bool *ended;        /* the step's final result came */
+    int64_t *sequences; /* the greatest that came of it; 0: none */
     size_t count, ended_count;
     bool complete;       /* its completion came */
     int64_t since, last; /* when its receipt and its latest result came */

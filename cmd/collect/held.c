@@ -13,7 +13,7 @@
 struct item {
     struct item *next;
     enum tsk_type type;
-    int64_t step_id, offset;
+    int64_t step_id, sequence, offset;
     bool final;
     char *source; /* NULL: of no stream */
     char *data;   /* NULL: not to be printed any more */
@@ -101,6 +101,7 @@ void held_add(struct held *held, const struct result *result, const char *data, 
     item->type = result->type;
     item->step_id = result->step_id;
     item->final = result->final;
+    item->sequence = result->sequence;
     item->source = tsk_strdup(source);
     item->offset = offset;
     if (!held->closed) {
@@ -140,7 +141,8 @@ void held_release(struct held *held, const char *batch_id, held_fn *fn, void *ct
         return;
     held->unclaimed -= (int64_t)group->count;
     for (struct item *item = group->first; item; item = item->next) {
-        struct result result = {item->type, batch_id, item->step_id, item->final};
+        struct result result = {item->type, batch_id, item->step_id, item->final,
+                                item->sequence};
         fn(ctx, &result, item->data, item->len);
     }
     group_free(group);

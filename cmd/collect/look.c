@@ -1,6 +1,6 @@
 /* What another collector has put into the ledger of a batch that is waited for here in vain: its
  * worker may have forgotten it since, or be gone. It is printed as if it came now, but only what
- * tells something new: the end of a step, the completion, an error. */
+ * tells something new: what came of a step up to its end, the completion, an error. */
 #include "collect/collect.h"
 
 #include <string.h>

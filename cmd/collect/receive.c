@@ -160,7 +160,8 @@ static bool take_usual(struct collect *c, const struct tsk_frame *frame)
                           .frame = frame,
                           .source = *usual.source ? usual.source : NULL,
                           .offset = usual.offset};
-    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final};
+    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final,
+                            usual.sequence};
     if (is_strange(&in))
         return true;
     note_unsaved(&in);
