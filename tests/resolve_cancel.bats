@@ -78,8 +78,11 @@ queued() {
 }
 @test "resolve: a step that waits at the worker is dropped" { for_each_store queued; }
 
+told_as_lost() { [ "$(store_sql "SELECT count(*) FROM received_results WHERE source LIKE 'lost:%'")" = 1 ]; }
+
 # The worker is gone, or does not answer: the step is cancelled, and that is said.
 unreached() {
+    local -x TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s # so that it is not taken for lost at once
     worker
     services
     submit long
@@ -90,6 +93,7 @@ unreached() {
     is "$(jq -c '[.to_state, .handler]' <<<"$output")" '["cancelled","unreached"]'
     has "step 1 is cancelled, but worker w1 was not reached: its handler may run to its end" "$stderr"
     is "$(states)" "cancelled cancelled "
+    wait_until 20 told_as_lost
     signal work CONT
     resolve cancel 1 >out
     is "$(jq -c '[.from_state, .to_state, .handler]' out)" '["cancelled","cancelled","stopped"]'

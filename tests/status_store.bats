@@ -328,9 +328,18 @@ what_failed() {
     status_is 0 errors --handler 'Order::*'
     [ ! -s out ]
     status_is 0 errors --category nope
+    # the time is that of the failure, and not of what was done to the step since
+    store_sql "INSERT INTO step_transitions (step, sort_key, to_state, event, origin, metadata, created_at)
+        VALUES (5, 3003, 'error', 'step.failed', 'ledger', '{}', $((now - 300000)))"
+    store_sql "UPDATE steps SET state = 'pending', updated_at = $now WHERE id = 5"
+    status_is 0 errors --category validation --newer-than 60s
+    status_is 1 errors --category validation --older-than 60s -f json
+    holds '.[0].example.message == "no such order" and .[0].first_at == .[0].last_at'
     metrics_of errors -f prometheus
     [ "$(value tasker_errors '{"category": "validation", "handler": "Refund_All", "of": "step"}')" = 1 ]
     [ "$(value tasker_errors '{"category": "malformed", "handler": "", "of": "message"}')" = 2 ]
+    store_sql "UPDATE steps SET state = 'resolved_manually' WHERE id = 5"
+    status_is 0 errors --category validation
 }
 
 @test "status errors: groups, and the exit status" { for_each_store what_failed; }

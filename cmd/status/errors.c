@@ -139,21 +139,29 @@ static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
+/* A step has failed when it came into error last, whatever has become of it since; what an operator
+ * has resolved or cancelled is no error any more. */
 #define OF_STEPS                                                                                   \
-    "SELECT s.error_category, s.handler_class, count(*), min(s.updated_at), max(s.updated_at) "    \
-    "FROM steps s WHERE "
+    "SELECT f.error_category, f.handler_class, count(*), min(f.at), max(f.at) FROM (SELECT "       \
+    "s.error_category, s.handler_class, " FAILED_AT " AS at FROM steps s WHERE " OPEN
+#define FAILED_AT                                                                                  \
+    "coalesce((SELECT max(t.created_at) FROM step_transitions t WHERE t.step = s.id AND "          \
+    "t.to_state = 'error'), s.updated_at)"
+#define OPEN "s.state NOT IN ('resolved_manually', 'cancelled')"
+#define UNKNOWN "s.state = 'error' AND s.error_category IS NULL"
 
 static int ask_steps(struct errors *errors, struct tsk_store *store, struct tsk_err *err)
 {
     struct query *queries[] = {&errors->known, &errors->unknown};
-    static const char *const texts[] = {OF_STEPS "s.error_category IS NOT NULL",
-                                        OF_STEPS "s.state = 'error' AND s.error_category IS NULL"};
+    static const char *const texts[] = {OF_STEPS " AND s.error_category IS NOT NULL",
+                                        OF_STEPS " AND " UNKNOWN};
     for (size_t i = 0; i < 2; i++) {
         query_text(queries[i], texts[i]);
-        list_age(queries[i], errors->opts, "s.updated_at");
         list_handler(queries[i], tsk_store_kind(store), errors->opts, "@");
         list_category(queries[i], errors->opts, "@");
-        query_text(queries[i], " GROUP BY s.error_category, s.handler_class");
+        query_text(queries[i], ") f WHERE 1 = 1");
+        list_age(queries[i], errors->opts, "f.at");
+        query_text(queries[i], " GROUP BY f.error_category, f.handler_class");
         if (query_run(queries[i], store, take_steps, errors, err) < 0)
             return -1;
     }
@@ -186,14 +194,14 @@ static int take_example(void *ctx, const struct tsk_value *row, size_t columns)
     return 1;
 }
 
+#define OF_GROUP                                                                                   \
+    "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND " FAILED_AT " = $2 AND " OPEN
+
 /* Looks for the newest error of a group of steps. */
 static int ask_example(struct group *group, struct tsk_store *store, struct tsk_err *err)
 {
-    static const char known[] = "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND "
-                                "s.updated_at = $2 AND s.error_category = $3 LIMIT 1";
-    static const char unknown[] =
-        "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND s.updated_at = $2 AND "
-        "s.error_category IS NULL AND s.state = 'error' LIMIT 1";
+    static const char known[] = OF_GROUP " AND s.error_category = $3 LIMIT 1";
+    static const char unknown[] = OF_GROUP " AND " UNKNOWN " LIMIT 1";
     struct tsk_value values[] = {tsk_value_text(group->raw_handler), tsk_value_int(group->last_at),
                                  tsk_value_text(group->raw_category)};
     if (!group->raw_handler)
