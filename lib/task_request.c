@@ -60,14 +60,14 @@ static int check_member(const char *key, struct json_object *value, struct tsk_e
 int tsk_task_request_read(struct tsk_task_request *request, struct json_object *json,
                           struct tsk_err *err)
 {
+    const char *type = tsk_json_str(json, "message_type");
+    if (type && strcmp(type, "task_request") != 0)
+        return tsk_err_set(err, TSK_DATA, "message_type is \"%.60s\", not task_request", type);
     json_object_object_foreach(json, key, value)
     {
         if (check_member(key, value, err) < 0)
             return -1;
     }
-    const char *type = tsk_json_str(json, "message_type");
-    if (type && strcmp(type, "task_request") != 0)
-        return tsk_err_set(err, TSK_DATA, "message_type is \"%.60s\", not task_request", type);
     *request = (struct tsk_task_request){.json = json};
     request->namespace_name = tsk_json_str(json, "namespace");
     if (!request->namespace_name)

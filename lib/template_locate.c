@@ -125,6 +125,16 @@ static bool add_versions(const struct faces *faces, const char *space, const cha
     return any;
 }
 
+/* A namespace in which there is such a task, or NULL. */
+static const char *other_space(const struct faces *faces, const char *name, const char *version)
+{
+    for (size_t i = 0; i < faces->count; i++) {
+        if (fits(&faces->items[i], NULL, name, version))
+            return faces->items[i].namespace_name;
+    }
+    return NULL;
+}
+
 static int tell_none(const struct faces *faces, const char *folder, const char *space,
                      const char *name, const char *version, struct tsk_err *err)
 {
@@ -132,9 +142,12 @@ static int tell_none(const struct faces *faces, const char *folder, const char *
     for (size_t i = 0; i < faces->count; i++)
         names[i] = faces->items[i].name;
     const char *near = tsk_nearest(name, names, faces->count);
+    const char *elsewhere = other_space(faces, name, version);
     char hint[256] = "";
     bool versions = version && add_versions(faces, space, name, hint, sizeof hint);
-    if (near && !versions)
+    if (!versions && elsewhere)
+        snprintf(hint, sizeof hint, " (there is one of namespace %.100s)", elsewhere);
+    else if (!versions && near && strcmp(near, name) != 0)
         snprintf(hint, sizeof hint, " (did you mean %.100s?)", near);
     tsk_err_set(err, TSK_DATA, "there is no template for task \"%.100s\"%s%.60s%s%.60s in %s%s",
                 name, space ? " of namespace " : "", space ? space : "",

@@ -71,7 +71,7 @@ message_type is no text    | -n type                       | -      | 65 | type:
 bad batch_id               | -n name                       | -      | 65 | name:1: batch_id is not 1 to 128
 the same batch twice       | -n twice                      | -      | 65 | twice:2: batch_id B1 was used before
 the same step in a batch   | -n dup                        | -      | 65 | dup:1: step 2: step_id 1 is in the batch twice
-the same step in a group   | -n same                       | -      | 65 | same:4: step_id 1 is in the batch twice (first in line 1)
+the same step in a group   | -n same                       | -      | 65 | same:4: step_id 1 is in the batch twice (first in same:1)
 two attempts of a step     | -n attempts                   | -      | 0
 beyond 64 bits             | -n huge                       | -      | 65 | huge:1: an integer does not fit 64 bits
 nested too deep            | -n deep                       | -      | 65 | deep:1: JSON is nested deeper
@@ -270,7 +270,7 @@ END
 @test "two workers of one name get nothing" {
     peer a "$E" --id same
     peer b "$E" --id same
-    run tasker-publish --wait 1s --workers 1 -v batch.jsonl
+    run tasker-publish --wait 3s --workers 1 -v batch.jsonl
     # the first one alone may have been quick enough: then it has the batch, and no one else
     if [ "$status" -ne 0 ]; then
         has "worker same: registered 2 times: give each worker its own worker.id" "$output"

@@ -93,6 +93,10 @@ after_an_outage_pending_sends_what_was_n() {
     [ "$status" -eq 0 ]
     [ "${#lines[@]}" -eq 5 ]
     has '"batch_id":"B1"' "${lines[0]}"
+    run tasker-publish --pending --wait 0
+    [ "$status" -eq 75 ]
+    has "not sent: batch B5 (" "$output" # and the store, no line, and no advice
+    [[ $output != *":0)"* && $output != *"sends it later"* ]]
     peer w "$E" --id w
     run --separate-stderr tasker-publish --pending
     [ "$status" -eq 0 ]

@@ -58,7 +58,9 @@ priority out of range   | -n                                | {"name":"process_o
 another message         | -n                                | {"message_type":"step"}\n | 65 | message_type is "step", not task_request
 no such template        | -n                                | {"name":"proces_order"}\n | 65 | did you mean process_order?
 no such version         | -n                                | {"name":"process_order","version":"9"}\n | 65 | version 9
-no such namespace       | -n                                | {"name":"process_order","namespace":"x"}\n | 65 | of namespace x
+no such namespace       | -n                                | {"name":"process_order","namespace":"x"}\n | 65 | (there is one of namespace fulfillment)
+another message          | -n                                | {"message_type":"step","text":"x"}\n | 65 | message_type is "step", not task_request
+another message, -T      | -n -T process_order               | {"message_type":"step","step_id":1}\n | 65 | message_type is "step", not task_request
 a template is wrong     | -n                                | {"name":"broken"}\n | 78 | steps wait for each other: a -> a
 context lacks           | -n                                | {"name":"process_order"}\n | 65 | -:1: context: "id" is missing
 context does not fit    | -n                                | {"name":"process_order","context":{"id":0,"x":1}}\n | 65 | context at /id: 0 is less than 1

@@ -14,16 +14,15 @@ static void name_held(void *ctx, void *tag, const char *worker_id, int64_t attem
     const struct post *post = ctx;
     const struct parcel *parcel = tag;
     if (!attempts && parcel->todo & RECORD_ADD)
-        diag_error("not in the store and not sent: batch %s (%s:%" PRId64 ")", parcel->batch_id,
-                   parcel->file, parcel->line);
+        diag_error("not in the store and not sent: batch %s (%s)", parcel->batch_id, parcel->place);
     else if (!attempts)
-        diag_error("not sent: batch %s (%s:%" PRId64 ")%s", parcel->batch_id, parcel->file,
-                   parcel->line,
-                   post->record.store ? "; \"tasker-publish --pending\" sends it later" : "");
+        diag_error("not sent: batch %s (%s)%s", parcel->batch_id, parcel->place,
+                   post->record.store && !post->record.unsent.wanted
+                       ? "; \"tasker-publish --pending\" sends it later"
+                       : "");
     else
-        diag_error("sent, not accepted: batch %s (%s:%" PRId64 ")%s%s", parcel->batch_id,
-                   parcel->file, parcel->line, worker_id ? ", last to " : "",
-                   worker_id ? worker_id : "");
+        diag_error("sent, not accepted: batch %s (%s)%s%s", parcel->batch_id, parcel->place,
+                   worker_id ? ", last to " : "", worker_id ? worker_id : "");
 }
 
 /* Names those that were on their way into the store, or are another publisher's. */
@@ -32,21 +31,18 @@ static void name_recorded(const struct record *record)
     for (size_t i = 0; i < record->due.count; i++) {
         const struct parcel *parcel = record->due.items[i];
         if (parcel->todo & RECORD_ACCEPT)
-            diag_error("accepted, and the store not told: batch %s (%s:%" PRId64 ")%s%s",
-                       parcel->batch_id, parcel->file, parcel->line, parcel->reply ? ", by " : "",
+            diag_error("accepted, and the store not told: batch %s (%s)%s%s", parcel->batch_id,
+                       parcel->place, parcel->reply ? ", by " : "",
                        parcel->reply ? tsk_json_str(parcel->reply, "worker_id") : "");
         else if (parcel->todo & RECORD_REFUSE)
-            diag_error("rejected by every worker, and the store not told: batch %s (%s:%" PRId64
-                       ")",
-                       parcel->batch_id, parcel->file, parcel->line);
+            diag_error("rejected by every worker, and the store not told: batch %s (%s)",
+                       parcel->batch_id, parcel->place);
         else if (!parcel->held)
-            diag_error("another publisher has it: batch %s (%s:%" PRId64 ")", parcel->batch_id,
-                       parcel->file, parcel->line);
+            diag_error("another publisher has it: batch %s (%s)", parcel->batch_id, parcel->place);
     }
     for (size_t i = 0; i < record->others.count; i++)
-        diag_error("another publisher has it: batch %s (%s:%" PRId64 ")",
-                   record->others.items[i]->batch_id, record->others.items[i]->file,
-                   record->others.items[i]->line);
+        diag_error("another publisher has it: batch %s (%s)", record->others.items[i]->batch_id,
+                   record->others.items[i]->place);
 }
 
 /* Names a batch that nobody was told of; takes it. NULL is fine. */

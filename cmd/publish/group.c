@@ -18,6 +18,7 @@ struct group {
 
 struct seen {
     int64_t attempt, line;
+    const char *file; /* borrowed */
 };
 
 struct group *group_new(size_t size, size_t max, int64_t delay)
@@ -77,8 +78,8 @@ int group_add(struct group *group, const struct tsk_step *step, const struct gro
     *full = NULL;
     if (seen && seen->attempt == step->attempt)
         return tsk_err_set(err, TSK_DATA,
-                           "step_id %" PRId64 " is in the batch twice (first in line %" PRId64 ")",
-                           step->step_id, seen->line);
+                           "step_id %" PRId64 " is in the batch twice (first in %s:%" PRId64 ")",
+                           step->step_id, seen->file, seen->line);
     if (group->parcel && (seen || !has_room(group, line->len)))
         *full = group_close(group);
     if (!group->parcel)
@@ -89,7 +90,7 @@ int group_add(struct group *group, const struct tsk_step *step, const struct gro
     }
     parcel_add(group->parcel, step, line->raw, line->len);
     seen = tsk_alloc(sizeof *seen);
-    *seen = (struct seen){step->attempt, line->number};
+    *seen = (struct seen){step->attempt, line->number, line->file};
     tsk_map_put(group->seen, key, seen);
     if (group->parcel->count >= group->size) /* never with *full: that one had room for this */
         *full = group_close(group);

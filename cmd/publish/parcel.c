@@ -2,6 +2,7 @@
  * members and unknown fields reach the worker unchanged; only what is missing is put in. */
 #include "publish/parcel.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +13,11 @@
 struct parcel *parcel_new(const char *file, int64_t line)
 {
     struct parcel *parcel = tsk_alloc(sizeof *parcel);
-    parcel->file = file;
-    parcel->line = line;
+    struct tsk_buf place = TSK_BUF_INIT;
+    tsk_buf_str(&place, file);
+    if (line)
+        tsk_buf_printf(&place, ":%" PRId64, line);
+    parcel->place = place.data;
     parcel->step_ids = json_object_new_array();
     parcel->steps = json_object_new_array();
     parcel->configs = json_object_new_array();
@@ -32,6 +36,7 @@ void parcel_free(struct parcel *parcel)
     json_object_put(parcel->reply);
     json_object_put(parcel->line_error);
     json_object_put(parcel->past);
+    free(parcel->place);
     free(parcel->target);
     free(parcel->told);
     free(parcel->dropped);

@@ -24,8 +24,7 @@ struct parcel {
     struct json_object *steps;
     struct json_object *configs;   /* the handler_config of each step, or null */
     int64_t timeout_ms;            /* that the batch itself names; or 0 */
-    const char *file;              /* where it stands, or its first step; borrowed */
-    int64_t line;                  /* 0: it comes from the store, which file names */
+    char *place;                   /* where it stands, or its first step: FILE:LINE, or the store */
     struct json_object *error;     /* of the worker that rejected it last, or NULL */
     char rejected_by[TSK_ID_SIZE]; /* that worker */
 

@@ -74,7 +74,7 @@ void receipt_rejected(struct parcel *parcel)
 {
     const char *why = tsk_json_str(tsk_json_get(parcel->line_error, "error"), "message");
     out_json(parcel->line_error);
-    diag_error("batch %s (%s:%lld) was rejected by every worker: %s", parcel->batch_id,
-               parcel->file, (long long)parcel->line, why ? why : "no reason given");
+    diag_error("batch %s (%s) was rejected by every worker: %s", parcel->batch_id, parcel->place,
+               why ? why : "no reason given");
     parcel_free(parcel);
 }

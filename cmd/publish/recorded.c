@@ -48,8 +48,8 @@ static void is_taken(struct post *post, struct parcel *parcel, int64_t now)
         diag_info("batch %s: another publisher has it", parcel->batch_id);
     }
     if (now >= parcel->taken_since + post->wait) {
-        diag_error("batch %s (%s:%lld): another publisher has it, and nobody accepted it in time",
-                   parcel->batch_id, parcel->file, (long long)parcel->line);
+        diag_error("batch %s (%s): another publisher has it, and nobody accepted it in time",
+                   parcel->batch_id, parcel->place);
         post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
         parcel_free(parcel);
         return;
@@ -68,23 +68,22 @@ static void is_past(struct post *post, struct parcel *parcel)
     tsk_json_bool(parcel->past, "refused", &refused);
     take_back(post, parcel);
     if (refused || strcmp(state, "cancelled") == 0) {
-        diag_error("batch %s (%s:%lld): %s before: not sent again", parcel->batch_id, parcel->file,
-                   (long long)parcel->line, refused ? "rejected" : "cancelled");
+        diag_error("batch %s (%s): %s before: not sent again", parcel->batch_id, parcel->place,
+                   refused ? "rejected" : "cancelled");
         post->status = tsk_exit_worse(post->status, TSK_NO);
         parcel_free(parcel);
         return;
     }
-    diag_warn("batch %s (%s:%lld): already published (it is %s): not sent again", parcel->batch_id,
-              parcel->file, (long long)parcel->line,
-              strcmp(state, "created") == 0 ? "known to the ledger" : state);
+    diag_warn("batch %s (%s): already published (it is %s): not sent again", parcel->batch_id,
+              parcel->place, strcmp(state, "created") == 0 ? "known to the ledger" : state);
     receipt_again(parcel);
 }
 
 static void is_other(struct post *post, struct parcel *parcel)
 {
     take_back(post, parcel);
-    diag_error("batch %s (%s:%lld): the store has another batch of this batch_id: not sent",
-               parcel->batch_id, parcel->file, (long long)parcel->line);
+    diag_error("batch %s (%s): the store has another batch of this batch_id: not sent",
+               parcel->batch_id, parcel->place);
     post->status = tsk_exit_worse(post->status, TSK_DATA);
     parcel_free(parcel);
 }

@@ -87,11 +87,10 @@ static void add_defaults(const struct options *opts, struct json_object *json)
         tsk_json_put_int(json, "priority", opts->priority);
 }
 
-/* Whether a line is a request, or with --template the bare context of one. */
+/* Whether a line is a request (or another message), or with --template the bare context of one. */
 static bool is_request(const struct options *opts, struct json_object *json)
 {
-    const char *type = tsk_json_str(json, "message_type");
-    return !opts->template || (type && !strcmp(type, "task_request")) ||
+    return !opts->template || tsk_json_str(json, "message_type") ||
            json_object_is_type(tsk_json_get(json, "context"), json_type_object);
 }
 
