@@ -44,8 +44,8 @@ static size_t topic_length(const char *text, size_t len, size_t first_len, int p
     return space ? (size_t)(space - text) : 0;
 }
 
-/* Gathers all parts of a message, the first of which is in bus->part, with a space between them.
- * Returns their number and the length of the first (without a space at its end: "steps " is the
+/* Gathers all parts of a message, the first of which is in bus->part, with a space between them; of
+ * one that is too long so much that this is seen, and the last part. Returns their number and the length of the first (without a space at its end: "steps " is the
  * same topic as "steps"), or -1. */
 static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
 {
@@ -59,8 +59,10 @@ static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
             return parts;
         if (parts > 1 || !spaced)
             tsk_buf_char(text, ' ');
-        if (recv_part(bus, err) <= 0) /* libzmq gives all parts at once */
-            return tsk_err_set(err, TSK_UNAVAILABLE, "a message ended before its last part");
+        do {
+            if (recv_part(bus, err) <= 0) /* libzmq gives all parts at once */
+                return tsk_err_set(err, TSK_UNAVAILABLE, "a message ended before its last part");
+        } while (text->len > bus->longest && zmq_msg_more(&bus->part));
     }
 }
 

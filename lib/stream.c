@@ -17,7 +17,8 @@
 
 enum {
     GIVE_UP = 12,     /* requests without progress, to a source that speaks worker_status */
-    GIVE_UP_PLAIN = 5 /* and to one that was never heard to: it may not know of replays at all */
+    GIVE_UP_PLAIN = 5, /* and to one that was never heard to: it may not know of replays at all */
+    ENDED_MS = 60000   /* of silence: it has ended, or will begin anew */
 };
 
 struct source {
@@ -29,7 +30,8 @@ struct source {
     int64_t settled;   /* what is before it is durable elsewhere */
     int64_t delivered; /* the last one delivered; 0: none */
     int64_t durable;   /* the last one told as durable */
-    int64_t heard_at;
+    int64_t count;     /* of those delivered */
+    int64_t heard_at;  /* -1: it is only wanted so far */
     int64_t moved_at; /* the last request or delivery */
     int asks;         /* requests since the last delivery */
     bool asked;       /* since it was last up to date */
@@ -38,6 +40,7 @@ struct source {
     bool status;      /* it sends worker_status */
     bool again;       /* confirm again: it still holds what was confirmed */
     bool told;        /* its silence was reported */
+    bool wanted;      /* it is not forgotten before others */
 };
 
 struct tsk_stream {
@@ -79,33 +82,59 @@ static void total_add(int64_t *total, int64_t n)
     *total = *total > INT64_MAX - n ? INT64_MAX : *total + n;
 }
 
-static void forget_one(struct tsk_stream *stream)
+/* Whether a is to be forgotten rather than b: what has ended first, then what nobody waits for and
+ * what has come to the least, or a peer with ever new names would drive all others out. */
+static bool source_matters_less(const struct source *a, const struct source *b, int64_t now)
 {
-    struct tsk_map_entry *e = tsk_map_first(stream->sources), *oldest = e;
-    for (; e; e = tsk_map_next(e)) {
-        const struct source *s = tsk_map_value(e), *o = tsk_map_value(oldest);
-        if (s->heard_at < o->heard_at)
-            oldest = e;
-    }
-    stream->stats.forgotten++;
-    total_add(&stream->stats.owed, source_owed(tsk_map_value(oldest)));
-    tsk_map_remove(stream->sources, tsk_map_key(oldest));
+    bool a_ended = a->heard_at >= 0 && now - a->heard_at > ENDED_MS;
+    bool b_ended = b->heard_at >= 0 && now - b->heard_at > ENDED_MS;
+    if (a_ended != b_ended)
+        return a_ended;
+    if (!a_ended && a->wanted != b->wanted)
+        return b->wanted;
+    if (!a_ended && a->count != b->count)
+        return a->count < b->count;
+    return a->heard_at < b->heard_at;
 }
 
-static struct source *source_heard(struct tsk_stream *stream, const char *name, int64_t now)
+static void forget_one(struct tsk_stream *stream, int64_t now)
+{
+    struct tsk_map_entry *e = tsk_map_first(stream->sources), *least = e;
+    for (; e; e = tsk_map_next(e)) {
+        if (source_matters_less(tsk_map_value(e), tsk_map_value(least), now))
+            least = e;
+    }
+    stream->stats.forgotten++;
+    total_add(&stream->stats.owed, source_owed(tsk_map_value(least)));
+    tsk_map_remove(stream->sources, tsk_map_key(least));
+}
+
+static struct source *source_get(struct tsk_stream *stream, const char *name, int64_t now)
 {
     struct source *s = tsk_map_get(stream->sources, name);
     if (!s) {
         if (tsk_map_count(stream->sources) >= stream->limit)
-            forget_one(stream);
+            forget_one(stream, now);
         s = tsk_alloc(sizeof *s);
         s->due = 1;
         s->held = INT64_MAX;
+        s->heard_at = -1;
         tsk_map_put(stream->sources, name, s);
     }
+    return s;
+}
+
+static struct source *source_heard(struct tsk_stream *stream, const char *name, int64_t now)
+{
+    struct source *s = source_get(stream, name, now);
     s->heard_at = now;
     s->told = false;
     return s;
+}
+
+void tsk_stream_want(struct tsk_stream *stream, const char *source, int64_t now)
+{
+    source_get(stream, source, now)->wanted = true;
 }
 
 /* Whether the source has shown that it will not fill the gap before what it sends now. */
@@ -135,6 +164,7 @@ static int64_t source_skip(struct tsk_stream *stream, struct source *s, int64_t 
 static void source_deliver(struct source *s, int64_t now)
 {
     s->delivered = s->due++;
+    s->count++;
     s->known = true;
     s->asks = 0;
     s->moved_at = now;

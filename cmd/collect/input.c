@@ -29,11 +29,14 @@ static void take_receipt(struct collect *c, struct json_object *receipt,
                          const struct tsk_line *line)
 {
     const char *wrong = batches_receipt(c->batches, receipt, c->now);
+    const char *source = tsk_json_str(receipt, "source");
     if (wrong) {
         input_bad(c, line, wrong, TSK_DATA);
         return;
     }
     out_line(line->data, line->len);
+    if (source && tsk_name_valid(source))
+        tsk_stream_want(c->stream, source, c->now);
     endpoints_receipt(c, receipt, line);
     held_release(c->held, tsk_json_str(receipt, "batch_id"), print_held, c);
 }

@@ -134,6 +134,7 @@ void keeper_stop(struct keeper *keeper)
     if (!keeper)
         return;
     close(keeper->life);
+    kill(keeper->pid, SIGCONT); /* a stopped one would never see it */
     while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     close(keeper->alive);

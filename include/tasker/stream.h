@@ -19,8 +19,9 @@
 
 struct tsk_stream;
 
-/* Returns the state for at most limit sources (at least 1): beyond that the one heard least
- * recently is forgotten, and counted. */
+/* Returns the state for at most limit sources (at least 1): beyond that one is forgotten, and
+ * counted. That is the one heard least recently, if it has been silent for a minute; else one that
+ * is not wanted, and of these one of which the least was delivered. */
 struct tsk_stream *tsk_stream_new(size_t limit);
 void tsk_stream_free(struct tsk_stream *stream); /* NULL is fine */
 
@@ -37,6 +38,9 @@ enum tsk_stream_verdict {
  * confirmed by others before this receiver came is no loss. */
 enum tsk_stream_verdict tsk_stream_message(struct tsk_stream *stream, const char *source,
                                            int64_t offset, int64_t now, int64_t *lost);
+
+/* The caller waits for messages of source. */
+void tsk_stream_want(struct tsk_stream *stream, const char *source, int64_t now);
 
 /* Takes note of a message that the caller cannot take now, whatever its place: it has to come
  * again. */

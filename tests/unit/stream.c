@@ -195,8 +195,40 @@ static void test_limits(void)
     tsk_stream_free(NULL);
 }
 
+/* A peer with ever new names drives out neither who is waited for nor who has sent much; but what
+ * has been silent for long goes first. */
+static void test_names(void)
+{
+    struct tsk_stream *s = tsk_stream_new(4);
+    char name[16];
+    int64_t now = 1;
+    tsk_stream_want(s, "wanted", now);
+    CHECK_INT(tsk_stream_heard(s, "wanted"), -1);
+    for (int64_t offset = 1; offset <= 3; offset++)
+        CHECK_INT(tsk_stream_message(s, "busy", offset, now++, NULL), TSK_STREAM_DELIVER);
+    CHECK_INT(tsk_stream_message(s, "wanted", 1, now++, NULL), TSK_STREAM_DELIVER);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        tsk_stream_message(s, name, 1, now++, NULL);
+        tsk_stream_message(s, name, 2, now++, NULL);
+    }
+    CHECK_INT(tsk_stream_stats(s)->forgotten, 98);
+    CHECK_INT(tsk_stream_message(s, "busy", 4, now, NULL), TSK_STREAM_DELIVER);
+    CHECK_INT(tsk_stream_message(s, "wanted", 2, now, NULL), TSK_STREAM_DELIVER);
+    now += 70000;
+    tsk_stream_message(s, "n99", 3, now, NULL);
+    tsk_stream_message(s, "new", 1, now, NULL); /* in the place of one of the others */
+    tsk_stream_message(s, "newer", 1, now, NULL);
+    tsk_stream_message(s, "newest", 1, now, NULL);
+    CHECK_INT(tsk_stream_heard(s, "busy"), -1);
+    CHECK_INT(tsk_stream_heard(s, "wanted"), -1);
+    CHECK_INT(tsk_stream_message(s, "n99", 4, now, NULL), TSK_STREAM_DELIVER);
+    tsk_stream_free(s);
+}
+
 int main(void)
 {
+    test_names();
     test_in_order();
     test_gap();
     test_status();
