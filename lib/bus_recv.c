@@ -6,7 +6,8 @@
 
 enum {
     KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */
-    GLIMPSE_BYTES = 4096, /* what is given of a message that is too long */
+    GLIMPSE_BYTES = 4096, /* what is given of a message that is too long: of its beginning */
+    END_BYTES = 512,      /* and of its end */
 };
 
 /* Receives one frame into bus->part. Returns 1, 0 or -1. */
@@ -66,6 +67,18 @@ static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
     }
 }
 
+/* Leaves the beginning of the text, and its end to frame alone. */
+static void shorten(struct tsk_bus *bus, struct tsk_frame *frame)
+{
+    struct tsk_buf *text = &bus->text;
+    size_t most = GLIMPSE_BYTES < bus->longest ? GLIMPSE_BYTES : bus->longest;
+    frame->whole = text->len;
+    frame->end_len = text->len - most - 1 < END_BYTES ? text->len - most - 1 : END_BYTES;
+    frame->end = text->data + text->len - frame->end_len;
+    text->len = most;
+    text->data[most] = '\0';
+}
+
 static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
 {
     struct tsk_buf *text = &bus->text;
@@ -74,11 +87,8 @@ static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk
     if (parts < 0)
         return -1;
     frame->whole = 0;
-    if (text->len > bus->longest) {
-        frame->whole = text->len;
-        text->len = GLIMPSE_BYTES < bus->longest ? GLIMPSE_BYTES : bus->longest;
-        text->data[text->len] = '\0';
-    }
+    if (text->len > bus->longest)
+        shorten(bus, frame);
     size_t topic = topic_length(text->data, text->len, first_len, parts);
     size_t skip = copy_topic(frame, text->data, topic) && topic ? topic + 1 : 0;
     frame->kind = TSK_FRAME_MESSAGE;

@@ -254,6 +254,27 @@ END
     finish_with 0 w
 }
 
+@test "collect: what cannot be read has its place, and holds up nothing that comes after it" {
+    receipt b1 1,2,3,4 '"source":"src-1"' >receipt
+    worker w <<'END'
+w.partial("b1", 1)
+w.partial("b1", 2, output_of=2 ** 70)
+w.partial("b1", 3, output_of="x" * 80000)
+w.partial("b1", 4)
+w.completion("b1", [1, 2, 3, 4])
+w.until(lambda: w.confirmed == 5)
+END
+    run -0 --separate-stderr timeout 20 tasker-collect --set zeromq.max_message_bytes=64K receipt
+    has "an integer does not fit 64 bits" "$stderr"
+    has "bytes are over max_message_bytes" "$stderr"
+    has "batch b1: complete, but without the results of 2 of 4 steps: 2, 3" "$stderr"
+    [ "${#stderr_lines[@]}" -eq 3 ]
+    printf '%s\n' "${lines[@]}" >out
+    [ "$(results out)" = "pr:b1:1 pr:b1:4 bc:b1:" ]
+    finish_with 0 w
+    ! grep -q ^replay w.out
+}
+
 @test "collect: a worker that numbers its messages but never replays is not waited for for ever" {
     receipt b1 1,2 >receipt
     worker w <<'END'

@@ -93,10 +93,11 @@ class Worker(Bare):
         self.kept = {k: v for k, v in self.kept.items() if k > upto}
         self.oldest = max(self.oldest, upto + 1)
 
-    def partial(self, batch, step, status="completed", **how):
+    def partial(self, batch, step, status="completed", output_of=None, **how):
         self.publish("partial_result", {"batch_id": batch, "step_id": step, "task_id": 1,
                                         "step_name": "s%d" % step, "status": status, "attempt": 1,
-                                        "sequence": 1, "worker_id": "w1", "output": {"n": step},
+                                        "sequence": 1, "worker_id": "w1",
+                                        "output": {"n": output_of or step},
                                         "error": None, "execution_time_ms": 3}, **how)
 
     def completion(self, batch, steps, **how):

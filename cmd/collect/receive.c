@@ -4,6 +4,7 @@
  * it a result, is its batch one of ours. */
 #include "collect/collect.h"
 #include "collect/keep.h"
+#include "collect/place.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -179,6 +180,23 @@ static bool is_forged(struct json_object *message)
     return source && tsk_source_reserved(source);
 }
 
+/* One that is no JSON, or too long. Where it is plain to see which of a known source it is, it has
+ * that place, and what comes after it need not wait. */
+static void take_unparsed(struct incoming *in, const char *reason)
+{
+    const struct tsk_frame *frame = in->frame;
+    char source[TSK_ID_SIZE];
+    bool placed = frame->whole ? place_guess(frame->end, frame->end_len, source, &in->offset)
+                               : place_guess(frame->body, frame->len, source, &in->offset);
+    if (placed && !tsk_source_reserved(source) && tsk_stream_heard(in->c->stream, source) >= 0)
+        in->source = source;
+    if (is_strange(in))
+        return;
+    note_unsaved(in);
+    if (!in->source || is_next(in))
+        take_unreadable(in, NULL, reason);
+}
+
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
     if (take_usual(c, frame))
@@ -189,7 +207,7 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     if (frame->whole)
         tsk_err_set(&err, TSK_DATA, "its %zu bytes are over max_message_bytes", frame->whole);
     if (!message) {
-        take_unreadable(&in, NULL, err.text);
+        take_unparsed(&in, err.text);
         return;
     }
     if (is_forged(message)) {

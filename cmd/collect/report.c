@@ -86,16 +86,17 @@ void report_open(struct collect *c)
 {
     batches_each(c->batches, tell_open, c);
     if (c->printed < c->opts->count)
-        diag_error("stopped after %" PRId64 " of %" PRId64 " result%s", c->printed,
-                   c->opts->count, tsk_plural(c->opts->count));
+        diag_error("stopped after %" PRId64 " of %" PRId64 " result%s", c->printed, c->opts->count,
+                   tsk_plural(c->opts->count));
 }
 
 void report_lost(const char *source, int64_t lost)
 {
     if (lost <= 0)
         return;
-    diag_warn("source %s: %" PRId64 " message%s lost: it does not have them any more", source, lost,
-              tsk_plural(lost));
+    diag_warn("source %s: %" PRId64
+              " message%s lost: it has them no more, or does not send them again",
+              source, lost, tsk_plural(lost));
 }
 
 void report_unreadable(struct collect *c, const char *topic, const char *reason)

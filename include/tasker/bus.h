@@ -111,8 +111,10 @@ struct tsk_frame {
     size_t len;                 /* bytes of body */
     const char *raw;            /* MESSAGE: as it came, several frames with a space between them */
     size_t raw_len;
-    size_t whole; /* MESSAGE: 0; or the bytes of one that is over max_message_bytes: raw and body
-                   * are then just its beginning, to be refused */
+    size_t whole;    /* MESSAGE: 0; or the bytes of one that is over max_message_bytes: raw and body
+                      * are then just its beginning, to be refused */
+    const char *end; /* then: its last bytes; a NUL follows them */
+    size_t end_len;
 };
 
 /* Receives one thing, never blocking. Returns 1, or 0 if nothing is there, or -1. */
