@@ -145,6 +145,40 @@ until(lambda: len(lines("family")) == 2, "the handlers")
 END
 }
 
+@test "work: a stderr that nobody reads stops neither the work nor its end" {
+    mkfifo err
+    exec 7<>err
+    /usr/bin/python3 -c 'import os
+os.set_blocking(7, False)
+try:
+    while os.write(7, b"x"): pass
+except BlockingIOError:
+    os.set_blocking(7, True)'
+    spawn work bash -c 'exec tasker-work -vv -H handlers.yaml 2>err 7>&-'
+    run_steps True
+    is "$(of 1 .status)" completed
+    spawn reader bash -c 'exec cat <err 7>&-'
+    wait_line reader.out xxx
+    BATCH=b2 run_steps True
+    exec 7>&-
+    signal work TERM
+    finish_with 0 work
+    finish_with 0 reader
+    has 'tasker-work: ' reader.out
+    grep -Eq 'tasker-work: [0-9]+ messages could not be written here' reader.out
+}
+
+@test "work: a keeper that is stopped does not hold the end up" {
+    local pid
+    worker
+    run_steps True
+    pid=$(keeper)
+    kill -STOP "$pid"
+    signal work TERM
+    finish_with 0 work
+    wait_until 5 gone "$pid"
+}
+
 @test "work: killed, it leaves nothing running" {
     family
     keeper

@@ -3,6 +3,8 @@
 #include "common/diag.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "tasker/json.h"
 
 #define REDRAW_MS 200
+#define PATIENCE_MS 1000 /* with a stderr that takes nothing; after that no message waits */
 
 static struct {
     const char *program;
@@ -22,7 +25,10 @@ static struct {
     int terminal; /* whether stderr is one: -1 is not known yet */
     bool drawn;   /* a progress line is on the screen */
     int64_t drawn_at;
-} state = {"tasker", DIAG_WARNING, false, -1, false, 0};
+    bool stuck; /* stderr took nothing the last time */
+    bool cut;   /* the last message went out in part */
+    long missed;
+} state = {.program = "tasker", .level = DIAG_WARNING, .terminal = -1};
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 
@@ -37,18 +43,46 @@ void diag_format(enum diag_level level, bool json)
     state.json = json;
 }
 
-/* Writes all of text to stderr; if that fails there is nobody left to tell. */
-static void put(const char *text, size_t len)
+/* Whether stderr takes some. A reader that has stopped must not stop the work, or its end. */
+static bool has_room(void)
 {
-    while (len) {
-        ssize_t n = write(STDERR_FILENO, text, len);
+    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int rc;
+    while ((rc = poll(&fd, 1, state.stuck ? 0 : PATIENCE_MS)) < 0 && errno == EINTR)
+        ;
+    state.stuck = rc == 0;
+    return !state.stuck;
+}
+
+/* Writes all of text to stderr; if that fails there is nobody left to tell. Returns false if it was
+ * not taken. A pipe that has room takes PIPE_BUF bytes. */
+static bool write_all(const char *text, size_t len)
+{
+    while (len && has_room()) {
+        ssize_t n = write(STDERR_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return;
+            return true;
         text += n;
         len -= (size_t)n;
+        state.cut = len > 0;
     }
+    return len == 0;
+}
+
+static void put(const char *text, size_t len)
+{
+    char missed[160];
+    if (state.missed) {
+        int n = snprintf(missed, sizeof missed, "%s%s: %ld message%s could not be written here\n",
+                         state.cut ? "\n" : "", state.program, state.missed,
+                         state.missed == 1 ? "" : "s");
+        if (write_all(missed, (size_t)n))
+            state.missed = 0;
+    }
+    if (state.missed || !write_all(text, len))
+        state.missed++;
 }
 
 void diag_progress_end(void)
