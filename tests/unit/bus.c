@@ -218,6 +218,30 @@ static void test_shapes(void)
     tsk_conf_free(conf);
 }
 
+/* Of one that is too long by its many parts no more is gathered than shows it, and the end. */
+static void test_many_parts(void)
+{
+    static char part[30000];
+    struct tsk_conf *conf = test_conf();
+    struct peer peer = peer_bind(ZMQ_XPUB);
+    struct tsk_frame frame;
+    assign(conf, "zeromq.max_message_bytes=64K");
+    struct tsk_bus *receiver = open_at(conf, TSK_STEPS, TSK_RECEIVER, false, peer.endpoint);
+    tsk_bus_subscribe(receiver, "");
+    CHECK_INT(zmq_recv(peer.socket, part, sizeof part, 0), 1);
+    memset(part, 'x', sizeof part);
+    for (int i = 0; i < 200; i++)
+        CHECK(zmq_send(peer.socket, part, sizeof part, ZMQ_SNDMORE) == sizeof part);
+    CHECK(zmq_send(peer.socket, "the end", 7, 0) == 7 && zmq_send(peer.socket, "t {}", 4, 0) == 4);
+    CHECK(next(receiver, &frame, PATIENCE_MS));
+    CHECK(frame.whole > 1 << 16 && frame.whole < 4 * sizeof part && frame.len < 1 << 16);
+    CHECK(frame.end_len > 7 && !strcmp(frame.end + frame.end_len - 8, " the end"));
+    CHECK(next(receiver, &frame, PATIENCE_MS) && !frame.whole && !strcmp(frame.topic, "t"));
+    tsk_bus_close(receiver);
+    peer_close(&peer);
+    tsk_conf_free(conf);
+}
+
 /* A plain SUB and an XSUB that sends odd things upstream. */
 static void test_plain_receivers(void)
 {
@@ -329,6 +353,7 @@ int main(void)
     test_many_peers();
     test_many_endpoints();
     test_shapes();
+    test_many_parts();
     test_plain_receivers();
     test_big_messages();
     test_ipc_and_ipv6();
