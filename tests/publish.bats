@@ -430,15 +430,47 @@ enough_resends() { [ "$(lines_of w.out '"B8"')" -ge 3 ]; }
     [ "$status" -eq 74 ]
     has '"batch_id":"B1"' first
     has "standard output: Broken pipe" pub.err
+    [ "$(grep -c '^tasker-publish: error: .*batch B' pub.err)" -ge 100 ]
     [ "$(lines_of w.out '^worker.w ')" -lt 100 ]
 }
 
 @test "a full disk: 74, and what has no receipt is named" {
     batches 20 >many
     peer w "$E" --id w
-    run bash -c 'tasker-publish --set zeromq.send_window=2 many >/dev/full'
-    [ "$status" -eq 74 ]
-    has "standard output: No space left" "$output"
+    local window
+    for window in 2 64; do
+        batches 20 | sed "s/B/W$window-/" >many
+        run -74 --separate-stderr bash -c 'tasker-publish --set "zeromq.send_window=$1" many >/dev/full' - $window
+        has "standard output: No space left" "$stderr"
+        [ "$(named <<<"$stderr" | sort)" = "$(jq -r .batch_id many | sort)" ]
+        has "accepted, and its receipt not written: batch W$window-1 (many:1), by w" "$stderr"
+        [ "$(grep -c 'accepted, and its receipt' <<<"$stderr")" -le "$(lines_of w.out "\"W$window-")" ]
+    done
+}
+
+# Prints the batches that are named as not done, or without a receipt, from stderr.
+named() { sed -n 's/^tasker-publish: error: [^:]*: batch \([^ ]*\) (.*/\1/p'; }
+
+# Stderr goes through a pipe, which the limit to the size of files is not for.
+@test "a disk that gets full: each batch has a whole receipt, or is named" {
+    batches 20 >many
+    peer w "$E" --id w
+    { status=0; (ulimit -f 2 && exec tasker-publish many) 2>&1 >receipts || status=$?; echo "$status" >status; } | cat >err
+    [ "$(cat status)" -eq 74 ]
+    [ "$(stat -c %s receipts)" -eq 2048 ]
+    jq -rR 'fromjson? | .batch_id' receipts >whole
+    [ "$(wc -l <receipts)" -eq "$(wc -l <whole)" ]
+    [ -s whole ]
+    named <err >lost
+    [ -s lost ]
+    [ "$(sort whole lost)" = "$(jq -r .batch_id many | sort)" ]
+    [ "$(sort -u whole lost | wc -l)" -eq 20 ]
+}
+
+@test "a full disk: what plain subscribers were sent is named as sent" {
+    peer w "$E"
+    run -74 --separate-stderr bash -c 'tasker-publish batch.jsonl >/dev/full'
+    has "error: sent, and its receipt not written: batch B1 (batch.jsonl:1)" "$stderr"
 }
 
 @test "stdin, stdout or stderr is closed from the start" {

@@ -331,6 +331,24 @@ a_full_disk_74_and_nothing_is_sent_that() {
 
 @test "a full disk: 74, and nothing is sent that is not in the store" { on_sqlite a_full_disk_74_and_nothing_is_sent_that; }
 
+a_receipt_that_was_not_written_is_had_again() {
+    local again='; published again it gets its receipt, and is not sent'
+    batches 1 >one
+    sed 's/"batch_id":"B1",//' one >unnamed
+    peer w "$E" --id w
+    run -74 --separate-stderr bash -c 'tasker-publish one >/dev/full'
+    has "accepted, and its receipt not written: batch B1 (one:1), by w$again" "$stderr"
+    run -74 --separate-stderr bash -c 'tasker-publish unnamed >/dev/full'
+    grep -q 'its receipt not written: batch [^ ]* (unnamed:1), by w$' <<<"$stderr"
+    run -74 --separate-stderr bash -c 'tasker-publish one >/dev/full'
+    has "accepted, and its receipt not written: batch B1 (one:1), by w$again" "$stderr"
+    run -0 --separate-stderr tasker-publish one
+    [ "$(jq -r '"\(.batch_id) \(.worker_id) \(.duplicate)"' <<<"$output")" = "B1 w true" ]
+    [ "$(grep -c '^worker.w ' w.out)" -eq 2 ]
+}
+
+@test "a receipt that was not written is named, and had again" { on_both a_receipt_that_was_not_written_is_had_again; }
+
 two_publishers_of_the_same_file_at_once() {
     export TASKER_ZEROMQ_BATCH_BIND=worker
     batches 400 >many

@@ -20,7 +20,8 @@
 #define STOP_MS 1000 /* after a signal, until a reader that takes nothing is given up */
 
 static struct tsk_buf held;
-static size_t tried; /* bytes of held that out_try has written */
+static size_t tried;    /* bytes of held that out_try has written */
+static int64_t written; /* bytes, in all */
 static bool holding;
 static struct tsk_buf *aside; /* where lines go in place of stdout; or NULL */
 static bool failed;
@@ -82,6 +83,7 @@ int out_flush(void)
         ssize_t n = write_some(held.data + done, held.len - done);
         if (n >= 0) {
             done += (size_t)n;
+            written += n;
         } else if (errno == EAGAIN) {
             struct pollfd pfd = {.fd = STDOUT_FILENO, .events = POLLOUT};
             poll(&pfd, 1, -1);
@@ -105,10 +107,12 @@ size_t out_try(void)
     while (!failed && tried < held.len && poll(&pfd, 1, 0) > 0) {
         size_t left = held.len - tried;
         ssize_t n = write(STDOUT_FILENO, held.data + tried, left < PIPE_BUF ? left : PIPE_BUF);
-        if (n >= 0)
+        if (n >= 0) {
             tried += (size_t)n;
-        else if (errno != EINTR && errno != EAGAIN)
+            written += n;
+        } else if (errno != EINTR && errno != EAGAIN) {
             fail();
+        }
     }
     if (tried == held.len || tried > held.cap / 2) {
         tsk_buf_consume(&held, tried);
@@ -158,6 +162,16 @@ void out_printf(const char *fmt, ...)
     tsk_buf_vprintf(target(), fmt, args);
     va_end(args);
     end_line();
+}
+
+int64_t out_place(void)
+{
+    return failed ? INT64_MAX : written + (int64_t)(held.len - tried);
+}
+
+bool out_taken(int64_t place)
+{
+    return place <= written;
 }
 
 bool out_failed(void)

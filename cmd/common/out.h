@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tasker/buf.h"
 #include "tasker/err.h"
@@ -31,6 +32,11 @@ int out_flush(void);
  * and out_try writes what stdout takes without waiting. Returns the bytes that are still held. */
 void out_hold(void);
 size_t out_try(void);
+
+/* Where what was printed ends by now, and whether stdout has taken all up to such a place: what it
+ * has not when a write has failed never gets there. */
+int64_t out_place(void);
+bool out_taken(int64_t place);
 
 /* Whether a write has failed (a full disk, a reader that went away). */
 bool out_failed(void);

@@ -84,7 +84,7 @@ void post_give_up(struct post *post, const char *why)
     diag_error("%s", why);
     tsk_dispatch_each_batch(post->dispatch, name_held, post);
     name_recorded(&post->record);
-    if (!post->input_ended && !out_failed())
+    if (!post->input_ended)
         name_unread(post);
 }
 

@@ -115,6 +115,7 @@ void parcel_fill(struct parcel *parcel, const struct tsk_batch *batch, const cha
     struct json_object *json = batch->json;
     struct tsk_buf *text = &parcel->text;
     parcel->timeout_ms = own_timeout(json);
+    parcel->named = batch->batch_id[0];
     for (size_t i = 0; i < batch->count; i++)
         note_step(parcel, &batch->steps[i]);
     if (null_id(batch)) {

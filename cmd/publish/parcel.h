@@ -19,6 +19,7 @@ struct parcel {
     char batch_id[TSK_ID_SIZE];
     struct tsk_buf text;          /* the batch, as it is sent */
     size_t stamp, stamp_len;      /* where in it the time stands that was put in; 0, 0: nowhere */
+    bool named;                   /* whether its batch_id came with it */
     size_t count;                 /* steps */
     struct json_object *step_ids; /* arrays, as in the receipt */
     struct json_object *steps;

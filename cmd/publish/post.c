@@ -80,7 +80,7 @@ void post_accepted(struct post *post, struct parcel *parcel, struct json_object 
     if (post->record.store)
         record_note(&post->record, parcel, RECORD_ACCEPT);
     else
-        receipt_print(parcel);
+        receipt_print(post, parcel);
 }
 
 void post_rejected(struct post *post, struct parcel *parcel)
@@ -409,7 +409,7 @@ enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_
     else if (!pending || has_pending(&post))
         while (turn(&post))
             ;
-    out_flush();
+    receipts_end(&post);
     close_all(&post);
     return tsk_exit_worse(post.status, source_status(source));
 }

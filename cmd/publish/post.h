@@ -13,6 +13,19 @@
 #include "tasker/map.h"
 #include "tasker/os.h"
 
+/* A receipt that was printed, and of which it is not known yet that stdout has it. */
+struct given {
+    char batch_id[TSK_ID_SIZE];
+    char *place, *worker_id; /* worker_id: NULL if none has confirmed it */
+    bool again;              /* whether the batch can be published again to have its receipt */
+    int64_t end;             /* see out_place */
+};
+
+struct receipts {
+    struct given *items; /* in the order of end */
+    size_t count, cap;
+};
+
 struct post {
     const struct tsk_conf *conf;
     struct source *source;
@@ -31,6 +44,7 @@ struct post {
     bool stop;            /* a signal came */
     struct tsk_err taken; /* why the port could not be had at the last try */
     int64_t added, accepted;
+    struct receipts receipts; /* those that may yet be lost */
     enum tsk_exit status;
 };
 
@@ -59,16 +73,19 @@ bool post_receive(struct post *post);
 
 /* Prints the receipt of a batch that was accepted, or sent to plain subscribers, and frees the
  * parcel. */
-void receipt_print(struct parcel *parcel);
+void receipt_print(struct post *post, struct parcel *parcel);
 
 /* Prints the receipt of one that was published before, as the store has it; frees the parcel. */
-void receipt_again(struct parcel *parcel);
+void receipt_again(struct post *post, struct parcel *parcel);
 
 /* Returns what is told of a batch that every worker has rejected (the caller's). */
 struct json_object *receipt_refusal(const struct parcel *parcel);
 
 /* Prints that in place of a receipt; frees the parcel. */
 void receipt_rejected(struct parcel *parcel);
+
+/* Writes out what is printed, and names each batch whose receipt stdout did not take whole. */
+void receipts_end(struct post *post);
 
 /* ---- giveup.c: what was not done */
 

@@ -1,4 +1,7 @@
 /* Receipts: the lines that say who has a batch and where its results will be. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "common/diag.h"
 #include "common/out.h"
 #include "publish/post.h"
@@ -32,20 +35,69 @@ static struct json_object *make(const struct parcel *parcel, int64_t at, const c
     return receipt;
 }
 
-static void print(struct parcel *parcel, struct json_object *receipt)
+static void forget(struct receipts *receipts)
+{
+    for (size_t i = 0; i < receipts->count; i++) {
+        free(receipts->items[i].place);
+        free(receipts->items[i].worker_id);
+    }
+    receipts->count = 0;
+}
+
+/* Notes whose receipt was printed last. Steps that are published again are a new batch, and what
+ * came from the store is not asked for by its batch_id. */
+static void note(struct post *post, const struct parcel *parcel, const char *worker_id)
+{
+    struct receipts *receipts = &post->receipts;
+    if (receipts->count && out_taken(receipts->items[receipts->count - 1].end))
+        forget(receipts);
+    receipts->items =
+        tsk_grow(receipts->items, &receipts->cap, receipts->count + 1, sizeof *receipts->items);
+    struct given *given = &receipts->items[receipts->count++];
+    memcpy(given->batch_id, parcel->batch_id, sizeof given->batch_id);
+    given->place = tsk_strdup(parcel->place);
+    given->worker_id = tsk_strdup(worker_id);
+    given->again = post->record.store && !post->record.unsent.wanted && parcel->named;
+    given->end = out_place();
+}
+
+/* Takes receipt, and frees the parcel. */
+static void print(struct post *post, struct parcel *parcel, struct json_object *receipt)
 {
     out_json(receipt);
+    note(post, parcel, tsk_json_str(receipt, "worker_id"));
     json_object_put(receipt);
     parcel_free(parcel);
 }
 
-void receipt_print(struct parcel *parcel)
+static void name_lost(const struct given *given)
 {
-    print(parcel, make(parcel, parcel->at, parcel->reply ? "confirmed" : "unconfirmed",
-                       parcel->reply, parcel->attempts));
+    diag_error("%s, and its receipt not written: batch %s (%s)%s%s%s",
+               given->worker_id ? "accepted" : "sent", given->batch_id, given->place,
+               given->worker_id ? ", by " : "", given->worker_id ? given->worker_id : "",
+               given->again ? "; published again it gets its receipt, and is not sent" : "");
 }
 
-void receipt_again(struct parcel *parcel)
+void receipts_end(struct post *post)
+{
+    struct receipts *receipts = &post->receipts;
+    out_flush();
+    for (size_t i = 0; i < receipts->count; i++) {
+        if (!out_taken(receipts->items[i].end))
+            name_lost(&receipts->items[i]);
+    }
+    forget(receipts);
+    free(receipts->items);
+}
+
+void receipt_print(struct post *post, struct parcel *parcel)
+{
+    print(post, parcel,
+          make(parcel, parcel->at, parcel->reply ? "confirmed" : "unconfirmed", parcel->reply,
+               parcel->attempts));
+}
+
+void receipt_again(struct post *post, struct parcel *parcel)
 {
     struct json_object *past = parcel->past;
     int64_t at = 0, sends = 0;
@@ -55,7 +107,7 @@ void receipt_again(struct parcel *parcel)
     struct json_object *receipt =
         make(parcel, at, delivery ? delivery : "unconfirmed", past, sends);
     tsk_json_put_bool(receipt, "duplicate", true);
-    print(parcel, receipt);
+    print(post, parcel, receipt);
 }
 
 struct json_object *receipt_refusal(const struct parcel *parcel)

@@ -76,7 +76,7 @@ static void is_past(struct post *post, struct parcel *parcel)
     }
     diag_warn("batch %s (%s): already published (it is %s): not sent again", parcel->batch_id,
               parcel->place, strcmp(state, "created") == 0 ? "known to the ledger" : state);
-    receipt_again(parcel);
+    receipt_again(post, parcel);
 }
 
 static void is_other(struct post *post, struct parcel *parcel)
@@ -112,7 +112,7 @@ static void done(struct post *post, struct parcel *parcel, int64_t now)
     unsigned todo = parcel->todo;
     parcel->todo = 0;
     if (todo & RECORD_ACCEPT) {
-        receipt_print(parcel);
+        receipt_print(post, parcel);
     } else if (todo & RECORD_REFUSE) {
         receipt_rejected(parcel);
     } else if (todo & RECORD_ADD) {
