@@ -13,6 +13,7 @@
 #include "common/signals.h"
 #include "reconcile/settling.h"
 #include "tasker/clock.h"
+#include "tasker/message.h"
 #include "tasker/parse.h"
 
 #define SETTLE_MS 2000
@@ -135,7 +136,7 @@ static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf
     struct tsk_err err = TSK_ERR_INIT;
     struct state state = {.told = {.opts = opts}};
     struct tsk_reconcile_opts how = rules(opts, conf);
-    size_t max = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES);
+    size_t max = tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
     enum tsk_exit status;
     if (opts->follow && signals_open(false, &err) < 0)
         return diag_err(&err);

@@ -6,6 +6,7 @@
 #include "tasker/message.h"
 
 #include <ctype.h>
+#include <limits.h>
 #include <string.h>
 
 #include "tasker/buf.h"
@@ -34,6 +35,12 @@ static enum tsk_type find(const char *name)
             return types[i].type;
     }
     return TSK_TYPE_OTHER;
+}
+
+size_t tsk_receipt_most(int64_t message)
+{
+    int64_t most = message * TSK_RECEIPT_FACTOR + TSK_RECEIPT_EXTRA;
+    return most < INT_MAX ? (size_t)most : INT_MAX; /* of which tsk_json_parse reads no more */
 }
 
 /* "PartialResult" to "partial_result"; false if it does not fit, which no known word does. */

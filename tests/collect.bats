@@ -44,7 +44,7 @@ collector() {
 @test "collect: bad input and bad command lines, a table" {
     receipt b1 1 >receipt
     mkdir folder
-    printf '{"message_type":"x","text":"%s"}\n' "$(head -c 2000 /dev/zero | tr '\0' x)" >long
+    printf '{"message_type":"x","text":"%s"}\n' "$(head -c 9000 /dev/zero | tr '\0' x)" >long
     run_case_table tasker-collect <<'END'
 empty input |  | - | 0 |
 steps of nobody | - | {"message_type":"step","step_id":1}\n{"message_type":"batch","batch_id":"b"}\n | 0 | warning: 2 steps or batches that nobody has published passed on: is tasker-publish missing
@@ -75,7 +75,7 @@ the line is told |  | {}\n\n{}\n{"a"}\n | 65 | -:4: malformed JSON
 NUL bytes |  | {"a":"\0"}\n | 65 | -:1: line holds a NUL byte
 invalid UTF-8 |  | {"a":"\377"}\n | 65 | -:1: invalid UTF-8
 a number beyond 64 bits |  | {"a":99999999999999999999}\n | 65 | -:1: an integer does not fit 64 bits
-a line over the limit | --set zeromq.max_message_bytes=1024 | @long | 65 | -:1: line of over 1024 bytes
+a line over the limit | --set zeromq.max_message_bytes=1024 | @long | 65 | -:1: line of over 8192 bytes
 a receipt without batch_id |  | {"message_type":"batch_published"}\n | 65 | -:1: receipt: batch_id is missing
 a receipt with a bad batch_id |  | {"message_type":"batch_published","batch_id":"a b"}\n | 65 | -:1: receipt: batch_id
 a receipt whose batch_id is a number |  | {"message_type":"batch_published","batch_id":7}\n | 65 | -:1: receipt: batch_id

@@ -54,6 +54,40 @@ listening() { (exec 9<>"/dev/tcp/127.0.0.1/${1##*:}") 2>/dev/null; }
     [ "$(verdicts out)" = "1 consistent" ]
 }
 
+# Prints a batch of steps FROM to TO, named by a printf format, in one line.
+batch_of() {
+    printf '{"batch_id":"big","steps":['
+    seq "$1" "$2" | jq -c --arg name "$3" '{step_id: ., task_id: 1, step_name: ($name + tostring), handler_class: "Test::Echo"}' | paste -sd,
+}
+
+@test "pipeline: a receipt that is longer than a message" {
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
+    spawn work tasker-work
+    { batch_of 1 330 "$(printf 'n%.0s' {1..90})" | tr -d '\n'; echo ']}'; } >in
+    [ "$(wc -c <in)" -lt 65536 ]
+    tasker-publish in >receipt
+    [ "$(wc -c <receipt)" -gt 65536 ]
+    tasker-collect --timeout 30s receipt | tasker-reconcile >out
+    [ "$(verdicts out)" = "1 consistent" ]
+}
+
+# Ids that are written as short as can be, and told in full.
+@test "pipeline: the longest receipt that a batch can have is read" {
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=8K
+    spawn w /usr/bin/python3 "$ROOT/tests/publish_peer.py" "$TASKER_ZEROMQ_BATCH_ENDPOINT" --id w
+    for i in {1..8}{0..9}; do
+        echo '{"step_id":'$i'e14,"task_id":1e15,"step_name":"a","handler_class":"H"}'
+    done | paste -sd, | sed 's/^/{"batch_id":"ids","steps":[/; s/$/]}/' >in
+    [ "$(wc -c <in)" -lt 8192 ]
+    tasker-publish in >receipt
+    [ "$(wc -c <receipt)" -gt $((2 * $(wc -c <in))) ]
+    run -75 --separate-stderr tasker-collect --timeout 100ms receipt
+    [ "${lines[0]}" = "$(cat receipt)" ]
+    has "results of 80 of 80 steps" "$stderr"
+    run -75 --separate-stderr tasker-reconcile receipt
+    [ "$(jq -c '[.verdict, .counts.total]' <<<"$output")" = '["incomplete",80]' ]
+}
+
 @test "pipeline: a step that fails makes the answer no" {
     spawn work tasker-work
     { steps Echo 1 2; steps Fail 3 3; } >in

@@ -430,7 +430,7 @@ peak_of() {
 @test "reconcile: bad input: each is told in a line, and the rest is done" {
     mkdir folder
     printf '{"x":"' >long
-    head -c 3000 /dev/zero | tr '\0' a >>long
+    head -c 13000 /dev/zero | tr '\0' a >>long
     printf '"}\n{"ok":1}\n' >>long
     head -n 1 good.jsonl >receipt.jsonl
     run_case_table tasker-reconcile <<EOF
@@ -442,7 +442,7 @@ NUL byte | - | {"a":"\0"}\n | 65 | -:1: line holds a NUL byte
 invalid UTF-8 | - | {"a":"\377"}\n | 65 | -:1: invalid UTF-8
 number beyond 64 bits | - | {"a":99999999999999999999}\n | 65 | does not fit 64 bits
 NaN | - | {"a":NaN}\n | 65 | -:1:
-line over the limit | --set zeromq.max_message_bytes=2048 long | - | 65 | long:1: line of over 2048 bytes
+line over the limit | --set zeromq.max_message_bytes=2048 long | - | 65 | long:1: line of over 12288 bytes
 nested too deep | - | $(printf '[%.0s' {1..100})\n | 65 | nested deeper
 no such file | missing.jsonl good.jsonl | - | 74 | missing.jsonl: cannot open
 folder as operand | folder | - | 74 | folder

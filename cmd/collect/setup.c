@@ -7,6 +7,7 @@
 #include "common/life.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/message.h"
 #include "tasker/parse.h"
 #include "tasker/topic.h"
 
@@ -68,8 +69,8 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->endpoints = endpoints_new(LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
                                  tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
     c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
-    c->lines =
-        tsk_lines_new(operands, count, (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
+    c->lines = tsk_lines_new(operands, count,
+                             tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES)));
     if (name_itself(c, opts->id, err) < 0)
         return -1;
     c->poller = tsk_poller_new();

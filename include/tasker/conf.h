@@ -60,7 +60,7 @@ enum tsk_conf_type {
     X(ZEROMQ, RECONNECT_MAX, "zeromq", "reconnect_max", DURATION, "1s", 1, 3600000, NULL,          \
       "longest pause before connecting again")                                                     \
     X(ZEROMQ, MAX_MESSAGE_BYTES, "zeromq", "max_message_bytes", SIZE, "16M", 1024, 1073741824,     \
-      NULL, "the longest message, and the longest line of input")                                  \
+      NULL, "the longest message, and line of input (receipts may be longer)")                     \
     X(WORKER, HANDLERS, "worker", "handlers", PATH, "", 0, 0, NULL, "the handler registry")        \
     X(WORKER, ID, "worker", "id", STRING, "", 0, 100, NULL, "name of the worker; empty: HOST-PID") \
     X(WORKER, MAX_WORKERS, "worker", "max_workers", INT, "10", 1, 100000, NULL,                    \

@@ -59,6 +59,22 @@ enum tsk_type {
     TSK_TYPE_RECONCILED,
 };
 
+/* The longest line that a reader of receipts must take where a message has at most so many bytes:
+ * else a batch is accepted and runs, and nobody can collect it.
+ *
+ * A receipt tells of each step its ids, names and limits, and its step_id once more in step_ids; so
+ * it can be longer than the batch, but has at most three bytes for each of it. With the comma, a
+ * step has 58 bytes there without its two ids and two names, and 99 here without its numbers and
+ * names. Names are not longer here than there. An id is only if it was written like 1e15: by 12
+ * bytes, and step_id stands here twice. attempt, retry_limit and timeout_ms have at most 10, 10 and
+ * 11 digits. So there are 99 + 3 * 12 + 31 = 166 bytes and no more than twice each id and name
+ * here, for 58 and each id and name there; and 166 < 3 * 58. (Written as usual, with ids in full
+ * and no limits, it is less than twice.) The answer of the worker, which may be as long as a
+ * message, is the fourth part; all else are a few names of at most 128 bytes. */
+#define TSK_RECEIPT_FACTOR 4
+#define TSK_RECEIPT_EXTRA 4096
+size_t tsk_receipt_most(int64_t message);
+
 /* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
 enum tsk_type tsk_type_of(struct json_object *message);
 
