@@ -95,15 +95,20 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
     return 0;
 }
 
+int tsk_bus_reach(struct tsk_bus *bus, const char *place)
+{
+    tsk_bus_options_for(bus->socket, place);
+    bus->touched = true;
+    return zmq_connect(bus->socket, place);
+}
+
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err)
 {
     char place[ENDPOINT_SIZE];
     tsk_bus_canonical(endpoint, place, sizeof place);
     if (find_place(bus, place) < bus->count)
         return 0;
-    tsk_bus_options_for(bus->socket, place);
-    bus->touched = true;
-    if (zmq_connect(bus->socket, place) != 0)
+    if (!tsk_bus_gate_add(bus->gate, place) && tsk_bus_reach(bus, place) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
     add_place(bus, endpoint, place);
     return 1;
@@ -117,7 +122,8 @@ void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint)
     if (i == bus->count || bus->binds)
         return;
     bus->touched = true;
-    zmq_disconnect(bus->socket, place); /* it fails where libzmq gave up by itself */
+    if (!tsk_bus_gate_remove(bus->gate, place))
+        zmq_disconnect(bus->socket, place); /* it fails where libzmq gave up by itself */
     tsk_bus_life_forget(bus->life, place);
     free(bus->places[i]);
     bus->places[i] = bus->places[--bus->count];
@@ -150,6 +156,8 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
     if ((!bus->binds || tsk_conf_int(conf, TSK_LOG_LEVEL) >= TSK_LEVEL_INFO) &&
         !(bus->life = tsk_bus_life_open(bus, conf, err)))
         return -1;
+    if (!bus->binds)
+        bus->gate = tsk_bus_gate_new();
     return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, bus->binds, err);
 }
 
@@ -206,6 +214,7 @@ static bool close_socket(struct tsk_bus *bus)
     int linger = 0;
     size_t size = sizeof linger;
     int64_t start = tsk_now_ms();
+    tsk_bus_gate_free(bus->gate);
     tsk_bus_life_close(bus->life, bus->socket);
     if (bus->socket) {
         /* subscriptions that wait for a peer which never came are no reason to linger */

@@ -1,6 +1,8 @@
 /* Endpoints as text: when two of them are the same place, and who is already there. */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +53,32 @@ const char *tsk_bus_any_host(const char *endpoint)
 {
     size_t i = find_local(endpoint);
     return i < LOCAL_HOSTS && local_hosts[i].any ? local_hosts[i].local : NULL;
+}
+
+/* An address in any way that it can be written: getaddrinfo asks nobody about these. */
+static bool is_numeric(const char *host)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *found;
+    if (getaddrinfo(host, NULL, &hints, &found) != 0)
+        return false;
+    freeaddrinfo(found);
+    return true;
+}
+
+/* What is neither a name nor an address is none of it: libzmq says what is wrong with it. */
+bool tsk_bus_host_name(const char *endpoint, char *out, size_t size)
+{
+    static const char letters[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    const char *host = endpoint + strlen("tcp://");
+    if (strncmp(endpoint, "tcp://", 6) != 0 || !isalnum((unsigned char)*host))
+        return false;
+    size_t len = strspn(host, letters);
+    if (len >= size || host[len] != ':' || !isdigit((unsigned char)host[len + 1]))
+        return false;
+    memcpy(out, host, len);
+    out[len] = '\0';
+    return !is_numeric(out);
 }
 
 int tsk_bus_port(const char *endpoint)

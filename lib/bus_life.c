@@ -46,8 +46,9 @@ struct tsk_bus_life {
 
 const char *tsk_life_name(enum tsk_life_kind kind)
 {
-    static const char *const names[] = {"listening", "accepted",     "connected", "ready",
-                                        "refused",   "disconnected", "retrying",  "failed"};
+    static const char *const names[] = {"listening",  "accepted",     "connected", "ready",
+                                        "refused",    "disconnected", "retrying",  "failed",
+                                        "looking_up", "slow_lookup"};
     return names[kind];
 }
 
@@ -159,7 +160,9 @@ int tsk_bus_life_fd(const struct tsk_bus *bus)
 
 int64_t tsk_bus_life_deadline(const struct tsk_bus *bus)
 {
-    return bus->life ? bus->life->again : -1;
+    if (!bus->life)
+        return -1;
+    return tsk_earlier(bus->life->again, bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
 }
 
 static void connect_due(struct tsk_bus *bus, int64_t now)
@@ -171,9 +174,8 @@ static void connect_due(struct tsk_bus *bus, int64_t now)
         struct place *place = tsk_map_value(entry);
         if (place->again && place->again <= now) {
             place->again = 0;
-            bus->touched = true;
-            tsk_bus_options_for(bus->socket, tsk_map_key(entry));
-            zmq_connect(bus->socket, tsk_map_key(entry)); /* it was right the first time */
+            if (!tsk_bus_gate_add(bus->gate, tsk_map_key(entry)))
+                tsk_bus_reach(bus, tsk_map_key(entry)); /* it was right the first time */
         }
         if (place->again)
             life->again = tsk_earlier(life->again, place->again);
@@ -194,5 +196,9 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     }
     if (life->again >= 0 && life->again <= tsk_now_ms())
         connect_due(bus, tsk_now_ms());
+    while (bus->gate && tsk_bus_gate_next(bus, out)) {
+        if (out->kind == TSK_LIFE_SLOW || (life->told && is_told(life, out, tsk_now_ms())))
+            return true;
+    }
     return false;
 }

@@ -25,6 +25,7 @@ struct tsk_bus {
     char **places;             /* all, in canonical form */
     size_t count, cap;         /* of places */
     struct tsk_bus_life *life; /* NULL: not watched */
+    struct tsk_bus_gate *gate; /* NULL: it does not connect */
     struct tsk_bus_backlog *backlog;
     zmq_msg_t part;
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
@@ -34,6 +35,9 @@ struct tsk_bus {
 
 /* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
+
+/* Has libzmq connect to a place. Returns 0, or -1 with zmq_errno. */
+int tsk_bus_reach(struct tsk_bus *bus, const char *place);
 
 /* ---- bus_send.c */
 
@@ -78,6 +82,27 @@ void tsk_bus_life_forget(struct tsk_bus_life *life, const char *place);
 /* Ends that, while the socket is still open. NULL is fine. */
 void tsk_bus_life_close(struct tsk_bus_life *life, void *socket);
 
+/* ---- bus_gate.c */
+
+/* Where places wait whose host is a name, until that is known. */
+struct tsk_bus_gate *tsk_bus_gate_new(void);
+void tsk_bus_gate_free(struct tsk_bus_gate *gate); /* never waits; NULL is fine */
+
+/* Takes a place whose host is a name: it is connected to when the name is known. Returns false for
+ * any other, and where gate is NULL. */
+bool tsk_bus_gate_add(struct tsk_bus_gate *gate, const char *place);
+
+/* Takes a place away. Returns whether it still waited there; NULL is fine. */
+bool tsk_bus_gate_remove(struct tsk_bus_gate *gate, const char *place);
+
+/* When tsk_bus_gate_next is to be called at the latest; -1: there is nothing to wait for. */
+int64_t tsk_bus_gate_deadline(const struct tsk_bus_gate *gate);
+
+/* Looks after the lookups, never waiting, and connects where one has succeeded. Returns true with
+ * an event, all but its field hidden, if there is something to tell: then it is to be called again.
+ */
+bool tsk_bus_gate_next(struct tsk_bus *bus, struct tsk_life *out);
+
 /* ---- bus_options.c */
 
 /* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
@@ -92,6 +117,11 @@ void tsk_bus_options_for(void *socket, const char *endpoint);
 /* Writes the form of endpoint that can be connected to, and that is the same for all ways to write
  * it: this machine is 127.0.0.1 or [::1]. Cut if it is too long. */
 void tsk_bus_canonical(const char *endpoint, char *out, size_t size);
+
+#define TSK_BUS_NAME_SIZE 256
+
+/* Whether the host of a canonical endpoint is a name, which has to be looked up: writes it. */
+bool tsk_bus_host_name(const char *endpoint, char *out, size_t size);
 
 /* The port of a tcp endpoint; 0 if there is none. */
 int tsk_bus_port(const char *endpoint);

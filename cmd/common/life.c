@@ -34,10 +34,16 @@ static struct json_object *fields_of(const struct tsk_life *life)
 static void add_text(struct tsk_buf *text, const struct tsk_life *life)
 {
     static const char *const words[] = {
-        [TSK_LIFE_LISTENING] = "listening",      [TSK_LIFE_ACCEPTED] = "accepted a connection",
-        [TSK_LIFE_CONNECTED] = "connected",      [TSK_LIFE_READY] = "handshake succeeded",
-        [TSK_LIFE_REFUSED] = "handshake failed", [TSK_LIFE_DISCONNECTED] = "disconnected",
-        [TSK_LIFE_RETRYING] = "not connected",   [TSK_LIFE_FAILED] = "failed",
+        [TSK_LIFE_LISTENING] = "listening",
+        [TSK_LIFE_ACCEPTED] = "accepted a connection",
+        [TSK_LIFE_CONNECTED] = "connected",
+        [TSK_LIFE_READY] = "handshake succeeded",
+        [TSK_LIFE_REFUSED] = "handshake failed",
+        [TSK_LIFE_DISCONNECTED] = "disconnected",
+        [TSK_LIFE_RETRYING] = "not connected",
+        [TSK_LIFE_FAILED] = "failed",
+        [TSK_LIFE_LOOKUP] = "looking up its host",
+        [TSK_LIFE_SLOW] = "its host is still being looked up",
     };
     tsk_buf_printf(text, "%s: %s", life->endpoint, words[life->kind]);
     if (*life->peer)
@@ -64,7 +70,8 @@ void life_tell(struct tsk_bus *bus)
     while (bus && tsk_bus_life(bus, &life)) {
         struct tsk_buf text = TSK_BUF_INIT;
         add_text(&text, &life);
-        diag_fields(DIAG_INFO, fields_of(&life), "%s", text.data);
+        diag_fields(life.kind == TSK_LIFE_SLOW ? DIAG_WARNING : DIAG_INFO, fields_of(&life), "%s",
+                    text.data);
         tsk_buf_fini(&text);
     }
 }

@@ -244,6 +244,7 @@ static void wait_news(const struct tell *tell, bool looking)
 {
     struct pollfd fd = {.fd = tell->bus ? tsk_bus_fd(tell->bus) : -1, .events = POLLIN};
     int64_t until = tsk_now_ms() + (looking ? LOOK_MS : AGAIN_MS);
+    until = tsk_earlier(until, life_deadline(tell->bus));
     poll(&fd, 1, tsk_left_ms(tsk_earlier(until, tell->deadline)));
 }
 

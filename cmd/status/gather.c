@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/diag.h"
+#include "common/life.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
@@ -194,6 +195,7 @@ static void drain(struct gather *gather, size_t place)
     struct tsk_err err;
     for (int n = 0; bus && n < 1000 && tsk_bus_recv(bus, &frame, &err) > 0; n++)
         take_frame(gather, place, &frame);
+    life_tell(bus);
 }
 
 static void drain_all(struct gather *gather)
@@ -224,11 +226,14 @@ static void wait_any(const struct gather *gather)
 {
     struct pollfd fds[PLACES_MOST];
     nfds_t count = 0;
+    int64_t at = until(gather);
     for (size_t i = 0; i < gather->place_count; i++) {
-        if (gather->places[i].bus)
-            fds[count++] = (struct pollfd){tsk_bus_fd(gather->places[i].bus), POLLIN, 0};
+        const struct tsk_bus *bus = gather->places[i].bus;
+        if (bus)
+            fds[count++] = (struct pollfd){tsk_bus_fd(bus), POLLIN, 0};
+        at = tsk_earlier(at, life_deadline(bus));
     }
-    poll(fds, count, tsk_left_ms(until(gather)));
+    poll(fds, count, tsk_left_ms(at));
 }
 
 /* An endpoint that cannot even be tried: an error if it was asked for by name. */

@@ -34,6 +34,7 @@ static bool wait_bus(const struct tsk_bus *bus, int64_t deadline, int stop_fd)
 {
     struct pollfd fds[2] = {{.fd = tsk_bus_fd(bus), .events = POLLIN},
                             {.fd = stop_fd, .events = POLLIN}};
+    deadline = tsk_earlier(deadline, life_deadline(bus));
     return poll(fds, 2, tsk_left_ms(deadline)) <= 0 || !fds[1].revents;
 }
 

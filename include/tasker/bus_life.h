@@ -19,7 +19,9 @@ enum tsk_life_kind {
     TSK_LIFE_REFUSED,      /* the handshake failed */
     TSK_LIFE_DISCONNECTED, /* by either side, or because no heartbeat came */
     TSK_LIFE_RETRYING,     /* not connected: tried again after interval */
-    TSK_LIFE_FAILED,       /* the system refused something */
+    TSK_LIFE_FAILED,       /* the system refused something, or the host is not known */
+    TSK_LIFE_LOOKUP,       /* the host is being looked up */
+    TSK_LIFE_SLOW,         /* that takes long; once for each, and whatever the level is */
     TSK_LIFE_KINDS
 };
 
@@ -29,8 +31,8 @@ struct tsk_life {
     enum tsk_life_kind kind;
     char endpoint[TSK_LIFE_ENDPOINT_SIZE]; /* ours where we bind, the peer's where we connect */
     char peer[80];    /* ACCEPTED, DISCONNECTED, REFUSED: the peer's address if known; or "" */
-    char reason[160]; /* REFUSED, FAILED: why; otherwise "" */
-    int64_t interval; /* RETRYING, REFUSED: ms until it is tried again; 0: not known */
+    char reason[160]; /* REFUSED, FAILED, SLOW: why; otherwise "" */
+    int64_t interval; /* RETRYING, REFUSED, FAILED: ms until it is tried again; 0: not known */
     int64_t hidden;   /* events of this kind and endpoint since the last one that was given */
 };
 
