@@ -85,7 +85,7 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
         return tsk_err_set(err, TSK_UNAVAILABLE,
                            "cannot bind %s: there is a file of that name which is no socket",
                            endpoint);
-    tsk_bus_options_for(bus->socket, endpoint);
+    tsk_bus_options_for(bus->socket, endpoint, true);
     if (zmq_bind(bus->socket, endpoint) != 0)
         return set_bind_err(err, endpoint);
     if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
@@ -97,7 +97,7 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
 
 int tsk_bus_reach(struct tsk_bus *bus, const char *place)
 {
-    tsk_bus_options_for(bus->socket, place);
+    tsk_bus_options_for(bus->socket, place, bus->binds);
     bus->touched = true;
     return zmq_connect(bus->socket, place);
 }
@@ -148,6 +148,8 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
     bus->ctx = zmq_ctx_new();
     if (!bus->ctx)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "start libzmq", NULL);
+    if (!bus->binds)
+        zmq_ctx_set(bus->ctx, ZMQ_IO_THREADS, TSK_BUS_THREADS);
     bus->socket = zmq_socket(bus->ctx, bus->side == TSK_SENDER ? ZMQ_XPUB : ZMQ_XSUB);
     if (!bus->socket)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);

@@ -14,6 +14,8 @@ enum {
     HUGE_BYTES = 1 << 30, /* a peer that we went to may send so much at a time; see set_longest */
     HUGE_FACTOR = 4,      /* of the limit: what a peer that came to us may send */
     ANSWER_BYTES = 65536, /* and what it may send upstream: subscriptions, answers */
+    ADDRESSES = 1,        /* the threads that connections are given to, as bits */
+    NAMES = 2,
 };
 
 static int set_int(void *socket, int option, int64_t value)
@@ -84,8 +86,19 @@ int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel 
     return 0;
 }
 
-void tsk_bus_options_for(void *socket, const char *endpoint)
+/* A name that was known, and that its server is slow to tell when it is connected to again, may so
+ * hold up only others that are names. */
+static void set_thread(void *socket, const char *endpoint)
 {
+    char name[TSK_BUS_NAME_SIZE];
+    uint64_t threads = tsk_bus_host_name(endpoint, name, sizeof name) ? NAMES : ADDRESSES;
+    zmq_setsockopt(socket, ZMQ_AFFINITY, &threads, sizeof threads);
+}
+
+void tsk_bus_options_for(void *socket, const char *endpoint, bool binds)
+{
+    if (!binds) /* a context that binds has one thread */
+        set_thread(socket, endpoint);
     /* not always on: a name like "localhost" would then mean ::1, where nobody may listen */
     set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 }

@@ -109,8 +109,11 @@ bool tsk_bus_gate_next(struct tsk_bus *bus, struct tsk_life *out);
 int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
                     enum tsk_side side, bool binds, struct tsk_err *err);
 
+/* How many threads the context of a bus that connects has: see tsk_bus_options_for. */
+#define TSK_BUS_THREADS 2
+
 /* Sets what depends on the endpoint that is bound or connected next. */
-void tsk_bus_options_for(void *socket, const char *endpoint);
+void tsk_bus_options_for(void *socket, const char *endpoint, bool binds);
 
 /* ---- bus_endpoint.c */
 

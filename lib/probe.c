@@ -162,10 +162,10 @@ int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout
     struct tsk_probe_target target;
     memset(probe, 0, sizeof *probe);
     probe->connect_us = probe->handshake_us = -1;
-    if (tsk_probe_resolve(endpoint, &target, err))
-        return -1;
     int64_t deadline = tsk_now_ms() + timeout_ms;
-    probe->state = TSK_PROBE_NO_HOST;
+    if (tsk_probe_resolve(endpoint, deadline, &target, err))
+        return -1;
+    probe->state = target.state;
     strcpy(probe->reason, target.reason);
     for (size_t i = 0; i < target.count; i++) {
         struct tsk_probe one = {.state = TSK_PROBE_REFUSED};

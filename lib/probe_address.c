@@ -20,6 +20,7 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 
+#include "lookup.h"
 #include "probe_private.h"
 
 #define TCP "tcp://"
@@ -66,39 +67,59 @@ static void add_address(struct tsk_probe_target *target, const struct addrinfo *
              v6 ? "[" : "", host, v6 ? "]" : "", port);
 }
 
-static int look_up(const struct place *place, int flags, struct addrinfo **list)
+static struct addrinfo hints_for(int flags)
 {
-    struct addrinfo hints = {0};
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = flags | AI_NUMERICSERV;
+    return (struct addrinfo){.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+}
+
+/* Of a host that is an address. Returns 0, or what getaddrinfo does. */
+static int look_up(const struct place *place, struct addrinfo **list)
+{
+    struct addrinfo hints = hints_for(AI_NUMERICHOST);
     return getaddrinfo(place->host, place->port, &hints, list);
 }
 
-static int resolve_tcp(const char *endpoint, struct tsk_probe_target *target, struct tsk_err *err)
+/* Takes what a lookup has found. */
+static void take_found(struct tsk_probe_target *target, const struct place *place,
+                       const struct tsk_lookup *lookup)
+{
+    const char *why = tsk_lookup_why_not(lookup);
+    const struct addrinfo *info = tsk_lookup_found(lookup);
+    if (why)
+        snprintf(target->reason, sizeof target->reason, "host \"%.120s\" is not known: %.100s",
+                 place->host, why);
+    for (; info; info = info->ai_next)
+        add_address(target, info);
+}
+
+static int resolve_tcp(const char *endpoint, int64_t deadline, struct tsk_probe_target *target,
+                       struct tsk_err *err)
 {
     struct place place;
     if (split_tcp(endpoint, &place, err))
         return -1;
-    struct addrinfo *list = NULL;
-    int rc = look_up(&place, 0, &list);
-    if (rc) {
-        snprintf(target->reason, sizeof target->reason, "host \"%.120s\" is not known: %s",
-                 place.host, rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc));
-        return 0;
+    struct addrinfo hints = hints_for(0);
+    struct tsk_lookup *lookup = tsk_lookup_start(place.host, place.port, &hints);
+    if (tsk_lookup_wait(lookup, deadline)) {
+        take_found(target, &place, lookup);
+    } else {
+        target->state = TSK_PROBE_TIMEOUT;
+        snprintf(target->reason, sizeof target->reason,
+                 "host \"%.120s\" is not known in time: its lookup has no answer", place.host);
     }
-    for (struct addrinfo *info = list; info; info = info->ai_next)
-        add_address(target, info);
-    freeaddrinfo(list);
+    tsk_lookup_end(lookup);
     return 0;
 }
 
-int tsk_probe_resolve(const char *endpoint, struct tsk_probe_target *target, struct tsk_err *err)
+int tsk_probe_resolve(const char *endpoint, int64_t deadline, struct tsk_probe_target *target,
+                      struct tsk_err *err)
 {
     memset(target, 0, sizeof *target);
+    target->state = TSK_PROBE_NO_HOST;
     if (tsk_parse_endpoint(endpoint, err))
         return -1;
     if (strncmp(endpoint, TCP, strlen(TCP)) == 0)
-        return resolve_tcp(endpoint, target, err);
+        return resolve_tcp(endpoint, deadline, target, err);
     snprintf(target->addresses[target->count++], sizeof target->addresses[0], "%s", endpoint);
     return 0;
 }
@@ -121,7 +142,7 @@ static socklen_t socket_address(const char *address, struct sockaddr_storage *ou
         return unix_address(address + strlen(IPC), (struct sockaddr_un *)out);
     struct place place;
     struct addrinfo *list = NULL;
-    if (split_tcp(address, &place, NULL) || look_up(&place, AI_NUMERICHOST, &list))
+    if (split_tcp(address, &place, NULL) || look_up(&place, &list))
         return 0;
     socklen_t len = list->ai_addrlen;
     memcpy(out, list->ai_addr, len);
@@ -207,7 +228,7 @@ int tsk_probe_local_port(const char *endpoint)
         return 0;
     if (strcmp(place.host, "localhost") == 0)
         return atoi(place.port);
-    if (look_up(&place, AI_NUMERICHOST, &list))
+    if (look_up(&place, &list))
         return 0;
     int port = is_own(list) ? atoi(place.port) : 0;
     freeaddrinfo(list);

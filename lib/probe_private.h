@@ -15,12 +15,14 @@
 /* The numeric endpoints that one stands for, in the order to try them. */
 struct tsk_probe_target {
     char addresses[PROBE_ADDRESSES][sizeof((struct tsk_probe *)0)->address];
-    size_t count; /* 0: the host is not known, and reason says so */
+    size_t count;               /* 0: the host is not known, or not in time, and reason says so */
+    enum tsk_probe_state state; /* where count is 0 */
     char reason[256];
 };
 
-/* Splits and looks up endpoint. Returns 0, or -1 with kind TSK_USAGE. */
-int tsk_probe_resolve(const char *endpoint, struct tsk_probe_target *target, struct tsk_err *err);
+/* Splits endpoint and looks it up, until deadline at most. Returns 0, or -1 with kind TSK_USAGE. */
+int tsk_probe_resolve(const char *endpoint, int64_t deadline, struct tsk_probe_target *target,
+                      struct tsk_err *err);
 
 /* Connects to a numeric endpoint by a plain socket. Returns it (to be closed), or -1 with state and
  * reason in *probe; or -2 with kind TSK_IO. */

@@ -14,7 +14,7 @@ enum tsk_probe_state {
     TSK_PROBE_OK,        /* a ZMTP handshake was made */
     TSK_PROBE_NO_HOST,   /* the host name is not known */
     TSK_PROBE_REFUSED,   /* nothing listens: refused, no such socket, a stale socket file */
-    TSK_PROBE_TIMEOUT,   /* no connection in time, or no way to that host */
+    TSK_PROBE_TIMEOUT,   /* no connection in time, or no way to that host, or its name not told */
     TSK_PROBE_SILENT,    /* connected, but not a byte came */
     TSK_PROBE_CLOSED,    /* connected, and closed by the peer before it said anything */
     TSK_PROBE_FOREIGN,   /* what answers does not speak ZMTP */
@@ -36,7 +36,7 @@ struct tsk_probe {
 /* Connects to endpoint (tcp or ipc; a host of "*", 0.0.0.0 or [::] is the local one) and makes a
  * handshake within timeout_ms, playing side first (TSK_RECEIVER looks at one that sends), then the
  * other if the peer's socket type asks for it. If that fails it takes at most 300 ms more to find
- * out why. A host name is looked up outside that limit. Returns 0 with *probe filled in, whatever
+ * out why. Looking up a host name is part of that time. Returns 0 with *probe filled in, whatever
  * was found; or -1 with kind TSK_USAGE (no endpoint, or a port of "*", which names none) or TSK_IO
  * (no sockets left here). */
 int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout_ms,
