@@ -74,7 +74,8 @@ bool tsk_bus_host_name(const char *endpoint, char *out, size_t size)
     if (strncmp(endpoint, "tcp://", 6) != 0 || !isalnum((unsigned char)*host))
         return false;
     size_t len = strspn(host, letters);
-    if (len >= size || host[len] != ':' || !isdigit((unsigned char)host[len + 1]))
+    const char *port = host + len + (host[len] == ':');
+    if (len >= size || port == host + len || !*port || port[strspn(port, "0123456789")])
         return false;
     memcpy(out, host, len);
     out[len] = '\0';
