@@ -311,3 +311,79 @@ END
     wait_line work.err "warning: $TASKER_ZEROMQ_RESULT_ENDPOINT: closed before all had left"
     signal slow CONT
 }
+
+# ---- names that nobody tells
+
+# Runs a script where the server of all names is silent, for 20 s at each that is asked for.
+without_names() { # SCRIPT
+    : >told
+    unshare -rmn sh -c 'ip link set lo up && mount --bind told /etc/resolv.conf' 2>/dev/null ||
+        skip "no namespaces here"
+    cat - >silent.sh <<'END'
+set -e
+ip link set lo up
+echo 'hosts: files dns' >nsswitch.conf
+printf 'nameserver 127.0.0.1\noptions timeout:10 attempts:2\n' >resolv.conf
+for f in nsswitch.conf resolv.conf; do mount --bind $f /etc/$f; done
+/usr/bin/python3 -c 'if True:
+    import socket, time
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind(("127.0.0.1", 53))
+    print("silent", flush=True)
+    time.sleep(200)' >server &
+trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+until [ -s server ]; do sleep 0.02; done
+timeout 0.5 getent hosts worker9.example.com || [ $? -eq 124 ] || exit 77
+END
+    echo "$1" >>silent.sh
+    spawn silent unshare -rmn bash silent.sh
+    finish silent 40
+    [ "$status" -ne 77 ] || skip "names are told here in another way"
+    [ "$status" -eq 0 ]
+}
+
+@test "connections: a name that nobody tells holds up no other of a collector" {
+    steps Echo 1 6 >in
+    without_names '
+        tasker-work &
+        tasker-publish --batch-size 3 in >r
+        tasker-collect --timeout 20s --result-endpoint \
+            "$TASKER_ZEROMQ_RESULT_ENDPOINT,tcp://worker9.example.com:5556" <r >listed || true
+        jq -c "select(.batch_id)|.batch_id=\"other\"|.worker_id=\"w9\"|.source=\"w9\"|
+            .result_endpoint=\"tcp://worker9.example.com:5556\"" r | head -n 1 >other
+        cat other r | tasker-collect --timeout 20s >received || true'
+    for out in listed received; do
+        tasker-reconcile <$out >$out.verdicts || true
+        [ "$(jq -r 'select(.message_type=="batch_reconciled" and .batch_id!="other")|.verdict' \
+            $out.verdicts | xargs)" = "consistent consistent" ]
+    done
+    [ "$(runs)" = "$(seq -s ' ' 1 6)" ]
+}
+
+@test "connections: a name that nobody tells keeps a worker from no other publisher, and is told" {
+    steps Echo 1 4 >in
+    without_names '
+        tasker-work -v --batch-endpoint \
+            "tcp://publisher9.example.com:5555,$TASKER_ZEROMQ_BATCH_ENDPOINT" 2>work.err &
+        work=$!
+        tasker-publish --wait 4s in | tasker-collect --timeout 10s >out
+        until grep -q "still being looked up" work.err; do sleep 0.1; done
+        kill $work
+        wait $work'
+    [ "$(tasker-reconcile <out | jq -r .verdict | xargs)" = consistent ]
+    has "info: tcp://publisher9.example.com:5555: looking up its host" work.err
+    has "warning: tcp://publisher9.example.com:5555: its host is still being looked up: no answer for 5 s" work.err
+}
+
+@test "connections: a name that nobody tells costs tasker-status no more than its time" {
+    without_names '
+        for what in endpoints workers; do
+            status=0
+            timeout 10 tasker-status $what --timeout 1s tcp://worker9.example.com:5556 \
+                >$what.told || status=$?
+            echo "$what $status"
+        done'
+    cat silent.out
+    has "is not known in time" endpoints.told
+    ! grep 124 silent.out
+}
