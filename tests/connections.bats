@@ -367,7 +367,10 @@ END
             "tcp://publisher9.example.com:5555,$TASKER_ZEROMQ_BATCH_ENDPOINT" 2>work.err &
         work=$!
         tasker-publish --wait 4s in | tasker-collect --timeout 10s >out
-        until grep -q "still being looked up" work.err; do sleep 0.1; done
+        for ((i = 0; i < 200; i++)); do
+            ! grep -q "still being looked up" work.err || break
+            sleep 0.1
+        done
         kill $work
         wait $work'
     [ "$(tasker-reconcile <out | jq -r .verdict | xargs)" = consistent ]

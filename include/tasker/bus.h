@@ -43,8 +43,9 @@ bool tsk_bus_close(struct tsk_bus *bus);
 bool tsk_bus_binds(const struct tsk_bus *bus);
 
 /* Connects to one more endpoint; one that it already has (or is bound to) is left as it is. A host
- * of "*", 0.0.0.0 or localhost is 127.0.0.1, and [::] is [::1]. Returns 1, or 0 where it had it, or
- * -1 with kind TSK_UNAVAILABLE. */
+ * of "*", 0.0.0.0 or localhost is 127.0.0.1, and [::] is [::1]. One whose host is a name is
+ * connected to when that has been looked up, apart, by calls of tsk_bus_life (bus_life.h) until it
+ * is known. Returns 1, or 0 where it had it, or -1 with kind TSK_UNAVAILABLE. */
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err);
 
 /* Ends the connection to an endpoint that tsk_bus_connect made; one that it does not have is fine.

@@ -1,8 +1,8 @@
 /* The life of the sockets of a bus, for people: who came, who went, what is tried again, and why
  * something does not connect. It is told only where log.level is info or more when the bus is
- * opened
- * (-v makes it so). A bus that connects is to be asked in any case: what answered with no sensible
- * handshake is connected to again here, and by nobody else. */
+ * opened (-v makes it so). A bus that connects is to be asked in any case: what answered with no
+ * sensible handshake is connected to again here, and by nobody else, and so is a host whose name
+ * had to be looked up first. */
 #ifndef TASKER_BUS_LIFE_H
 #define TASKER_BUS_LIFE_H
 
@@ -46,9 +46,9 @@ int tsk_bus_life_fd(const struct tsk_bus *bus);
 /* When tsk_bus_life is to be called at the latest; -1: not before the descriptor says so. */
 int64_t tsk_bus_life_deadline(const struct tsk_bus *bus);
 
-/* Takes the next event, never blocking, and connects again what is due. What repeats itself without
- * end, as trying an endpoint that nobody listens at, is given at first and then with growing
- * pauses, up to a minute. Returns false if there is none. */
+/* Takes the next event, never blocking, connects again what is due, and connects to names that have
+ * been looked up. What repeats itself without end, as trying an endpoint that nobody listens at, is
+ * given at first and then with growing pauses, up to a minute. Returns false if there is none. */
 bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *life);
 
 #endif
