@@ -136,7 +136,7 @@ static int set_up(struct work *work, struct tsk_err *err)
     work->feed = feed_new(work->conf);
     flow_init(&work->flow, work->conf);
     work->batches = tsk_map_new(batch_free);
-    work->deferred = tsk_map_new(batch_free);
+    work->deferred = tsk_map_new(deferred_free);
     work->finished = tsk_map_new(free);
     work->next_check = -1;
     input_environment(work, mark);

@@ -11,7 +11,7 @@
 #define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
 #define COMPLETION_MOST 700  /* and of all else in it */
 #define STALE_MS 250         /* what lay in the sockets during a pause has come by then */
-#define DEFERRED_MOST 1024   /* beyond it a batch is forgotten: its publisher sends it again */
+#define ACCEPTED_MESSAGES 2  /* of the largest size: what accepted batches may have in bytes */
 
 void batch_free(void *value)
 {
@@ -23,77 +23,14 @@ void batch_free(void *value)
     free(batch);
 }
 
-/* Takes message, whose type is its topic. */
-static void answer(struct work *work, struct json_object *message)
-{
-    if (!work->answers)
-        work->answers = json_object_new_array();
-    json_object_array_add(work->answers, message);
-}
-
-bool accept_answer(struct work *work)
-{
-    struct tsk_err err;
-    bool any = work->answers != NULL;
-    for (size_t i = 0; work->answers && i < json_object_array_length(work->answers); i++) {
-        struct json_object *message = json_object_array_get_idx(work->answers, i);
-        size_t len;
-        const char *topic = tsk_json_str(message, "message_type");
-        const char *text = tsk_json_text(message, &len);
-        if (tsk_bus_send(work->steps, topic, text, len, &err) < 0)
-            diag_error("cannot answer the publisher: %s", err.text);
-    }
-    json_object_put(work->answers);
-    work->answers = NULL;
-    return any;
-}
-
-static struct json_object *answer_object(const struct work *work, const char *type,
-                                         const char *batch_id)
-{
-    struct json_object *message = json_object_new_object();
-    tsk_json_put_str(message, "message_type", type);
-    tsk_json_put_str(message, "batch_id", batch_id);
-    tsk_json_put_str(message, "worker_id", work->id);
-    tsk_json_put_str(message, "source", work->source);
-    return message;
-}
-
-static void answer_accepted(struct work *work, const char *batch_id, size_t steps)
-{
-    struct json_object *message = answer_object(work, TSK_TOPIC_ACCEPTED, batch_id);
-    tsk_json_put_int(message, "steps", (int64_t)steps);
-    run_put_load(work, message);
-    tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
-    answer(work, message);
-}
-
-/* Refuses a batch. To a plain publisher, which hears nothing upstream, it is said as a result. */
-static void reject(struct work *work, const char *topic, const char *batch_id, const char *text,
-                   const char *type, const char *category)
-{
-    work->rejected++;
-    diag_warn("batch %s refused: %s", *batch_id ? batch_id : "without a usable batch_id", text);
-    if (!*batch_id)
-        return;
-    struct json_object *message = answer_object(work, TSK_TOPIC_REJECTED, batch_id);
-    tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
-    answer(work, message);
-    if (strcmp(topic, TSK_TOPIC_STEPS) != 0)
-        return;
-    struct json_object *error = tsk_error_object(text, type, category, false);
-    struct tsk_buf result = TSK_BUF_INIT;
-    message = tsk_batch_error(batch_id, error);
-    tsk_write_json(&result, NULL, message);
-    feed_send(work, TSK_TYPE_ERROR, &result);
-    json_object_put(message);
-}
-
-static bool has_room(const struct work *work, const struct batch *batch)
+/* Whether a batch of so many steps and bytes may come in. When nothing waits any may, since places
+ * would stay empty otherwise. */
+static bool has_room(const struct work *work, size_t steps, size_t bytes)
 {
     int64_t waiting = (int64_t)(run_queued(work) + work->live.count);
     return !run_queued(work) ||
-           waiting + (int64_t)batch->data.count <= work->queue_limit + work->max_workers;
+           (waiting + (int64_t)steps <= work->queue_limit + work->max_workers &&
+            work->accepted_bytes + bytes <= work->max_message * ACCEPTED_MESSAGES);
 }
 
 static void enqueue(struct work *work, struct batch *batch)
@@ -102,6 +39,7 @@ static void enqueue(struct work *work, struct batch *batch)
     batch->left = batch->data.count;
     tsk_map_put(work->batches, batch->data.batch_id, batch);
     work->accepted += (int64_t)batch->data.count;
+    work->accepted_bytes += batch->bytes;
     for (size_t i = 0; i < batch->data.count; i++)
         run_list_add(&work->queue, &batch->runs[i]);
     diag_info("batch %s: %zu step%s accepted", batch->data.batch_id, batch->data.count,
@@ -109,41 +47,15 @@ static void enqueue(struct work *work, struct batch *batch)
     answer_accepted(work, batch->data.batch_id, batch->data.count);
 }
 
-/* Whether a batch that waits is still for us. Its publisher sends it again and again as long as it
- * is; if it does not, it is gone or has given the batch to another worker. */
-static bool is_ours(const struct work *work, const struct batch *batch, int64_t now)
-{
-    return batch->plain ||
-           now - batch->heard_at <= 2 * tsk_conf_int(work->conf, TSK_ZEROMQ_RESEND_AFTER);
-}
-
-void accept_deferred(struct work *work)
-{
-    struct tsk_map_entry *first;
-    int64_t now = tsk_now_ms();
-    while (work->state == WORK_READY && (first = tsk_map_first(work->deferred)) &&
-           has_room(work, tsk_map_value(first))) {
-        char batch_id[TSK_ID_SIZE];
-        snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(first));
-        struct batch *batch = tsk_map_take(work->deferred, batch_id);
-        if (is_ours(work, batch, now)) {
-            enqueue(work, batch);
-        } else {
-            diag_info("batch %s: not asked for any more", batch_id);
-            batch_free(batch);
-        }
-    }
-}
-
 void accept_paused(struct work *work, int64_t now)
 {
     struct tsk_map_entry *next;
     work->stale_until = now + STALE_MS;
     for (struct tsk_map_entry *e = tsk_map_first(work->deferred); e; e = next) {
-        const struct batch *batch = tsk_map_value(e);
+        const struct deferred *deferred = tsk_map_value(e);
         next = tsk_map_next(e);
-        if (!batch->plain)
-            tsk_map_remove(work->deferred, batch->data.batch_id);
+        if (!deferred->plain)
+            deferred_free(defer_take(work, tsk_map_key(e)));
     }
 }
 
@@ -154,6 +66,7 @@ void accept_finished(struct work *work, struct batch *batch)
     tsk_map_put(work->finished, batch->data.batch_id, steps);
     if (tsk_map_count(work->finished) > FINISHED_MOST)
         tsk_map_remove(work->finished, tsk_map_key(tsk_map_first(work->finished)));
+    work->accepted_bytes -= batch->bytes;
     char batch_id[TSK_ID_SIZE];
     snprintf(batch_id, sizeof batch_id, "%s", batch->data.batch_id);
     tsk_map_remove(work->batches, batch_id);
@@ -163,7 +76,7 @@ void accept_finished(struct work *work, struct batch *batch)
 static bool answer_known(struct work *work, const char *batch_id)
 {
     const struct batch *batch = tsk_map_get(work->batches, batch_id);
-    struct batch *deferred = tsk_map_get(work->deferred, batch_id);
+    struct deferred *deferred = tsk_map_get(work->deferred, batch_id);
     const size_t *finished = tsk_map_get(work->finished, batch_id);
     if (batch)
         answer_accepted(work, batch_id, batch->data.count);
@@ -211,32 +124,100 @@ static bool completion_fits(const struct work *work, const struct batch *batch)
     return batch->data.count <= (work->max_message - COMPLETION_MOST) / summary;
 }
 
-/* Takes json, a batch with a valid batch_id. */
-static void accept(struct work *work, const char *topic, const char *id, struct json_object *json)
+/* Takes json, a batch with a valid batch_id whose text has so many bytes. Returns it checked, or
+ * NULL: then it is refused. */
+static struct batch *check(struct work *work, const char *topic, struct json_object *json,
+                           size_t bytes)
 {
     struct batch *batch = tsk_alloc(sizeof *batch);
     struct tsk_err err;
     char batch_id[TSK_ID_SIZE];
-    snprintf(batch_id, sizeof batch_id, "%s", id);
-    batch->plain = !tsk_topic_is(topic, TSK_TOPIC_WORKER);
-    batch->heard_at = tsk_now_ms();
+    snprintf(batch_id, sizeof batch_id, "%s", tsk_json_str(json, "batch_id"));
+    batch->bytes = bytes;
     if (tsk_batch_read(&batch->data, json, true, &err) < 0) {
-        reject(work, topic, batch_id, err.text, "InvalidBatch", "validation");
+        answer_rejected(work, topic, batch_id, err.text, "InvalidBatch", "validation");
         free(batch);
-    } else if (assign(work, batch, &err) < 0) {
-        reject(work, topic, batch_id, err.text, "NoHandler", "permanent");
-        batch_free(batch);
-    } else if (!completion_fits(work, batch)) {
-        reject(work, topic, batch_id, "so many steps that the completion is over max_message_bytes",
-               "InvalidBatch", "validation");
-        batch_free(batch);
-    } else if (!tsk_map_count(work->deferred) && has_room(work, batch)) {
-        enqueue(work, batch);
-    } else if (tsk_map_count(work->deferred) < DEFERRED_MOST) {
+        return NULL;
+    }
+    if (assign(work, batch, &err) < 0)
+        answer_rejected(work, topic, batch_id, err.text, "NoHandler", "permanent");
+    else if (!completion_fits(work, batch))
+        answer_rejected(work, topic, batch_id,
+                        "so many steps that the completion is over max_message_bytes",
+                        "InvalidBatch", "validation");
+    else
+        return batch;
+    batch_free(batch);
+    return NULL;
+}
+
+/* The batch waits; or it does not, where too much waits already. Then its publisher sends it again,
+ * but for a plain one, which would never know. */
+static void defer(struct work *work, const struct batch *batch, const struct tsk_frame *frame)
+{
+    bool plain = !tsk_topic_is(frame->topic, TSK_TOPIC_WORKER);
+    const char *batch_id = batch->data.batch_id;
+    if (!defer_is_full(work)) {
         diag_debug("batch %s has to wait: the queue is full", batch_id);
-        tsk_map_put(work->deferred, batch_id, batch);
-    } else {
-        batch_free(batch);
+        defer_keep(work, batch, frame, plain);
+    } else if (plain) {
+        answer_rejected(work, frame->topic, batch_id, "too many batches wait", "QueueFull",
+                        "infrastructure");
+    }
+}
+
+/* Takes json, the batch with a valid batch_id that came in frame. */
+static void accept(struct work *work, const struct tsk_frame *frame, struct json_object *json)
+{
+    struct batch *batch = check(work, frame->topic, json, frame->len);
+    if (!batch)
+        return;
+    if (!tsk_map_count(work->deferred) && has_room(work, batch->data.count, batch->bytes)) {
+        enqueue(work, batch);
+        return;
+    }
+    defer(work, batch, frame);
+    batch_free(batch);
+}
+
+/* Whether a batch that waits is still for us. Its publisher sends it again and again as long as it
+ * is; if it does not, it is gone or has given the batch to another worker. */
+static bool is_ours(const struct work *work, const struct deferred *deferred, int64_t now)
+{
+    return deferred->plain ||
+           now - deferred->heard_at <= 2 * tsk_conf_int(work->conf, TSK_ZEROMQ_RESEND_AFTER);
+}
+
+/* Takes in a batch that waited, with the marks that its steps have got meanwhile. */
+static void enqueue_deferred(struct work *work, const struct deferred *deferred)
+{
+    struct tsk_err err;
+    const char *topic = deferred->plain ? TSK_TOPIC_STEPS : TSK_TOPIC_WORKER;
+    struct json_object *json = tsk_json_object(work->json, deferred->text, deferred->len, &err);
+    struct batch *batch = json ? check(work, topic, json, deferred->len) : NULL;
+    if (!batch)
+        return; /* cannot be: it was read before */
+    for (size_t i = 0; i < deferred->count; i++)
+        batch->runs[i].cancelled |= deferred->steps[i].cancelled;
+    enqueue(work, batch);
+}
+
+void accept_deferred(struct work *work)
+{
+    struct tsk_map_entry *first;
+    int64_t now = tsk_now_ms();
+    while (work->state == WORK_READY && (first = tsk_map_first(work->deferred))) {
+        struct deferred *deferred = tsk_map_value(first);
+        char batch_id[TSK_ID_SIZE];
+        if (!has_room(work, deferred->count, deferred->len))
+            return;
+        snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(first));
+        deferred = defer_take(work, batch_id);
+        if (is_ours(work, deferred, now))
+            enqueue_deferred(work, deferred);
+        else
+            diag_info("batch %s: not asked for any more", batch_id);
+        deferred_free(deferred);
     }
 }
 
@@ -263,7 +244,8 @@ static void refuse_long(struct work *work, const struct tsk_frame *frame)
 {
     char id[TSK_ID_SIZE], text[128];
     snprintf(text, sizeof text, "message of %zu bytes is over max_message_bytes", frame->whole);
-    reject(work, frame->topic, glimpse_id(frame, id) ? id : "", text, "InvalidBatch", "validation");
+    answer_rejected(work, frame->topic, glimpse_id(frame, id) ? id : "", text, "InvalidBatch",
+                    "validation");
 }
 
 /* Whether it may have been sent before this process was held up, so that its publisher may have
@@ -273,22 +255,42 @@ static bool is_stale(const struct work *work, const struct tsk_frame *frame)
     return tsk_topic_is(frame->topic, TSK_TOPIC_WORKER) && tsk_now_ms() < work->stale_until;
 }
 
+/* Whether it is plain without parsing it that there is nothing to do: the batch waits here, or it
+ * is new and there is no room to keep it. Publishers send all that waits once a second, so that
+ * parsing it all would leave no time for anything else. A batch_id that is glimpsed may be another
+ * one, from within a step; then the batch is only kept later. */
+static bool is_set_aside(struct work *work, const struct tsk_frame *frame)
+{
+    char id[TSK_ID_SIZE];
+    if (!tsk_map_count(work->deferred) || !glimpse_id(frame, id))
+        return false;
+    struct deferred *deferred = tsk_map_get(work->deferred, id);
+    if (deferred && defer_is_same(deferred, frame)) {
+        deferred->heard_at = tsk_now_ms();
+        return true;
+    }
+    return !deferred && defer_is_full(work) && tsk_topic_is(frame->topic, TSK_TOPIC_WORKER) &&
+           !tsk_map_get(work->batches, id) && !tsk_map_get(work->finished, id);
+}
+
 static void on_message(struct work *work, const struct tsk_frame *frame)
 {
     if (frame->whole) {
         refuse_long(work, frame);
         return;
     }
+    if (is_set_aside(work, frame))
+        return;
     struct tsk_err err;
     char id[TSK_ID_SIZE];
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
     const char *batch_id = tsk_json_str(json, "batch_id");
     if (!json) {
-        reject(work, frame->topic, glimpse_id(frame, id) ? id : "", err.text, "InvalidBatch",
-               "validation");
+        answer_rejected(work, frame->topic, glimpse_id(frame, id) ? id : "", err.text,
+                        "InvalidBatch", "validation");
     } else if (!batch_id || !tsk_name_valid(batch_id)) {
-        reject(work, frame->topic, "", "batch_id is missing or not valid", "InvalidBatch",
-               "validation");
+        answer_rejected(work, frame->topic, "", "batch_id is missing or not valid", "InvalidBatch",
+                        "validation");
         json_object_put(json);
     } else if (answer_known(work, batch_id)) {
         json_object_put(json);
@@ -297,7 +299,7 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
                   batch_id);
         json_object_put(json);
     } else {
-        accept(work, frame->topic, batch_id, json);
+        accept(work, frame, json);
     }
 }
 

@@ -25,7 +25,7 @@ static void stop_queued(struct work *work)
 static void begin_draining(struct work *work, int64_t now)
 {
     work->state = WORK_DRAINING;
-    accept_answer(work);
+    answer_send(work);
     accept_none(work);
     diag_info("stopping: %zu step%s running, %zu will not be run", work->live.count,
               work->live.count == 1 ? " is" : "s are", run_queued(work));
@@ -146,7 +146,7 @@ static bool turn(struct work *work)
     busy |= run_start_some(work);
     busy |= feed_flush(work);
     launch_go(work->launch); /* only now: what is said of steps leaves before they need the time */
-    busy |= accept_answer(work); /* only now: it wakes a publisher, which is in no hurry */
+    busy |= answer_send(work); /* only now: it wakes a publisher, which is in no hurry */
     busy |= feed_replay(work);
     busy |= drain(work, work->results, &work->results_watch, feed_drain);
     return busy;

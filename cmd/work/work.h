@@ -1,6 +1,7 @@
 /* The worker: what its parts share. Data flows one way:
  *
- *   accept.c   a batch comes in, is checked, answered and queued
+ *   accept.c   a batch comes in, is checked, answered (answer.c) and queued
+ *   defer.c    or waits for room
  *   run.c      a queued step is given to the launcher; time limits, TERM and KILL
  *   breaker.c  unless its handler has failed too often
  *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
@@ -76,7 +77,19 @@ struct batch {
     struct run *runs; /* data.count */
     size_t left;      /* not ended yet */
     size_t completed, failed;
+    size_t bytes; /* of its text */
     int64_t accepted_us;
+};
+
+/* A batch that is checked, and for which there is no room yet. */
+struct deferred {
+    char *text; /* as it came */
+    size_t len;
+    struct deferred_step {
+        int64_t step_id;
+        bool cancelled; /* an operator has ended it */
+    } * steps;          /* count, in the order of the batch */
+    size_t count;
     bool plain;       /* it came on "steps": nobody sends it again */
     int64_t heard_at; /* when it was last sent to us */
 };
@@ -127,7 +140,9 @@ struct work {
 
     struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
     struct tsk_map *finished;    /* ended: batch_id to its number of steps */
-    struct tsk_map *deferred;    /* checked, but the queue is full: batch_id to struct batch */
+    struct tsk_map *deferred;    /* the queue is full: batch_id to struct deferred */
+    size_t accepted_bytes;       /* the texts of batches */
+    size_t deferred_bytes;       /* what the deferred ones take */
     struct json_object *answers; /* to publishers, not sent; NULL: none */
     struct run_list queue, live; /* not given to the launcher; told to be in progress */
     struct run_list given;       /* to the launcher, beyond those */
@@ -159,8 +174,6 @@ enum tsk_exit work_loop(struct work *work);
 /* accept.c: reads what the steps channel has, a part at a time; returns whether there was anything.
  */
 bool accept_drain(struct work *work);
-/* Sends the answers that are due to publishers; returns whether there were any. */
-bool accept_answer(struct work *work);
 /* Registers by subscription, so that batches come; and ends that. */
 void accept_all(struct work *work);
 void accept_none(struct work *work);
@@ -171,6 +184,27 @@ void accept_paused(struct work *work, int64_t now);
 /* The batch has ended: forgets all but its id. Frees it. */
 void accept_finished(struct work *work, struct batch *batch);
 void batch_free(void *batch);
+
+/* answer.c */
+void answer_accepted(struct work *work, const char *batch_id, size_t steps);
+/* Refuses a batch that came with topic; batch_id is "" where there is no usable one. To a plain
+ * publisher, which hears nothing upstream, it is said as a result. */
+void answer_rejected(struct work *work, const char *topic, const char *batch_id, const char *text,
+                     const char *type, const char *category);
+/* Sends the answers that are due; returns whether there were any. */
+bool answer_send(struct work *work);
+
+/* defer.c */
+void deferred_free(void *deferred);
+/* Whether no more batches are kept. */
+bool defer_is_full(const struct work *work);
+/* Keeps the batch that came in frame. */
+void defer_keep(struct work *work, const struct batch *batch, const struct tsk_frame *frame,
+                bool plain);
+/* Whether frame is that very batch once more. */
+bool defer_is_same(const struct deferred *deferred, const struct tsk_frame *frame);
+/* Returns a batch that is kept, and keeps it no longer. */
+struct deferred *defer_take(struct work *work, const char *batch_id);
 
 /* run_list.c */
 void run_list_add(struct run_list *list, struct run *run);
