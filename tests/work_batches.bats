@@ -297,3 +297,50 @@ done = c.completion()
 assert done["completed_steps"] == 200, done
 END
 }
+
+@test "work: each step that an operator ends is answered for: in order, twice, unknown, not accepted yet, ended" {
+    waiter
+    worker -j 1 --queue-limit 3
+    py <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+o = Collector(name=None, topics=())
+o.socket.send(b"\1status.me ")
+o.on = lambda data: o.seen.append(json.loads(data.split(b" ", 1)[1]))
+def cancel(batch_id, *ids):
+    o.seen.clear()
+    o.say("cancel", batch_id=batch_id, step_ids=ids, answer_to="me")
+    answer = until(lambda: o.seen, "an answer")[0]
+    return " ".join("%d:%s" % (s["step_id"], s["was"]) for s in answer["steps"])
+def is_(a, b):
+    assert a == b, a
+p.send(batch("a", *[step(i, "Wait") for i in (50, 10, 40, 20)]))
+p.accepted("a")
+until(lambda: lines("log") == ["started 50"], "the start")
+p.send(batch("b", *[step(i, "Wait") for i in (3, 1, 2)]))
+until(lambda: c.status and len(c.told) > 2, "heartbeats")
+is_(cancel("b", 2, 7, 2), "2:queued 7:unknown 2:queued")
+is_(cancel("none", 1), "1:unknown")
+is_(cancel("a", 40, 11, "x", 40, 10), "40:queued 11:unknown 40:ended 10:queued")
+is_(c.final(40, "a")["error"]["error_category"], "cancelled")
+p.send(batch("b", *[step(i, "Wait") for i in (3, 1, 2)]))
+is_(cancel("a", 50, 20), "50:running 20:queued")
+c.completion("a")
+p.accepted("b")
+is_(cancel("a", 50, 99), "50:ended 99:ended")
+until(lambda: lines("log")[-1] == "started 3", "step 3")
+go()
+c.final(3, "b")
+go()
+c.completion("b")
+is_(c.final(2, "b")["error"]["error_category"], "cancelled")
+p.send(batch("c", step(1, "Wait")))
+until(lambda: lines("log")[-1] == "started 1" and len(lines("log")) > 4, "batch c")
+p.send(batch("d", step(5, "Wait"), step(6, "Wait")))
+p.accepted("d")
+is_(cancel("d", 6, 5, 6, 7), "6:queued 5:queued 6:ended 7:ended") # its batch ends in between
+go()
+c.completion("c")
+assert not {"started 2", "started 5", "started 6", "started 10", "started 20", "started 40"} & set(lines("log")), lines("log")
+END
+}

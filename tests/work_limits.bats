@@ -79,3 +79,65 @@ END
     wait_line other.out last
     wait_line collector.out last
 }
+
+@test "work: large batches that wait do not make it grow, and each is run once" {
+    waiter
+    handler Log 'echo "$TASKER_STEP_ID" >>runs'
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}quarantine_size_mb=1
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=400k
+    python3 - >in <<'END'
+import json
+def batch(i, handler, context):
+    step = dict(step_id=i, task_id=1, step_name="s", handler_class=handler, task_context=context)
+    print(json.dumps(dict(message_type="batch", batch_id="b%d" % i, steps=[step])))
+batch(1, "Wait", {})
+for i in range(2, 32):
+    batch(i, "Log", {"p": [{"a": 1}] * 36000}) # 360 kB, and over 20 MB when parsed
+END
+    worker -vv -j 1
+    wait_line work.err 'is ready'
+    spawn publish bash -c 'exec tasker-publish in >receipts'
+    wait_line work.err 'batch b5 has to wait'
+    sleep 2 # all that waits is sent again
+    before=$(peak_kb)
+    echo >go
+    spawn collect bash -c 'wait_for() { until [ "$(wc -l <receipts)" = 31 ]; do sleep 0.1; done; }; wait_for; exec tasker-collect receipts >results'
+    finish publish
+    finish collect
+    echo "peak $before kB, in the end $(peak_kb) kB"
+    [ "$(peak_kb)" -lt 250000 ]
+    is "$(sort -n runs | tr '\n' ' ')" "$(seq -s ' ' 2 31) "
+    is "$(jq -r 'select(.message_type == "batch_completion") | .batch_id' results | sort -u | wc -l)" 31
+}
+
+@test "work: what is too much to wait is kept later, neither lost nor refused; a plain publisher is told" {
+    waiter
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=100k TASKER_ZEROMQ_RESEND_AFTER=30s
+    worker -j 1
+    py <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+def large(i):
+    return batch("b%d" % i, step(i, "Wait", task_context={"p": "x" * 80000}))
+p.send(large(1))
+p.accepted("b1")
+until(lambda: lines("log"), "the start")
+for i in range(2, 9):
+    p.send(large(i)) # the bytes of one more are accepted, those of four wait
+p.send(large(9), "steps")
+error = until(lambda: c.of("batch_error", "b9"), "the error")[0]["error"]
+assert error["error_type"] == "QueueFull", error
+p.accepted("b2")
+assert not any(p.answers("b%d" % i) for i in range(3, 9)), p.seen
+go(6)
+for i in range(1, 7):
+    c.completion("b%d" % i)
+assert not p.answers("b7") and not p.answers("b8"), p.seen
+for i in (7, 8, 6, 9):
+    p.send(large(i))
+go(3)
+for i in (7, 8, 9):
+    p.accepted("b%d" % i), c.completion("b%d" % i)
+assert [l for l in lines("log") if l[0] == "s"] == ["started %d" % i for i in range(1, 10)], lines("log")
+END
+}

@@ -10,6 +10,7 @@
 #define FINISHED_MOST 100000 /* ended batches that are remembered */
 #define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
 #define COMPLETION_MOST 700  /* and of all else in it */
+#define DRAIN_BYTES 1000000  /* read at a time: to parse more would hold the heartbeats up */
 #define STALE_MS 250         /* what lay in the sockets during a pause has come by then */
 #define ACCEPTED_MESSAGES 2  /* of the largest size: what accepted batches may have in bytes */
 
@@ -255,22 +256,42 @@ static bool is_stale(const struct work *work, const struct tsk_frame *frame)
     return tsk_topic_is(frame->topic, TSK_TOPIC_WORKER) && tsk_now_ms() < work->stale_until;
 }
 
-/* Whether it is plain without parsing it that there is nothing to do: the batch waits here, or it
- * is new and there is no room to keep it. Publishers send all that waits once a second, so that
- * parsing it all would leave no time for anything else. A batch_id that is glimpsed may be another
- * one, from within a step; then the batch is only kept later. */
+static void tell_stale(const char *batch_id)
+{
+    diag_info("batch %s: came before a pause of this worker; accepted if it is sent again",
+              batch_id);
+}
+
+/* Whether a batch that may be new to us is not to be read now. */
+static bool comes_again(const struct work *work, const struct tsk_frame *frame, const char *id)
+{
+    if (tsk_map_get(work->batches, id) || tsk_map_get(work->finished, id))
+        return false; /* it is to be answered */
+    if (is_stale(work, frame)) {
+        tell_stale(id);
+        return true;
+    }
+    return defer_is_full(work) && tsk_topic_is(frame->topic, TSK_TOPIC_WORKER);
+}
+
+/* Whether there is nothing to do, as can be seen without parsing it: the batch waits here, or it is
+ * new and not to be kept now. Publishers send all that waits once a second, so that parsing it all
+ * would leave no time for anything else. A batch_id that is glimpsed may be another one, from
+ * within a step; then the batch is only kept later. */
 static bool is_set_aside(struct work *work, const struct tsk_frame *frame)
 {
     char id[TSK_ID_SIZE];
-    if (!tsk_map_count(work->deferred) || !glimpse_id(frame, id))
+    if (!tsk_map_count(work->deferred) && !is_stale(work, frame))
+        return false;
+    if (!glimpse_id(frame, id))
         return false;
     struct deferred *deferred = tsk_map_get(work->deferred, id);
-    if (deferred && defer_is_same(deferred, frame)) {
+    if (!deferred)
+        return comes_again(work, frame, id);
+    bool same = defer_is_same(deferred, frame);
+    if (same)
         deferred->heard_at = tsk_now_ms();
-        return true;
-    }
-    return !deferred && defer_is_full(work) && tsk_topic_is(frame->topic, TSK_TOPIC_WORKER) &&
-           !tsk_map_get(work->batches, id) && !tsk_map_get(work->finished, id);
+    return same;
 }
 
 static void on_message(struct work *work, const struct tsk_frame *frame)
@@ -295,8 +316,7 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
     } else if (answer_known(work, batch_id)) {
         json_object_put(json);
     } else if (is_stale(work, frame)) {
-        diag_info("batch %s: came before a pause of this worker; accepted if it is sent again",
-                  batch_id);
+        tell_stale(batch_id);
         json_object_put(json);
     } else {
         accept(work, frame, json);
@@ -319,13 +339,17 @@ bool accept_drain(struct work *work)
     struct tsk_err err;
     bool any = false;
     int left = DRAIN_MOST;
-    for (int got; left-- && (got = tsk_bus_recv(work->steps, &frame, &err)) != 0; any = true) {
+    size_t bytes = 0;
+    for (int got; left-- && bytes < DRAIN_BYTES; any = true) {
+        if ((got = tsk_bus_recv(work->steps, &frame, &err)) == 0)
+            break;
         if (got < 0) {
             diag_error("steps: %s", err.text);
             return any;
         }
         if (work->state == WORK_READY && is_for_us(work, &frame))
             on_message(work, &frame);
+        bytes += frame.len;
     }
     return any;
 }
