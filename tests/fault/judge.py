@@ -59,7 +59,7 @@ def check_reported(world):
     told = given_up = 0
     for process in world.history:
         text = '\n'.join(process.errors())
-        told += sum(map(int, re.findall(r'(\d+) messages? lost: it does not', text)))
+        told += sum(map(int, re.findall(r'(\d+) messages? lost: it has them no more', text)))
         given_up += sum(map(int, re.findall(r'(\d+) results? w(?:as|ere) given up unconfirmed', text)))
     holes, before = world.ledger.holes(), sum(world.ledger.first.values()) - len(world.ledger.first)
     if not holes - before <= told <= holes <= given_up:
@@ -125,8 +125,8 @@ def check_verdicts(world):
 
 def check_logs(world):
     """Words that no run may bring about: no outbox is near its limits, and all peers are ours."""
-    bad = re.compile(r'messages? lost: it does not|given up unconfirmed|cannot be read|dropped: no '
-                     r'more|forgotten|Sanitizer|runtime error|a peer sent')
+    bad = re.compile(r'messages? lost: it has them no more|given up unconfirmed|cannot be read|'
+                     r'dropped: no more|forgotten|Sanitizer|runtime error|a peer sent')
     for process in world.history:
         for line in process.errors():
             if bad.search(line):
