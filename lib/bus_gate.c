@@ -5,8 +5,8 @@
  * lost. And a name may be a peer's text. So each name is looked up here first, apart, and only one
  * that is known comes to libzmq: still as a name, since it looks it up again each time it connects.
  *
- * A name is looked up once at a time, few are at the same time, and those that were tried least
- * come first: names that are never found must not keep others from their turn. */
+ * A name is looked up once at a time, few are at the same time, and who waits longest comes
+ * first: names that are never found must not keep others from their turn. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +30,6 @@ struct host {
     struct tsk_lookup *lookup; /* NULL: it waits */
     int64_t since;             /* when that began */
     int64_t due, pause;        /* when it may begin again, and how long it waited for that */
-    int tries;
     bool slow;     /* told */
     char **places; /* that wait for it */
     size_t count, cap;
@@ -82,6 +81,7 @@ bool tsk_bus_gate_add(struct tsk_bus_gate *gate, const char *place)
     struct host *host = tsk_map_get(gate->hosts, name);
     if (!host) {
         host = tsk_alloc(sizeof *host);
+        host->due = tsk_now_ms();
         tsk_map_put(gate->hosts, name, host);
     }
     host->places = tsk_grow(host->places, &host->cap, host->count + 1, sizeof *host->places);
@@ -123,22 +123,21 @@ static void start(struct host *host, const char *name, int64_t now)
     struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
     host->lookup = tsk_lookup_start(name, NULL, &hints);
     host->since = now;
-    host->tries++;
 }
 
-/* The next of those that may begin: the one that was tried least. NULL if there is none. */
+/* The next of those that may begin: the one that waits longest. NULL if there is none. */
 static struct tsk_map_entry *find_due(const struct tsk_bus_gate *gate, int64_t now)
 {
     struct tsk_map_entry *best = NULL, *entry = tsk_map_first(gate->hosts);
     size_t going = 0;
-    int least = 0;
+    int64_t least = 0;
     for (; entry; entry = tsk_map_next(entry)) {
         struct host *host = tsk_map_value(entry);
         going += host->lookup != NULL;
-        if (host->lookup || host->due > now || (best && host->tries >= least))
+        if (host->lookup || host->due > now || (best && host->due >= least))
             continue;
         best = entry;
-        least = host->tries;
+        least = host->due;
     }
     return going < AT_ONCE ? best : NULL;
 }

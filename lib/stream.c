@@ -86,8 +86,8 @@ static void total_add(int64_t *total, int64_t n)
  * what has come to the least, or a peer with ever new names would drive all others out. */
 static bool source_matters_less(const struct source *a, const struct source *b, int64_t now)
 {
-    bool a_ended = a->heard_at >= 0 && now - a->heard_at > ENDED_MS;
-    bool b_ended = b->heard_at >= 0 && now - b->heard_at > ENDED_MS;
+    bool a_ended = now - (a->heard_at < 0 ? a->moved_at : a->heard_at) > ENDED_MS;
+    bool b_ended = now - (b->heard_at < 0 ? b->moved_at : b->heard_at) > ENDED_MS;
     if (a_ended != b_ended)
         return a_ended;
     if (!a_ended && a->wanted != b->wanted)
@@ -119,6 +119,7 @@ static struct source *source_get(struct tsk_stream *stream, const char *name, in
         s->due = 1;
         s->held = INT64_MAX;
         s->heard_at = -1;
+        s->moved_at = now;
         tsk_map_put(stream->sources, name, s);
     }
     return s;

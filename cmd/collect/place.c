@@ -41,5 +41,5 @@ bool place_guess(const char *text, size_t len, char source[TSK_ID_SIZE], int64_t
     *offset = 0;
     for (size_t i = 0; i < digits; i++)
         *offset = *offset * 10 + (number[i] - '0');
-    return *offset < TSK_STREAM_OFFSET_MAX && !strchr(".eE", number[digits]);
+    return *offset >= 1 && *offset < TSK_STREAM_OFFSET_MAX && !strchr(".eE", number[digits]);
 }

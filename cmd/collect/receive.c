@@ -180,6 +180,14 @@ static bool is_forged(struct json_object *message)
     return source && tsk_source_reserved(source);
 }
 
+/* Whether it may be a worker_status, whose offset is not its own. */
+static bool may_be_status(const struct tsk_frame *frame)
+{
+    const char *name = tsk_type_name(TSK_TYPE_WORKER);
+    return tsk_topic_is(frame->topic, TSK_TOPIC_STATUS) || !strcmp(frame->topic, name) ||
+           strstr(frame->body, name);
+}
+
 /* One that is no JSON, or too long. Where it is plain to see which of a known source it is, it has
  * that place, and what comes after it need not wait. */
 static void take_unparsed(struct incoming *in, const char *reason)
@@ -188,7 +196,7 @@ static void take_unparsed(struct incoming *in, const char *reason)
     char source[TSK_ID_SIZE];
     bool placed = frame->whole ? place_guess(frame->end, frame->end_len, source, &in->offset)
                                : place_guess(frame->body, frame->len, source, &in->offset);
-    if (placed && !tsk_source_reserved(source) && tsk_stream_heard(in->c->stream, source) >= 0)
+    if (placed && !may_be_status(frame) && !tsk_source_reserved(source) && tsk_stream_heard(in->c->stream, source) >= 0)
         in->source = source;
     if (is_strange(in))
         return;

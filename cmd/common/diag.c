@@ -1,5 +1,6 @@
-/* Messages for people. One line each, written with one write(2), so that lines of several
- * processes do not mix; the state here is the front end's own and the only one it keeps. */
+/* Messages for people. One line each, written with one write(2) unless it is very long, so that
+ * lines of several processes do not mix; the state here is the front end's own and the only one it
+ * keeps. */
 #include "common/diag.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 
 #define REDRAW_MS 200
 #define PATIENCE_MS 1000 /* with a stderr that takes nothing; after that no message waits */
+#define PATIENCE_AT_END 5
 
 static struct {
     const char *program;
@@ -47,8 +49,9 @@ void diag_format(enum diag_level level, bool json)
 static bool has_room(void)
 {
     struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    int64_t deadline = tsk_now_ms() + (state.stuck ? 0 : PATIENCE_MS);
     int rc;
-    while ((rc = poll(&fd, 1, state.stuck ? 0 : PATIENCE_MS)) < 0 && errno == EINTR)
+    while ((rc = poll(&fd, 1, tsk_left_ms(deadline))) < 0 && errno == EINTR)
         ;
     state.stuck = rc == 0;
     return !state.stuck;
@@ -60,7 +63,7 @@ static bool write_all(const char *text, size_t len)
 {
     while (len && has_room()) {
         ssize_t n = write(STDERR_FILENO, text, len < PIPE_BUF ? len : PIPE_BUF);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
         if (n <= 0)
             return true;
@@ -71,18 +74,31 @@ static bool write_all(const char *text, size_t len)
     return len == 0;
 }
 
+/* Tells how many messages were missed. Returns false if that cannot be told either. */
+static bool tell_missed(void)
+{
+    char text[160];
+    int n =
+        snprintf(text, sizeof text, "%s%s: %ld message%s could not be written here\n",
+                 state.cut ? "\n" : "", state.program, state.missed, state.missed == 1 ? "" : "s");
+    if (state.missed && !write_all(text, (size_t)n))
+        return false;
+    state.missed = 0;
+    return true;
+}
+
 static void put(const char *text, size_t len)
 {
-    char missed[160];
-    if (state.missed) {
-        int n = snprintf(missed, sizeof missed, "%s%s: %ld message%s could not be written here\n",
-                         state.cut ? "\n" : "", state.program, state.missed,
-                         state.missed == 1 ? "" : "s");
-        if (write_all(missed, (size_t)n))
-            state.missed = 0;
-    }
-    if (state.missed || !write_all(text, len))
+    if (!tell_missed() || !write_all(text, len))
         state.missed++;
+}
+
+void diag_end(void)
+{
+    for (int i = 0; i < PATIENCE_AT_END && state.missed; i++) {
+        state.stuck = false;
+        tell_missed();
+    }
 }
 
 void diag_progress_end(void)

@@ -38,4 +38,8 @@ enum tsk_exit diag_err(const struct tsk_err *err);
 void diag_progress(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void diag_progress_end(void);
 
+/* At the end of the program: tells how many messages stderr did not take, if it takes that within
+ * some seconds. */
+void diag_end(void);
+
 #endif

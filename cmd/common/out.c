@@ -188,5 +188,6 @@ enum tsk_exit out_close(enum tsk_exit status)
     if (!failed && close(STDOUT_FILENO) < 0 && held.data)
         fail();
     tsk_buf_fini(&held);
+    diag_end();
     return failed ? tsk_exit_worse(status, TSK_IO) : status;
 }

@@ -17,6 +17,7 @@
 #include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
+#include "tasker/parse.h"
 #include "tasker/topic.h"
 
 enum { LOOK_MS = 50, AGAIN_MS = 1000 };
@@ -165,8 +166,9 @@ static bool connect_to(struct tell *tell, const struct pending *item)
 {
     struct tsk_err err = TSK_ERR_INIT;
     const char *endpoint = item->one->endpoint;
-    bool ok = tell->bus && tsk_bus_connect(tell->bus, endpoint, &err) >= 0;
-    if (!tell->bus) {
+    bool right = tsk_parse_endpoint(endpoint, &err) == 0; /* it is a peer's text */
+    bool ok = right && tell->bus && tsk_bus_connect(tell->bus, endpoint, &err) >= 0;
+    if (right && !tell->bus) {
         tell->bus = tsk_bus_open_at(tell->conf, TSK_RESULTS, TSK_RECEIVER, false, endpoint, &err);
         ok = tell->bus != NULL;
         if (ok)
@@ -233,11 +235,11 @@ static void receive(struct tell *tell)
     struct tsk_frame frame;
     struct tsk_err err;
     int got;
+    life_tell(tell->bus); /* it may use up what the descriptor tells */
     while (tell->bus && (got = tsk_bus_recv(tell->bus, &frame, &err)) != 0) {
         if (got > 0)
             take(tell, &frame);
     }
-    life_tell(tell->bus);
 }
 
 static void wait_news(const struct tell *tell, bool looking)

@@ -195,7 +195,8 @@ static int take_example(void *ctx, const struct tsk_value *row, size_t columns)
 }
 
 #define OF_GROUP                                                                                   \
-    "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND " FAILED_AT " = $2 AND " OPEN
+    "SELECT s.error FROM steps s WHERE s.handler_class = $1 AND s.updated_at >= $2 AND " FAILED_AT \
+    " = $2 AND " OPEN
 
 /* Looks for the newest error of a group of steps. */
 static int ask_example(struct group *group, struct tsk_store *store, struct tsk_err *err)

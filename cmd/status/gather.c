@@ -193,9 +193,9 @@ static void drain(struct gather *gather, size_t place)
     struct tsk_bus *bus = gather->places[place].bus;
     struct tsk_frame frame;
     struct tsk_err err;
+    life_tell(bus); /* it may use up what the descriptor tells */
     for (int n = 0; bus && n < 1000 && tsk_bus_recv(bus, &frame, &err) > 0; n++)
         take_frame(gather, place, &frame);
-    life_tell(bus);
 }
 
 static void drain_all(struct gather *gather)

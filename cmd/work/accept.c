@@ -274,16 +274,22 @@ static bool comes_again(const struct work *work, const struct tsk_frame *frame, 
     return defer_is_full(work) && tsk_topic_is(frame->topic, TSK_TOPIC_WORKER);
 }
 
+/* Whether the batch_id that is glimpsed is the batch's own, and not one from within a step. */
+static bool is_own_id(const struct tsk_frame *frame)
+{
+    const char *object = strchr(frame->body, '{'), *key = strstr(frame->body, "\"batch_id\"");
+    return object && key && object + 1 + strcspn(object + 1, "{[") > key;
+}
+
 /* Whether there is nothing to do, as can be seen without parsing it: the batch waits here, or it is
  * new and not to be kept now. Publishers send all that waits once a second, so that parsing it all
- * would leave no time for anything else. A batch_id that is glimpsed may be another one, from
- * within a step; then the batch is only kept later. */
+ * would leave no time for anything else. */
 static bool is_set_aside(struct work *work, const struct tsk_frame *frame)
 {
     char id[TSK_ID_SIZE];
     if (!tsk_map_count(work->deferred) && !is_stale(work, frame))
         return false;
-    if (!glimpse_id(frame, id))
+    if (!glimpse_id(frame, id) || !is_own_id(frame))
         return false;
     struct deferred *deferred = tsk_map_get(work->deferred, id);
     if (!deferred)

@@ -103,6 +103,11 @@ int keeper_fd(const struct keeper *keeper)
     return keeper->alive;
 }
 
+void keeper_gone(struct keeper *keeper)
+{
+    keeper->pid = 0;
+}
+
 pid_t keeper_pid(const struct keeper *keeper)
 {
     return keeper->pid;
@@ -134,9 +139,11 @@ void keeper_stop(struct keeper *keeper)
     if (!keeper)
         return;
     close(keeper->life);
-    kill(keeper->pid, SIGCONT); /* a stopped one would never see it */
-    while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (keeper->pid > 0) {
+        kill(keeper->pid, SIGCONT); /* a stopped one would never see it */
+        while (waitpid(keeper->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
     close(keeper->alive);
     munmap((void *)keeper->groups, keeper->slots * sizeof *keeper->groups);
     free(keeper->free_slots);

@@ -63,6 +63,7 @@ static void on_keeper(struct work *work, struct watch *watch)
 {
     diag_warn("the keeper process is gone: if this worker is killed now, handlers may outlive it");
     tsk_poller_set(work->poller, watch->fd, 0, watch);
+    keeper_gone(work->keeper);
 }
 
 static void on_bus(struct work *work, struct watch *watch)

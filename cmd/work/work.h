@@ -344,7 +344,9 @@ bool flow_look(struct work *work, int64_t unsent, int64_t now);
 /* keeper.c */
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);
 int keeper_fd(const struct keeper *keeper); /* becomes readable when the keeper itself is gone */
-pid_t keeper_pid(const struct keeper *keeper);
+/* It is gone: its number may be another's. */
+void keeper_gone(struct keeper *keeper);
+pid_t keeper_pid(const struct keeper *keeper); /* 0: it is gone */
 /* Returns a slot for a process group. */
 size_t keeper_take(struct keeper *keeper);
 /* Puts a group under its eyes, or with 0 none. The launcher may call it at any time. */
