@@ -11,6 +11,7 @@
 
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+#include "tasker/parse.h"
 
 static const struct {
     enum tsk_type type;
@@ -41,6 +42,17 @@ size_t tsk_receipt_most(int64_t message)
 {
     int64_t most = message * TSK_RECEIPT_FACTOR + TSK_RECEIPT_EXTRA;
     return most < INT_MAX ? (size_t)most : INT_MAX; /* of which tsk_json_parse reads no more */
+}
+
+bool tsk_name_glimpse(const char *at, char name[TSK_ID_SIZE])
+{
+    at += strspn(at, " :");
+    size_t len = *at == '"' ? strcspn(at + 1, "\"") : 0;
+    if (!len || len >= TSK_ID_SIZE)
+        return false;
+    memcpy(name, at + 1, len);
+    name[len] = '\0';
+    return tsk_name_valid(name);
 }
 
 /* "PartialResult" to "partial_result"; false if it does not fit, which no known word does. */

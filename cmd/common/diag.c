@@ -78,10 +78,12 @@ static bool write_all(const char *text, size_t len)
 static bool tell_missed(void)
 {
     char text[160];
+    if (!state.missed)
+        return true;
     int n =
         snprintf(text, sizeof text, "%s%s: %ld message%s could not be written here\n",
                  state.cut ? "\n" : "", state.program, state.missed, state.missed == 1 ? "" : "s");
-    if (state.missed && !write_all(text, (size_t)n))
+    if (!write_all(text, (size_t)n))
         return false;
     state.missed = 0;
     return true;

@@ -229,16 +229,7 @@ static bool glimpse_id(const struct tsk_frame *frame, char id[TSK_ID_SIZE])
 {
     static const char key[] = "\"batch_id\"";
     const char *at = strstr(frame->body, key);
-    if (!at)
-        return false;
-    at += sizeof key - 1;
-    at += strspn(at, " :");
-    size_t len = *at == '"' ? strcspn(at + 1, "\"") : 0;
-    if (!len || len >= TSK_ID_SIZE)
-        return false;
-    memcpy(id, at + 1, len);
-    id[len] = '\0';
-    return tsk_name_valid(id);
+    return at && tsk_name_glimpse(at + sizeof key - 1, id);
 }
 
 static void refuse_long(struct work *work, const struct tsk_frame *frame)

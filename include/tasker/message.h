@@ -75,6 +75,10 @@ enum tsk_type {
 #define TSK_RECEIPT_EXTRA 4096
 size_t tsk_receipt_most(int64_t message);
 
+/* Reads the name that follows a key in a text which is no JSON, or a piece of some: at is what comes
+ * after the key and its quotes. Returns false if no valid name is there. */
+bool tsk_name_glimpse(const char *at, char name[TSK_ID_SIZE]);
+
 /* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
 enum tsk_type tsk_type_of(struct json_object *message);
 
