@@ -80,6 +80,8 @@ END
     wait_line collector.out last
 }
 
+sent_again() { [ "$(grep -c "batch $1: sent on" publish.err)" -ge 2 ]; }
+
 @test "work: large batches that wait do not make it grow, and each is run once" {
     waiter
     handler Log 'echo "$TASKER_STEP_ID" >>runs'
@@ -96,9 +98,9 @@ for i in range(2, 32):
 END
     worker -v -j 1
     wait_line work.err 'is ready'
-    spawn publish bash -c 'exec tasker-publish in >receipts'
+    spawn publish bash -c 'exec tasker-publish -vv in >receipts'
     wait_line work.err 'batch b3: 1 step accepted'
-    sleep 2 # all that waits is sent again
+    wait_until 30 sent_again b31 # and so is all that waits before it
     echo >go
     finish publish
     tasker-collect receipts >results
