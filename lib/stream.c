@@ -5,8 +5,8 @@
  * is not below due. The first gap is asked about at once; while a replay flows nothing more is
  * asked; when it stops short, it is asked for again. A source that is silent is not asked for ever:
  * it is reported once, and asked again as soon as it is heard. One that is heard and still does not
- * replay cannot: after GIVE_UP requests the gap is counted as lost and passed over, so that one
- * broken peer cannot hold back its later results for good. */
+ * replay cannot: after TSK_STREAM_GIVE_UP requests the gap is counted as lost and passed over, so
+ * that one broken peer cannot hold back its later results for good. */
 #include "tasker/stream.h"
 
 #include <stdlib.h>
@@ -16,8 +16,7 @@
 #include "tasker/map.h"
 
 enum {
-    GIVE_UP = 12,     /* requests without progress, to a source that speaks worker_status */
-    GIVE_UP_PLAIN = 5, /* and to one that was never heard to: it may not know of replays at all */
+    GIVE_UP_PLAIN = 5, /* of a source without worker_status: it may not know of replays at all */
     ENDED_MS = 60000   /* of silence: it has ended, or will begin anew */
 };
 
@@ -141,7 +140,7 @@ void tsk_stream_want(struct tsk_stream *stream, const char *source, int64_t now)
 /* Whether the source has shown that it will not fill the gap before what it sends now. */
 static bool source_hopeless(const struct source *s)
 {
-    return s->asks > (s->status ? GIVE_UP : GIVE_UP_PLAIN);
+    return s->asks > (s->status ? TSK_STREAM_GIVE_UP : GIVE_UP_PLAIN);
 }
 
 /* Begins with a source at offset: what was before it is none of this receiver's. */

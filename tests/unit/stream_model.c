@@ -1,6 +1,7 @@
 /* A model of workers, a bad network and a collector that restarts, driven at random: whatever is
  * dropped, repeated and reordered, each message is delivered once a run and in order, or counted as
- * lost. The seed is printed; TEST_SEED=N runs one again. */
+ * lost; and it is lost only if the worker gave it up, or the network swallowed it however often it
+ * was asked for. The seed is printed; TEST_SEED=N runs one again. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +28,10 @@ struct model {
         int64_t newest, oldest;      /* the worker */
         bool given_up[MOST];         /* by the worker, at its limit */
         bool seen[MOST], lost[MOST]; /* by any run of the collector */
+        bool in_vain[MOST];          /* asked for as often as one may ask */
         int64_t due;                 /* of this run; 0: not known yet */
         int64_t confirmed;           /* by this run */
+        int asks;                    /* by this run, since due moved */
     } w[SOURCES];
     struct tsk_stream *stream;
     int64_t reported; /* sum of what the stream returned as lost */
@@ -73,13 +76,25 @@ static void worker_status(struct model *m, int i)
     network(m, (struct packet){i, true, m->w[i].newest, m->w[i].oldest});
 }
 
+static void go_on_at(struct model *m, int i, int64_t offset)
+{
+    if (m->w[i].due != offset)
+        m->w[i].asks = 0;
+    m->w[i].due = offset;
+}
+
 static void lose(struct model *m, int i, int64_t n)
 {
+    int64_t first = m->w[i].due;
     m->reported += n;
-    if (n)
-        CHECK(m->w[i].due > 0);
-    for (; n > 0; n--)
-        m->w[i].lost[m->w[i].due++] = true;
+    if (!n)
+        return;
+    CHECK(first > 0);
+    for (int64_t k = first; k < first + n; k++) {
+        m->w[i].lost[k] = true;
+        m->w[i].in_vain[k] |= m->w[i].asks > TSK_STREAM_GIVE_UP;
+    }
+    go_on_at(m, i, first + n);
 }
 
 static void collector_takes(struct model *m, struct packet p)
@@ -89,7 +104,7 @@ static void collector_takes(struct model *m, struct packet p)
     if (p.status) {
         lose(m, i, tsk_stream_status(m->stream, name_of(i), p.offset, p.oldest, 0, m->now));
         if (m->w[i].due < p.oldest)
-            m->w[i].due = p.oldest;
+            go_on_at(m, i, p.oldest);
         return;
     }
     enum tsk_stream_verdict v = tsk_stream_message(m->stream, name_of(i), p.offset, m->now, &lost);
@@ -97,7 +112,7 @@ static void collector_takes(struct model *m, struct packet p)
     if (v == TSK_STREAM_DELIVER) {
         if (m->w[i].due)
             CHECK_INT(p.offset, m->w[i].due);
-        m->w[i].due = p.offset + 1;
+        go_on_at(m, i, p.offset + 1);
         m->w[i].seen[p.offset] = true;
     } else if (v == TSK_STREAM_DUPLICATE) {
         CHECK(m->w[i].due > p.offset);
@@ -123,6 +138,7 @@ static void upstream(struct model *m)
     struct tsk_stream_order order;
     while (tsk_stream_ask(m->stream, m->now, &order)) {
         int i = order.source[0] - 'a';
+        m->w[i].asks++;
         if (chance(m, m->loss))
             continue;
         int64_t from = order.offset + 1 > m->w[i].oldest ? order.offset + 1 : m->w[i].oldest;
@@ -145,7 +161,7 @@ static void restart(struct model *m)
     m->stream = tsk_stream_new(SOURCES);
     m->first = m->last = 0;
     for (int i = 0; i < SOURCES; i++) {
-        m->w[i].due = m->w[i].confirmed = 0;
+        m->w[i].due = m->w[i].confirmed = m->w[i].asks = 0;
         /* A worker greets each collector, and the first message in a new pipe arrives. */
         m->pipe[m->last++] = (struct packet){i, true, m->w[i].newest, m->w[i].oldest};
     }
@@ -160,7 +176,7 @@ static void model_check(struct model *m)
             if (!CHECK(ok))
                 fprintf(stderr, "    source %s, offset %" PRId64 "\n", name_of(i), k);
             if (m->w[i].lost[k])
-                CHECK(m->w[i].given_up[k]);
+                CHECK(m->w[i].given_up[k] || m->w[i].in_vain[k]);
             lost += m->w[i].lost[k];
         }
         CHECK_INT(m->w[i].due, m->w[i].newest + 1);
