@@ -2,17 +2,17 @@
  * moment at which any of them is due is cached, so that a result costs a look-up and no search. */
 #include "collect/batches.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "collect/early.h"
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 #include "tasker/parse.h"
 
-enum { SETTLE_MS = 250, ENDED_MOST = 20000, EARLY_MOST = 20000, NAMED_MOST = 20 };
+enum { SETTLE_MS = 250, ENDED_MOST = 20000, EARLY_MOST = 20000 };
 
 struct batches {
     struct tsk_map *open;  /* struct batch by id */
@@ -385,20 +385,4 @@ void batches_each(const struct batches *batches, void (*fn)(void *ctx, const str
 {
     for (struct tsk_map_entry *e = tsk_map_first(batches->open); e; e = tsk_map_next(e))
         fn(ctx, tsk_map_value(e));
-}
-
-void batch_missing(const struct batch *batch, struct tsk_buf *text)
-{
-    size_t missing = batch->count - batch->ended_count, named = 0;
-    tsk_buf_str(text, batch->complete ? "" : "its completion");
-    if (!missing)
-        return;
-    tsk_buf_printf(text, "%sthe results of %zu of %zu step%s:", batch->complete ? "" : " and ",
-                   missing, batch->count, tsk_plural((int64_t)batch->count));
-    for (size_t i = 0; i < batch->count && named < NAMED_MOST; i++) {
-        if (!batch->ended[i])
-            tsk_buf_printf(text, "%s %" PRId64, named++ ? "," : "", batch->steps[i]);
-    }
-    if (missing > named)
-        tsk_buf_printf(text, " and %zu more", missing - named);
 }

@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "collect/lost.h"
-#include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/message.h"
 #include "tasker/stream.h"
@@ -102,8 +101,5 @@ void batches_recheck(struct batches *batches);
 /* Calls fn for each open batch. */
 void batches_each(const struct batches *batches, void (*fn)(void *ctx, const struct batch *batch),
                   void *ctx);
-
-/* Adds what is missing of it: "its completion and the results of 2 of 3 steps: 1001, 1002". */
-void batch_missing(const struct batch *batch, struct tsk_buf *text);
 
 #endif

@@ -7,7 +7,24 @@
 #include "common/diag.h"
 #include "tasker/buf.h"
 
-enum { TOLD_A_SECOND = 5 };
+enum { TOLD_A_SECOND = 5, NAMED_MOST = 20 };
+
+/* What is missing of it: "its completion and the results of 2 of 3 steps: 1001, 1002". */
+static void missing_text(const struct batch *batch, struct tsk_buf *text)
+{
+    size_t missing = batch->count - batch->ended_count, named = 0;
+    tsk_buf_str(text, batch->complete ? "" : "its completion");
+    if (!missing)
+        return;
+    tsk_buf_printf(text, "%sthe results of %zu of %zu step%s:", batch->complete ? "" : " and ",
+                   missing, batch->count, tsk_plural((int64_t)batch->count));
+    for (size_t i = 0; i < batch->count && named < NAMED_MOST; i++) {
+        if (!batch->ended[i])
+            tsk_buf_printf(text, "%s %" PRId64, named++ ? "," : "", batch->steps[i]);
+    }
+    if (missing > named)
+        tsk_buf_printf(text, " and %zu more", missing - named);
+}
 
 /* Why a batch is given up, for both kinds of reader. */
 static void reason_text(const struct collect *c, const struct batch *batch, enum batch_due why,
@@ -26,7 +43,7 @@ static void reason_text(const struct collect *c, const struct batch *batch, enum
                        c->silence);
     else
         tsk_buf_printf(text, "nothing heard from any worker for %" PRId64 " ms: ", c->silence);
-    batch_missing(batch, text);
+    missing_text(batch, text);
     tsk_buf_str(text, " did not come");
 }
 
@@ -61,7 +78,7 @@ bool report_due(void *ctx, const struct batch *batch, enum batch_due why)
     struct collect *c = ctx;
     struct tsk_buf text = TSK_BUF_INIT;
     if (why == BATCH_SETTLED) {
-        batch_missing(batch, &text);
+        missing_text(batch, &text);
         diag_warn("batch %s: complete, but without %s", batch->id, text.data);
     } else {
         reason_text(c, batch, why, &text);
@@ -77,7 +94,7 @@ static void tell_open(void *ctx, const struct batch *batch)
 {
     struct tsk_buf text = TSK_BUF_INIT;
     (void)ctx;
-    batch_missing(batch, &text);
+    missing_text(batch, &text);
     diag_error("batch %s: stopped without %s", batch->id, text.data);
     tsk_buf_fini(&text);
 }

@@ -1,5 +1,6 @@
 /* Saying what was not done, so that nobody has to guess: each batch by name and place. */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/diag.h"
 #include "common/out.h"
@@ -86,6 +87,54 @@ void post_give_up(struct post *post, const char *why)
     name_recorded(&post->record);
     if (!post->input_ended)
         name_unread(post);
+}
+
+int64_t post_wait_deadline(const struct post *post)
+{
+    if (!post->bus)
+        return post->started + post->wait;
+    int64_t since = tsk_dispatch_stranded(post->dispatch);
+    if (since < 0)
+        return -1;
+    return (since > post->opened ? since : post->opened) + post->wait;
+}
+
+/* Finds a worker that is registered more than once, which is given no batch. */
+static void find_double(void *ctx, const struct tsk_dispatch_worker *worker)
+{
+    const char **id = ctx;
+    if (worker->registered > 1)
+        *id = worker->worker_id;
+}
+
+/* Writes why no batch could be sent. */
+static void say_no_worker(const struct post *post, char *out, size_t size)
+{
+    const char *twice = NULL;
+    tsk_dispatch_each_worker(post->dispatch, find_double, &twice);
+    int len = snprintf(out, size, "no worker in time: ");
+    if (twice)
+        len += snprintf(out + len, size - (size_t)len,
+                        "several have the id \"%s\", and so none of them is given a batch; ", twice);
+    snprintf(out + len, size - (size_t)len,
+             "%zu registered at %s, %zu wanted; waited %" PRId64 " ms",
+             tsk_dispatch_registered(post->dispatch), tsk_bus_endpoint(post->bus),
+             post->workers ? post->workers : 1, post->wait);
+}
+
+bool post_timed_out(struct post *post)
+{
+    int64_t deadline = post_wait_deadline(post);
+    char why[sizeof post->taken.text + 64];
+    if (deadline < 0 || tsk_now_ms() < deadline)
+        return false;
+    if (!post->bus)
+        snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->taken.text, post->wait);
+    else
+        say_no_worker(post, why, sizeof why);
+    post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+    post_give_up(post, why);
+    return true;
 }
 
 /* Whether another ten seconds since a moment have passed since the last look. */

@@ -217,60 +217,10 @@ static void stop(struct post *post)
     post_give_up(post, "stopped by a signal");
 }
 
-/* When waiting for the port or for a worker has lasted long enough; -1: it does not last. */
-static int64_t wait_deadline(const struct post *post)
-{
-    if (!post->bus)
-        return post->started + post->wait;
-    int64_t since = tsk_dispatch_stranded(post->dispatch);
-    if (since < 0)
-        return -1;
-    return (since > post->opened ? since : post->opened) + post->wait;
-}
-
-/* Finds a worker that is registered more than once, which is given no batch. */
-static void find_double(void *ctx, const struct tsk_dispatch_worker *worker)
-{
-    const char **id = ctx;
-    if (worker->registered > 1)
-        *id = worker->worker_id;
-}
-
-/* Writes why no batch could be sent. */
-static void say_no_worker(const struct post *post, char *out, size_t size)
-{
-    const char *twice = NULL;
-    tsk_dispatch_each_worker(post->dispatch, find_double, &twice);
-    int len = snprintf(out, size, "no worker in time: ");
-    if (twice)
-        len += snprintf(out + len, size - (size_t)len,
-                        "several have the id \"%s\", and so none of them is given a batch; ", twice);
-    snprintf(out + len, size - (size_t)len,
-             "%zu registered at %s, %zu wanted; waited %" PRId64 " ms",
-             tsk_dispatch_registered(post->dispatch), tsk_bus_endpoint(post->bus),
-             post->workers ? post->workers : 1, post->wait);
-}
-
-/* Gives up if it is time, saying why. Returns whether it did. */
-static bool timed_out(struct post *post)
-{
-    int64_t deadline = wait_deadline(post);
-    char why[sizeof post->taken.text + 64];
-    if (deadline < 0 || tsk_now_ms() < deadline)
-        return false;
-    if (!post->bus)
-        snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->taken.text, post->wait);
-    else
-        say_no_worker(post, why, sizeof why);
-    post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
-    post_give_up(post, why);
-    return true;
-}
-
 static int64_t next_deadline(const struct post *post)
 {
     int64_t at = tsk_dispatch_deadline(post->dispatch);
-    at = tsk_earlier(at, wait_deadline(post));
+    at = tsk_earlier(at, post_wait_deadline(post));
     at = tsk_earlier(at, life_deadline(post->bus));
     at = tsk_earlier(at, record_deadline(post, tsk_now_ms()));
     if (post_room(post))
@@ -323,7 +273,7 @@ static bool turn(struct post *post)
         stop(post);
         return false;
     }
-    if (timed_out(post))
+    if (post_timed_out(post))
         return false;
     if (tsk_now_ms() >= post->last_tick + TICK_MS)
         post_warn(post, tsk_now_ms());

@@ -92,6 +92,12 @@ void receipts_end(struct post *post);
 /* Tells why, and names each batch that was not accepted, also those that are still to be read. */
 void post_give_up(struct post *post, const char *why);
 
+/* When waiting for the port or for a worker has lasted long enough; -1: it does not last. */
+int64_t post_wait_deadline(const struct post *post);
+
+/* Gives up if that is now. Returns whether it did. */
+bool post_timed_out(struct post *post);
+
 /* Tells of workers that owe an answer, and of the wait for a worker, every ten seconds. */
 void post_warn(struct post *post, int64_t now);
 
