@@ -44,11 +44,12 @@ test_begin() {
     mkdir -p home/.config home/.cache home/.local/share tmp
     export HOME=$PWD/home XDG_CONFIG_HOME=$PWD/home/.config XDG_CACHE_HOME=$PWD/home/.cache
     export XDG_DATA_HOME=$PWD/home/.local/share TMPDIR=$PWD/tmp LC_ALL=C.UTF-8
-    TASKER_BIN=$(cd "$ROOT" && cd "${TASKER_BIN:-build/bin}" && pwd) || return 1
+    TASKER_BIN=${TASKER_BIN:-$ROOT/build/bin}
+    case $TASKER_BIN in /*) ;; *) TASKER_BIN=$ROOT/$TASKER_BIN ;; esac
     export TASKER_BIN PATH=$TASKER_BIN:$PATH
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
     # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
-    mkfifo .nap && exec {NAP}<>.nap </dev/null
+    exec {NAP}<> <(:) </dev/null
     trace_cheaply
 }
 
@@ -172,21 +173,24 @@ end_by_pid() {
     unset "PIDS[$1]"
 }
 
-# Prints the pids of all processes that this test started, directly or not.
-marked() {
-    local mark=$TASKER_TEST_MARK
-    (
-        unset TASKER_TEST_MARK # those that look must not be found
-        grep -lsazx -e "TASKER_TEST_MARK=$mark" /proc/[0-9]*/environ | cut -d/ -f3
-    )
-}
+# Looks for all processes that this test started, directly or not; GREP-OPTIONS say what it prints.
+marked() (
+    mark=$TASKER_TEST_MARK
+    unset TASKER_TEST_MARK # those that look must not be found
+    exec grep -sazx "$@" -e "TASKER_TEST_MARK=$mark" /proc/[0-9]*/environ
+)
 
-nothing_marked() { [ -z "$(marked)" ]; }
+nothing_marked() { ! marked -q; }
+
+marked_pids() {
+    local file
+    for file in $(marked -l); do echo "${file//[!0-9]/}"; done
+}
 
 check_nothing_left() {
     local pid
     wait_until 3 nothing_marked 2>/dev/null && return
-    for pid in $(marked); do
+    for pid in $(marked_pids); do
         echo "left running: $pid $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")" >&2
         kill -s KILL "$pid" 2>/dev/null || true
     done
@@ -202,51 +206,48 @@ show_logs() {
     done
 }
 
-# ---- ports: below those that the kernel gives out by itself, each held by a folder while in use
+# ---- ports: below those that the kernel gives out by itself, each held by a file while in use
 
-PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-ports.$UID}
+PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-port-files.$UID}
 
-port() {
-    local p try lock owner
+# Takes the file of a port, with the pid of this test in it, if nobody who lives has it.
+lock_port() {
+    local lock=$PORT_LOCKS/$1 owner=
+    (set -C && echo $$ >"$lock") 2>/dev/null && return
+    read -r owner 2>/dev/null <"$lock" || [ -n "$(find "$lock" -maxdepth 0 -mmin +1 2>/dev/null)" ] || return
+    [ -z "$owner" ] || ! kill -0 "$owner" 2>/dev/null || return
+    # Its owner died, maybe as it took it: whoever moves the file away may try to have it.
+    mv -T "$lock" "$lock.old.$BASHPID" 2>/dev/null && rm -f "$lock.old.$BASHPID" &&
+        (set -C && echo $$ >"$lock") 2>/dev/null
+}
+
+# Sets REPLY to what port prints.
+take_port() {
+    local try
     [ -d "$PORT_LOCKS" ] || mkdir -p "$PORT_LOCKS"
     for ((try = 0; try < 2000; try++)); do
-        p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
-        lock=$PORT_LOCKS/$p
-        if ! mkdir "$lock" 2>/dev/null; then
-            owner=$(cat "$lock/pid" 2>/dev/null) || true
-            if [ -n "$owner" ]; then
-                kill -0 "$owner" 2>/dev/null && continue
-            else # it is just being taken, or its owner died as it took it
-                [ -n "$(find "$lock" -maxdepth 0 -mmin +1 2>/dev/null)" ] || continue
-            fi
-            # Its owner died: whoever moves the folder away may try to have it.
-            mv -T "$lock" "$lock.old.$BASHPID" 2>/dev/null || continue
-            rm -rf "$lock.old.$BASHPID"
-            mkdir "$lock" 2>/dev/null || continue
-        fi
-        echo $$ >"$lock/pid"
-        if (exec 9<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
-            rm -rf "$lock"
-            continue
-        fi
-        echo "$p" >>"$BATS_TEST_TMPDIR/.ports"
-        echo "$p"
-        return
+        REPLY=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+        lock_port "$REPLY" || continue
+        echo "$REPLY" >>"$BATS_TEST_TMPDIR/.ports"
+        (exec 9<>"/dev/tcp/127.0.0.1/$REPLY") 2>/dev/null || return 0
     done
     echo "no free port" >&2
     return 1
 }
 
+port() { take_port && echo "$REPLY"; }
+
 release_ports() {
-    local p
+    local ports=()
     [ -e "$BATS_TEST_TMPDIR/.ports" ] || return 0
-    while read -r p; do rm -rf "${PORT_LOCKS:?}/$p"; done <"$BATS_TEST_TMPDIR/.ports"
+    mapfile -t ports <"$BATS_TEST_TMPDIR/.ports"
+    (cd "$PORT_LOCKS" && rm -f "${ports[@]}")
 }
 
 endpoints() {
     export TASKER_ZEROMQ_BATCH_ENDPOINT TASKER_ZEROMQ_RESULT_ENDPOINT
-    TASKER_ZEROMQ_BATCH_ENDPOINT=tcp://127.0.0.1:$(port)
-    TASKER_ZEROMQ_RESULT_ENDPOINT=tcp://127.0.0.1:$(port)
+    take_port && TASKER_ZEROMQ_BATCH_ENDPOINT=tcp://127.0.0.1:$REPLY || return
+    take_port && TASKER_ZEROMQ_RESULT_ENDPOINT=tcp://127.0.0.1:$REPLY
 }
 
 # ---- checks

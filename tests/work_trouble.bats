@@ -197,7 +197,7 @@ except BlockingIOError:
     signal work KILL
     finish work
     while read -r _ pid; do wait_until 5 gone "$pid"; done <family
-    for pid in $(marked); do kill -KILL "$pid"; done
+    for pid in $(marked_pids); do kill -KILL "$pid"; done
 }
 
 @test "work: TERM drains: what runs ends, the rest is reported, then status 0" {
