@@ -69,12 +69,16 @@ def check_reported(world):
 
 def check_early(ledger, chaos):
     """What was told as lost and came after all: its worker, or the way to it, had been hit."""
+    def check(batch, lost, what):
+        worker = int(batch.receipt['worker_id'][1:])
+        if not any(lost - HIT < at <= lost for at in chaos.disturbed[worker]):
+            ledger.fault(f'{what}: told as lost, and nothing had happened to w{worker}')
     for attempt in attempts(ledger):
-        if not attempt.lost or not attempt.finals or attempt.batch.given_up:
-            continue
-        worker = int(attempt.batch.receipt['worker_id'][1:])
-        if not any(attempt.lost - HIT < at <= attempt.lost for at in chaos.disturbed[worker]):
-            ledger.fault(f'{name(attempt)}: told as lost, and nothing had happened to w{worker}')
+        if attempt.lost and attempt.finals and not attempt.batch.given_up:
+            check(attempt.batch, attempt.lost, name(attempt))
+    for batch in ledger.batches.values():
+        if batch.lost and batch.completions and not batch.given_up:
+            check(batch, batch.lost, f'batch {batch.id}')
 
 
 def check_starts(world):
@@ -111,8 +115,8 @@ def check_verdicts(world):
                          stdout=subprocess.PIPE, timeout=60, env=world.environment).stdout
     verdicts = {v['batch_id']: v for v in map(json.loads, out.splitlines())}
     for batch in batches:
-        once = batch.completions and not batch.doubt and all(
-            len(a.finals) == 1 and not a.lost and len(a.starts) < 2 for a in batch.attempts)
+        once = batch.completions and not batch.doubt and not batch.lost and all(
+            len(a.finals) == 1 and len(a.starts) < 2 for a in batch.attempts)
         verdict = verdicts.pop(batch.id, None)
         if not verdict:
             ledger.fault(f'batch {batch.id}: no verdict')

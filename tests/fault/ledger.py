@@ -25,6 +25,7 @@ class Batch:
         self.doubt = 0      # publishers that died with it unanswered
         self.given_up = False  # it is not to be waited for: published again under another name
         self.closed = False    # completion, or told as lost
+        self.lost = None       # when it was told as lost, be it for its completion alone
         self.completions = []
         self.lines = []        # its results: (number of the collector, message)
 
@@ -164,7 +165,7 @@ class Ledger:
     def told_lost(self, message):
         batch = self.batches[message['batch_id']]
         self.errors.append(message)
-        batch.closed = True
+        batch.closed, batch.lost = True, batch.lost or time.monotonic()
         missing = set(message.get('missing_step_ids', []))
         for attempt in batch.attempts:
             if attempt.step in missing and not attempt.finals:
