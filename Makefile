@@ -121,7 +121,8 @@ check:
 	@TASKER_BUILD=$(abspath $(BUILD)) tests/run $(T)
 
 check-san:
-	@export BATS_TEST_TIMEOUT=$${BATS_TEST_TIMEOUT:-900}; $(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san check
+	@BATS_TEST_TIMEOUT=$${BATS_TEST_TIMEOUT:-900} \
+	  $(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san check
 
 # Programs as small scripts that put valgrind before the true ones; a test of the pipeline runs them.
 VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible \

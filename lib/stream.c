@@ -5,8 +5,8 @@
  * is not below due. The first gap is asked about at once; while a replay flows nothing more is
  * asked; when it stops short, it is asked for again. A source that is silent is not asked for ever:
  * it is reported once, and asked again as soon as it is heard. One that is heard and still does not
- * replay cannot: after TSK_STREAM_GIVE_UP requests the gap is counted as lost and passed over, so
- * that one broken peer cannot hold back its later results for good. */
+ * replay cannot: after more than TSK_STREAM_GIVE_UP requests the gap is counted as lost and passed
+ * over, so that one broken peer cannot hold back its later results for good. */
 #include "tasker/stream.h"
 
 #include <stdlib.h>

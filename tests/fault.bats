@@ -3,8 +3,6 @@
 # fails is printed: tests/fault/run --seed N -v --keep, and the same of tests/fault/crash.
 load helper
 
-setup_file() { export BATS_TEST_TIMEOUT=180; }
-
 fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 --seconds 6 "$@"; }
 
 @test "fault: nothing is lost, a known seed" {

@@ -46,6 +46,7 @@ test_begin() {
     export XDG_DATA_HOME=$PWD/home/.local/share TMPDIR=$PWD/tmp LC_ALL=C.UTF-8
     TASKER_BIN=${TASKER_BIN:-$ROOT/build/bin}
     case $TASKER_BIN in /*) ;; *) TASKER_BIN=$ROOT/$TASKER_BIN ;; esac
+    [ -d "$TASKER_BIN" ] || { echo "no programs in $TASKER_BIN" >&2; return 1; }
     export TASKER_BIN PATH=$TASKER_BIN:$PATH
     export TASKER_TEST_MARK=$$.$RANDOM$RANDOM
     # A pipe on which nothing ever comes: reading it with a time limit is the only pause there is.
@@ -212,13 +213,17 @@ PORT_LOCKS=${TASKER_TEST_PORTS:-/tmp/tasker-test-port-files.$UID}
 
 # Takes the file of a port, with the pid of this test in it, if nobody who lives has it.
 lock_port() {
-    local lock=$PORT_LOCKS/$1 owner=
+    local lock=$PORT_LOCKS/$1 owner='' moved now=
     (set -C && echo $$ >"$lock") 2>/dev/null && return
     read -r owner 2>/dev/null <"$lock" || [ -n "$(find "$lock" -maxdepth 0 -mmin +1 2>/dev/null)" ] || return
     [ -z "$owner" ] || ! kill -0 "$owner" 2>/dev/null || return
-    # Its owner died, maybe as it took it: whoever moves the file away may try to have it.
-    mv -T "$lock" "$lock.old.$BASHPID" 2>/dev/null && rm -f "$lock.old.$BASHPID" &&
-        (set -C && echo $$ >"$lock") 2>/dev/null
+    # Its owner died, maybe as it took it: whoever moves its file away may try to have it.
+    moved=$lock.old.$BASHPID
+    mv -T "$lock" "$moved" 2>/dev/null || return
+    read -r now 2>/dev/null <"$moved" || true
+    [ "$now" = "$owner" ] || ln "$moved" "$lock" 2>/dev/null || true # another was faster
+    rm -f "$moved"
+    (set -C && echo $$ >"$lock") 2>/dev/null
 }
 
 # Sets REPLY to what port prints.
@@ -241,7 +246,7 @@ release_ports() {
     local ports=()
     [ -e "$BATS_TEST_TMPDIR/.ports" ] || return 0
     mapfile -t ports <"$BATS_TEST_TMPDIR/.ports"
-    (cd "$PORT_LOCKS" && rm -f "${ports[@]}")
+    (cd "$PORT_LOCKS" && rm -f "${ports[@]}") || true
 }
 
 endpoints() {

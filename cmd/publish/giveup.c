@@ -1,4 +1,5 @@
-/* Saying what was not done, so that nobody has to guess: each batch by name and place. */
+/* When to give up, and saying what was not done, so that nobody has to guess: each batch by name
+ * and place. */
 #include <inttypes.h>
 #include <stdio.h>
 

@@ -87,7 +87,7 @@ void receipt_rejected(struct parcel *parcel);
 /* Writes out what is printed, and names each batch whose receipt stdout did not take whole. */
 void receipts_end(struct post *post);
 
-/* ---- giveup.c: what was not done */
+/* ---- giveup.c: when to give up, and what was not done */
 
 /* Tells why, and names each batch that was not accepted, also those that are still to be read. */
 void post_give_up(struct post *post, const char *why);

@@ -15,7 +15,7 @@
 #define TSK_STREAM_OFFSET_MAX ((int64_t)1 << 53)
 #define TSK_STREAM_ASK_AGAIN                                                                       \
     250 /* ms without progress before a replay is asked for again; then less often */
-#define TSK_STREAM_GIVE_UP 12  /* a source that is heard is asked so often, and once more */
+#define TSK_STREAM_GIVE_UP 12  /* requests in vain that are not yet too many, with worker_status */
 #define TSK_STREAM_SILENT 5000 /* ms after which a silent source is not asked any more */
 
 struct tsk_stream;

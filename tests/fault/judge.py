@@ -77,7 +77,8 @@ def check_early(ledger, chaos):
         if attempt.lost and attempt.finals and not attempt.batch.given_up:
             check(attempt.batch, attempt.lost, name(attempt))
     for batch in ledger.batches.values():
-        if batch.lost and batch.completions and not batch.given_up:
+        if batch.lost and batch.completions and not batch.given_up \
+                and not any(attempt.lost for attempt in batch.attempts):
             check(batch, batch.lost, f'batch {batch.id}')
 
 
@@ -102,8 +103,8 @@ def check_starts(world):
 
 
 def check_verdicts(world):
-    """What tasker-reconcile says of all the lines: a batch that ran once has all its results and no
-    discrepancy, and of one that was lost no more steps miss their result than were told."""
+    """What tasker-reconcile says of all the lines: each batch has one verdict, and one that ran once
+    has all its results and no discrepancy."""
     ledger = world.ledger
     batches = [b for b in ledger.batches.values() if b.receipt and not b.given_up]
     lines = [b.receipt for b in batches]

@@ -28,7 +28,6 @@ struct model {
         int64_t newest, oldest;      /* the worker */
         bool given_up[MOST];         /* by the worker, at its limit */
         bool seen[MOST], lost[MOST]; /* by any run of the collector */
-        bool in_vain[MOST];          /* asked for as often as one may ask */
         int64_t due;                 /* of this run; 0: not known yet */
         int64_t confirmed;           /* by this run */
         int asks;                    /* by this run, since due moved */
@@ -92,7 +91,7 @@ static void lose(struct model *m, int i, int64_t n)
     CHECK(first > 0);
     for (int64_t k = first; k < first + n; k++) {
         m->w[i].lost[k] = true;
-        m->w[i].in_vain[k] |= m->w[i].asks > TSK_STREAM_GIVE_UP;
+        CHECK(m->w[i].given_up[k] || m->w[i].asks > TSK_STREAM_GIVE_UP);
     }
     go_on_at(m, i, first + n);
 }
@@ -175,8 +174,6 @@ static void model_check(struct model *m)
             bool ok = m->w[i].seen[k] || m->w[i].lost[k] || m->w[i].given_up[k];
             if (!CHECK(ok))
                 fprintf(stderr, "    source %s, offset %" PRId64 "\n", name_of(i), k);
-            if (m->w[i].lost[k])
-                CHECK(m->w[i].given_up[k] || m->w[i].in_vain[k]);
             lost += m->w[i].lost[k];
         }
         CHECK_INT(m->w[i].due, m->w[i].newest + 1);
