@@ -47,8 +47,7 @@ static size_t topic_length(const char *text, size_t len, size_t first_len, int p
 
 /* Gathers all parts of a message, the first of which is in bus->part, with a space between them; of
  * one that is too long so much that this is seen, and the last part. Returns their number and the
- * length of the first (without a space at its end: "steps " is the same topic as "steps"), or -1.
- */
+ * length of the first (without a space at its end: "steps " is the same topic as "steps") or -1. */
 static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
 {
     struct tsk_buf *text = &bus->text;

@@ -336,7 +336,11 @@ trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 read -r _ <server
 timeout 0.5 getent hosts worker9.example.com || [ $? -eq 124 ] || exit 77
 END
-    echo "$1" >>silent.sh
+    {
+        declare -p PATIENCE
+        declare -f now_ms nap wait_until file_has_line wait_line
+        printf '%s\n' 'exec {NAP}<> <(:)' "$1"
+    } >>silent.sh
     spawn silent unshare -rmn bash silent.sh
     finish silent 40
     [ "$status" -ne 77 ] || skip "names are told here in another way"
@@ -368,10 +372,7 @@ END
             "tcp://publisher9.example.com:5555,$TASKER_ZEROMQ_BATCH_ENDPOINT" 2>work.err &
         work=$!
         tasker-publish --wait 4s in | tasker-collect --timeout 10s >out
-        for ((i = 0; i < 200; i++)); do
-            ! grep -q "still being looked up" work.err || break
-            sleep 0.1
-        done
+        wait_line work.err "still being looked up"
         kill $work
         wait $work'
     [ "$(tasker-reconcile <out | jq -r .verdict | xargs)" = consistent ]

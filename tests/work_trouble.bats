@@ -116,12 +116,18 @@ END
 }
 
 @test "work: many at once each have their own descriptors, and no others" {
-    handler Fds 'mkdir at.$TASKER_STEP_ID; set -- at.*; until [ $# -eq 60 ]; do sleep 0.1; set -- at.*; done
+    mkfifo go
+    handler Fds 'echo "$TASKER_STEP_ID" >>log; read -r x <go
 wc -c >in.$TASKER_STEP_ID; echo "err $TASKER_STEP_ID" >&2; echo "{\"progress\":$TASKER_STEP_ID}" >&3
 exec 1>&1 ls -x /proc/self/fd'
     worker -j 60
     py <<'END'
-c = run(*["Fds"] * 60)
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", *["Fds"] * 60))
+until(lambda: len(lines("log")) == 60, "all of them at once", 20)
+go(60)
+c.completion()
 for i in range(1, 61):
     f = c.final(i)
     assert f["output"].split() == ["0", "1", "2", "3", "4"], f  # 4 is the folder that ls reads

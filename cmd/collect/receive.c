@@ -196,7 +196,8 @@ static void take_unparsed(struct incoming *in, const char *reason)
     char source[TSK_ID_SIZE];
     bool placed = frame->whole ? place_guess(frame->end, frame->end_len, source, &in->offset)
                                : place_guess(frame->body, frame->len, source, &in->offset);
-    if (placed && !may_be_status(frame) && !tsk_source_reserved(source) && tsk_stream_heard(in->c->stream, source) >= 0)
+    if (placed && !may_be_status(frame) && !tsk_source_reserved(source) &&
+        tsk_stream_heard(in->c->stream, source) >= 0)
         in->source = source;
     if (is_strange(in))
         return;
