@@ -108,7 +108,7 @@ w.batch("b1", [1])
 w.until(lambda: w.confirmed == 2)
 END
         status=0
-        timeout 20 tasker-collect -v --id hostile <receipt >out 2>err || status=$?
+        timeout 60 tasker-collect -v --id hostile <receipt >out 2>err || status=$?
         finish_with 0 p || bad=$((bad + 1))
         if [ "$status" -ne 0 ] || [ "$(results out)" != "pr:b1:1 bc:b1:" ] || ! grep -qF -e "$text" err; then
             echo "case \"$name\": status $status, wanted text: $text"
@@ -162,7 +162,7 @@ s('partial_result', '{"batch_id":"b1", "step_id":2, "status":"failed", "message_
 s('batch_completion {"message_type":"batch_completion",\n"batch_id":"b1"}\n')
 w.until(lambda: not w.joined)
 END
-    run -0 timeout 20 tasker-collect receipt
+    run -0 timeout 60 tasker-collect receipt
     [ "${lines[0]}" = "$(head -1 receipt)" ]
     [ "${lines[1]}" = '{"message_type": "other",   "kept":1}' ]
     [ "${lines[2]}" = '{"batch_id":"b1" , "step_id":1,"status":"completed","message_type":"partial_result","x":1.50}' ]
@@ -182,7 +182,7 @@ s('results {"batch_id":"b1","results":[{"step_id":2,"status":"completed","output
   '{"step_id":3,"status":"error","error":{"message":"no"}}]}')
 w.until(lambda: not w.joined)
 END
-    run -0 timeout 20 tasker-collect receipt
+    run -0 timeout 60 tasker-collect receipt
     printf '%s\n' "${lines[@]}" >out
     [ "$(results out)" = "pr:b1:1 pr:b1:2 pr:b1:3 bc:b1:" ]
     jq -es 'map(select(.step_id==1))[0] | .status=="failed" and .error.error_type=="E"' out
@@ -200,7 +200,7 @@ w.completion("b1", [1, 2, 3, 4])
 w.until(lambda: w.confirmed == 5)
 w.until(lambda: not w.joined)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect --id c1 receipt
+    run -0 --separate-stderr timeout 60 tasker-collect --id c1 receipt
     printf '%s\n' "${lines[@]}" >out
     [ "$(results out)" = "pr:b1:1 pr:b1:2 pr:b1:3 pr:b1:4 bc:b1:" ]
     finish_with 0 w
@@ -215,7 +215,7 @@ w.batch("b1", [1], lose=True)
 w.status()
 w.until(lambda: w.confirmed == 2)
 END
-    run -0 timeout 20 tasker-collect receipt
+    run -0 timeout 60 tasker-collect receipt
     finish_with 0 w
 }
 
@@ -229,7 +229,7 @@ w.batch("b1", [1])
 w.wait_subscribed()
 w.until(lambda: w.confirmed == 4)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect receipt
+    run -0 --separate-stderr timeout 60 tasker-collect receipt
     [ "${#lines[@]}" -eq 3 ]
     [ -z "$stderr" ]
     finish_with 0 w
@@ -246,7 +246,7 @@ w.completion("b1", [1, 2, 3])
 w.status()
 w.until(lambda: w.confirmed == 4)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect receipt
+    run -0 --separate-stderr timeout 60 tasker-collect receipt
     has "source src-1: 1 message lost" "$stderr"
     has "batch b1: complete, but without the results of 1 of 3 steps: 2" "$stderr"
     printf '%s\n' "${lines[@]}" >out
@@ -264,7 +264,7 @@ w.partial("b1", 4)
 w.completion("b1", [1, 2, 3, 4])
 w.until(lambda: w.confirmed == 5)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect --set zeromq.max_message_bytes=64K receipt
+    run -0 --separate-stderr timeout 60 tasker-collect --set zeromq.max_message_bytes=64K receipt
     has "an integer does not fit 64 bits" "$stderr"
     has "bytes are over max_message_bytes" "$stderr"
     has "batch b1: complete, but without the results of 2 of 4 steps: 2, 3" "$stderr"
@@ -285,7 +285,7 @@ while w.joined:
     w.completion("b1", [1, 2])
     w.recv(0.05)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect receipt
+    run -0 --separate-stderr timeout 60 tasker-collect receipt
     has "lost" "$stderr"
     finish_with 0 w
 }
@@ -322,9 +322,9 @@ w.wait_subscribed()
 w.until(lambda: w.confirmed >= 3)
 w.until(lambda: not w.joined)
 END
-    timeout 20 tasker-collect r1 >out1
+    timeout 60 tasker-collect r1 >out1
     wait_line w.out '^confirmed'
-    timeout 20 tasker-collect r2 >out2
+    timeout 60 tasker-collect r2 >out2
     finish_with 0 w
     has "confirmed 1" w.out
     [ "$(results out1)" = "pr:b1:1 bc:b1:" ]
@@ -341,7 +341,7 @@ w.batch("b2", [1])
 w.wait_subscribed()
 w.until(lambda: w.confirmed == 4)
 END
-    run -0 timeout 20 tasker-collect r2
+    run -0 timeout 60 tasker-collect r2
     finish_with 0 w
 }
 
@@ -353,7 +353,7 @@ END
 w.publish("batch_error", {"batch_id": "b1", "error": {"message": "no"}})
 w.until(lambda: w.confirmed == 1)
 END
-    timeout 20 tasker-collect in >out
+    timeout 60 tasker-collect in >out
     [ "$(results out)" = "be:b2: be:b1:" ]
     finish_with 0 w
 }
@@ -366,8 +366,8 @@ w.partial("b1", 1)
 w.batch("b2", [1])
 w.until(lambda: not w.joined)
 END
-    run -75 --separate-stderr timeout 20 tasker-collect --timeout 2s in
-    has "batch b1: not complete within 2000 ms: its completion and the results of 1 of 2 steps: 2 did not come" "$stderr"
+    run -75 --separate-stderr timeout 60 tasker-collect --timeout 5s in
+    has "batch b1: not complete within 5000 ms: its completion and the results of 1 of 2 steps: 2 did not come" "$stderr"
     printf '%s\n' "${lines[@]}" >out
     [ "$(results out)" = "pr:b1:1 pr:b2:1 bc:b2: be:b1:" ]
     jq -es '.[-1] | .error.error_category=="timeout" and .missing_step_ids==[2] and .completion_missing' out
@@ -398,7 +398,7 @@ w.batch("b1", [1, 2, 3])
 w.until(lambda: not w.joined)
 print("confirmed", w.confirmed)
 END
-    run -0 timeout 20 tasker-collect --count 2
+    run -0 timeout 60 tasker-collect --count 2
     [ "${#lines[@]}" -eq 2 ]
     finish_with 0 w
     has "confirmed 2" w.out
@@ -411,7 +411,7 @@ w.batch("b0", [5])
 w.batch("b1", [1])
 w.until(lambda: w.confirmed == 4)
 END
-    timeout 20 tasker-collect --all in >out
+    timeout 60 tasker-collect --all in >out
     [ "$(results out)" = "pr:b0:5 bc:b0: pr:b1:1 bc:b1:" ]
     finish_with 0 w
 }
@@ -504,7 +504,7 @@ w.wait_subscribed()
 w.batch("b2", [1])
 w.until(lambda: w.confirmed == 2)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect in
+    run -0 --separate-stderr timeout 60 tasker-collect in
     has "result_endpoint tcp://0.0.0.0:$q names no host: trying tcp://127.0.0.1:$q" "$stderr"
     finish_with 0 w1
     finish_with 0 w2
@@ -518,7 +518,7 @@ w.batch("b1", [1])
 w.batch("b2", [1])
 w.until(lambda: w.confirmed == 4)
 END
-    run -0 --separate-stderr timeout 20 tasker-collect in
+    run -0 --separate-stderr timeout 60 tasker-collect in
     [[ $stderr != *"names no host"* ]]
     finish_with 0 w
 }
@@ -541,7 +541,7 @@ END
     receipt b1 1 >in
     spawn c tasker-collect --follow --set zeromq.result_bind=collector
     wait_until 10 listening "$E"
-    run -75 timeout 20 tasker-collect --set zeromq.result_bind=collector in
+    run -75 timeout 60 tasker-collect --set zeromq.result_bind=collector in
     has "${E##*:}" "$output"
 }
 
@@ -553,7 +553,7 @@ w.batch("b1", [1])
 w.until(lambda: not w.joined)
 print("confirmed", w.confirmed)
 END
-    timeout 20 tasker-collect --follow 2>err </dev/null | true
+    timeout 60 tasker-collect --follow 2>err </dev/null | true
     [ "${PIPESTATUS[0]}" -eq 74 ]
     has "standard output: Broken pipe" err
     finish_with 0 w
@@ -567,7 +567,7 @@ w.send("partial_result nonsense")
 w.batch("b1", [1])
 w.until(lambda: w.confirmed == 2)
 END
-    run -65 timeout 20 tasker-collect --strict in
+    run -65 timeout 60 tasker-collect --strict in
     finish_with 0 w
 }
 

@@ -37,7 +37,7 @@ class Bare:
     def on_join(self, topic):
         pass
 
-    def until(self, condition, seconds=10):
+    def until(self, condition, seconds=40):
         """Serves the collector until condition() holds."""
         end = time.monotonic() + seconds
         while not condition():

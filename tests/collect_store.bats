@@ -377,14 +377,14 @@ END
     receipt b1 1 >r
     head -c 8192 /dev/urandom >junk
     cp junk before
-    run -69 --separate-stderr timeout 20 tasker-collect --store "sqlite:$PWD/junk" r
+    run -69 --separate-stderr timeout 60 tasker-collect --store "sqlite:$PWD/junk" r
     has "junk" "$stderr"
     has "not a database" "$stderr"
     cmp junk before
     store_begin sqlite
     make_store
     store_sql "INSERT INTO schema_migrations VALUES (9999, 'later', 1)"
-    run -78 --separate-stderr timeout 20 tasker-collect r
+    run -78 --separate-stderr timeout 60 tasker-collect r
     has 9999 "$stderr"
 }
 
@@ -412,7 +412,7 @@ END
     wait_until 20 test -e first
     signal f TERM
     finish_with 0 f
-    run -0 --separate-stderr timeout 20 tasker-collect r
+    run -0 --separate-stderr timeout 60 tasker-collect r
     touch done
     finish_with 0 w
     echo "$output" >out

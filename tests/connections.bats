@@ -51,7 +51,7 @@ whole_run() { # worker_first|worker_last FROM TO
     [ "$1" = worker_last ] || spawn work tasker-work -v
     steps Echo "$2" "$3" >in
     spawn all bash -o pipefail -c \
-        'tasker-publish -v --batch-size 2 in | tasker-collect -v --timeout 20s | tasker-reconcile'
+        'tasker-publish -v --batch-size 2 in | tasker-collect -v --timeout 60s | tasker-reconcile'
     [ "$1" = worker_first ] || spawn work tasker-work -v
     finish_with 0 all
     [ "$(verdicts all.out)" = "2 consistent" ]
@@ -88,7 +88,7 @@ all_binds() { # KIND
     TASKER_ZEROMQ_BATCH_ENDPOINT=$b spawn b tasker-work --id b
     export TASKER_ZEROMQ_BATCH_ENDPOINT=$a,$b TASKER_ZEROMQ_RESULT_ENDPOINT=tcp://127.0.0.1:$(port)
     steps Echo 1 20 >in
-    tasker-publish --workers 2 --batch-size 2 in | tasker-collect --timeout 20s >results
+    tasker-publish --workers 2 --batch-size 2 in | tasker-collect --timeout 60s >results
     tasker-reconcile results >out
     [ "$(verdicts out)" = "10 consistent" ]
     [ "$(runs)" = "$(seq -s ' ' 20)" ]
@@ -100,7 +100,7 @@ all_binds() { # KIND
     spawn a tasker-work --id a
     spawn b tasker-work --id b
     steps Echo 1 20 >in
-    tasker-publish --workers 2 --batch-size 2 in | tasker-collect --timeout 20s >results
+    tasker-publish --workers 2 --batch-size 2 in | tasker-collect --timeout 60s >results
     tasker-reconcile results >out
     [ "$(verdicts out)" = "10 consistent" ]
     [ "$(runs)" = "$(seq -s ' ' 20)" ]
@@ -114,7 +114,7 @@ all_binds() { # KIND
     spawn work tasker-work -v --id w1
     wait_line work.err "$batch: not connected, retrying in [0-9]+ ms"
     steps Echo 1 1 >in
-    tasker-publish -v in 2>publish.err | tasker-collect -v --timeout 20s 2>collect.err >out
+    tasker-publish -v in 2>publish.err | tasker-collect -v --timeout 60s 2>collect.err >out
     wait_line work.err "$batch: disconnected"
     tasker-status -v endpoints "$result" 2>status.err >/dev/null
     signal work TERM
@@ -142,7 +142,7 @@ all_binds() { # KIND
     spawn work tasker-work -v --id w1 --log-format json
     wait_line work.err '"event":"retrying"'
     steps Echo 1 1 >in
-    tasker-publish -v --log-format json in 2>publish.err | tasker-collect --timeout 20s >out
+    tasker-publish -v --log-format json in 2>publish.err | tasker-collect --timeout 60s >out
     signal work TERM
     finish_with 0 work
     jq -es --arg e "$batch" 'map(select(.endpoint == $e)) |
@@ -157,7 +157,7 @@ all_binds() { # KIND
 @test "connections: without -v, and with -q, nothing is told of sockets" {
     spawn work tasker-work
     steps Echo 1 1 >in
-    tasker-publish in 2>publish.err | tasker-collect -v -q --timeout 20s 2>collect.err >out
+    tasker-publish in 2>publish.err | tasker-collect -v -q --timeout 60s 2>collect.err >out
     signal work TERM
     finish_with 0 work
     [ ! -s work.err ]
@@ -220,7 +220,7 @@ END
 # ---- peers that stop, go and come
 
 @test "connections: a worker that is stopped is noticed by its missing heartbeats" {
-    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s
     TASKER_ZEROMQ_RESULT_ENDPOINT='tcp://127.0.0.1:*' spawn a tasker-work --id a
     mkfifo in && exec {IN}<>in
     spawn publish tasker-publish -v --batch-size 1 <in
@@ -240,7 +240,7 @@ END
 }
 
 @test "connections: a publisher that is stopped is noticed by its worker, which comes back" {
-    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s
     spawn work tasker-work -v --id a
     mkfifo in && exec {IN}<>in
     spawn publish tasker-publish -v --batch-size 1 <in
@@ -257,7 +257,7 @@ END
 }
 
 @test "connections: a collector that is stopped for a while is noticed, and gets every result" {
-    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s
     spawn work tasker-work -v --id a
     spawn collect tasker-collect --all --count 90
     wait_line work.err 'collector .* is there'
@@ -371,7 +371,7 @@ END
         tasker-work -v --batch-endpoint \
             "tcp://publisher9.example.com:5555,$TASKER_ZEROMQ_BATCH_ENDPOINT" 2>work.err &
         work=$!
-        tasker-publish --wait 4s in | tasker-collect --timeout 10s >out
+        tasker-publish --wait 15s in | tasker-collect --timeout 60s >out
         wait_line work.err "still being looked up"
         kill $work
         wait $work'
@@ -384,7 +384,7 @@ END
     without_names '
         for what in endpoints workers; do
             status=0
-            timeout 10 tasker-status $what --timeout 1s tcp://worker9.example.com:5556 \
+            timeout 15 tasker-status $what --timeout 1s tcp://worker9.example.com:5556 \
                 >$what.told || status=$?
             echo "$what $status"
         done'

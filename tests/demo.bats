@@ -2,12 +2,8 @@
 # The demo, as "make demo" runs it after the build.
 load helper
 
-@test "demo: both inputs go through, with a table, in time" {
-    now_ms
-    local start=$REPLY
+@test "demo: both inputs go through, with a table" {
     run -0 "$ROOT/config/demo/run"
-    now_ms
-    [ $((REPLY - start)) -lt 20000 ] # under 10 s by itself; tests share the machine
     has "steps run by worker-1: " "$output"
     [[ $output != *"not confirmed"* ]] # every result was confirmed
     has "order-12346: consistent, 4 steps, 3 completed, 1 failed" "$output"

@@ -7,7 +7,7 @@ load store
 setup() {
     test_begin
     endpoints
-    export TASKER_TASKS_PATH=$PWD/tasks TASKER_WORKFLOW_CLAIM_TIMEOUT=300ms TASKER_STORE_CLAIM=500ms
+    export TASKER_TASKS_PATH=$PWD/tasks TASKER_WORKFLOW_CLAIM_TIMEOUT=1500ms TASKER_STORE_CLAIM=2s
     mkdir tasks
     cat >tasks/one.yaml <<'EOT'
 name: one
@@ -34,7 +34,7 @@ step() { store_sql "select state, attempts, coalesce(next_retry_at, 0) from step
 batches() { store_sql "select state from batches order by id" | xargs; }
 given_back() { # as reconcile does at each look
     tasker-reconcile --ledger >>verdicts 2>>reconcile.err || true
-    [ "$(step)" = "pending|0|0" ]
+    [ "$(step)" = "pending|0|0" ] || ! nap 0.2
 }
 derived() {
     store_sql "select id, state, updated_at, attempts, error, waits_for from steps order by id"
@@ -106,10 +106,11 @@ publisher_dies() {
 }
 has_claims() { [ "$(store_sql "select count(*) from batches where publisher is not null and claimed_until > 0")" = 3 ]; }
 claimed_until() { store_sql "select min(claimed_until) from batches"; }
-# A claim is of 500 ms, and reconcile gives back 300 ms after its end.
+# A claim is of 2 s, and reconcile gives back 1.5 s after its end.
 outlives_first_claim() {
+    nap 0.2
     tasker-reconcile --ledger >>verdicts
-    [ "$(claimed_until)" -gt $((first + 500 + 300)) ]
+    [ "$(claimed_until)" -gt $((first + 2000 + 1500)) ]
 }
 @test "a publisher that lives keeps its batches, one that died does not" { for_each_store publisher_dies; }
 
@@ -161,7 +162,7 @@ many_at_once() {
     [ "$(store_sql "select count(*) from received_results")" = 40 ]
     [ "$(store_sql "select count(*) from steps where state = 'pending' and attempts = 0")" = 40 ]
 }
-old_enough() { [ "$(store_sql "select count(*) from batches where created_at < $(($(date +%s%3N) - 300))")" = 40 ]; }
+old_enough() { [ "$(store_sql "select count(*) from batches where created_at < $(($(date +%s%3N) - 1500))")" = 40 ]; }
 none_open() {
     tasker-reconcile --ledger >>verdicts || true
     [ "$(store_sql "select count(*) from batches where state = 'created'")" = 0 ]

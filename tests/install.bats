@@ -19,7 +19,7 @@ installed_example() {
         tasker-submit --dry-run "$doc/demo/orders.jsonl" >tasks
         spawn work tasker-work
         status=0
-        tasker-publish "$doc/demo/order_fulfillment.jsonl" | tasker-collect --timeout 20s |
+        tasker-publish "$doc/demo/order_fulfillment.jsonl" | tasker-collect --timeout 60s |
             tasker-reconcile --format text >verdicts || status=$?
         [ "$status" -eq 1 ] # the card is declined
         end_by_pid work

@@ -78,7 +78,7 @@ field_of() { jq -r "$2" "$1"; }
     spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
     mkfifo receipts
     exec 8<>receipts
-    spawn collect tasker-collect --timeout 20s <receipts 8>&-
+    spawn collect tasker-collect --timeout 60s <receipts 8>&-
     wait_until 10 connected "$results"
     tasker-publish batches >&8 8>&-
     exec 8>&-
@@ -92,7 +92,7 @@ field_of() { jq -r "$2" "$1"; }
 @test "interop: a plain worker's failed step, in its own shape, is understood" {
     batch b3 '{}' '{"fail":"card declined"}' >batches
     spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
-    spawn collect tasker-collect --count 3 --timeout 20s
+    spawn collect tasker-collect --count 3 --timeout 60s
     wait_until 10 connected "$results"
     run -0 tasker-publish batches
     finish_with 0 collect
@@ -118,7 +118,7 @@ field_of() { jq -r "$2" "$1"; }
     spawn work tasker-work
     wait_until 10 connected "$results"
     tasker-publish batches >receipts
-    run -0 tasker-collect --timeout 20s receipts
+    run -0 tasker-collect --timeout 60s receipts
     finish_with 0 collector
     [ -z "$(jq -r '[.message_type,.step_id,.sequence]|@csv' collector.out | sort | uniq -d)" ]
 }
@@ -128,6 +128,6 @@ field_of() { jq -r "$2" "$1"; }
     spawn work tasker-work
     tasker-publish --workers 1 batches >receipts
     [ "$(field_of receipts .delivery)" = confirmed ]
-    run -0 tasker-collect --timeout 20s receipts
+    run -0 tasker-collect --timeout 60s receipts
     [ ! -s worker.out ] && running worker
 }

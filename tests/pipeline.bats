@@ -27,7 +27,7 @@ verdicts() { jq -r 'select(.message_type=="batch_reconciled")|.verdict' "$1" | s
 @test "pipeline: the worker is there first" {
     spawn work tasker-work
     steps Echo 1 10 >in
-    tasker-publish --batch-size 5 --batch-delay 20s in | tasker-collect --timeout 20s | tasker-reconcile >out
+    tasker-publish --batch-size 5 --batch-delay 20s in | tasker-collect --timeout 60s | tasker-reconcile >out
     [ "$(verdicts out)" = "2 consistent" ]
     [ "$(sort -n home/runs | xargs)" = "1 2 3 4 5 6 7 8 9 10" ]
     signal work TERM
@@ -36,7 +36,7 @@ verdicts() { jq -r 'select(.message_type=="batch_reconciled")|.verdict' "$1" | s
 
 @test "pipeline: the worker comes last" {
     steps Echo 1 3 >in
-    spawn all bash -c 'tasker-publish --batch-delay 20s in | tasker-collect --timeout 20s | tasker-reconcile'
+    spawn all bash -c 'tasker-publish --batch-delay 20s in | tasker-collect --timeout 60s | tasker-reconcile'
     wait_until 30 listening "$TASKER_ZEROMQ_BATCH_ENDPOINT"
     spawn work tasker-work
     finish_with 0 all
@@ -49,7 +49,7 @@ listening() { (exec 9<>"/dev/tcp/127.0.0.1/${1##*:}") 2>/dev/null; }
     spawn work tasker-work
     steps Echo 1 3 | tasker-publish --batch-delay 20s >receipts
     wait_until 10 grep -q 3 home/runs
-    tasker-collect --timeout 20s receipts >results
+    tasker-collect --timeout 60s receipts >results
     tasker-reconcile results >out
     [ "$(verdicts out)" = "1 consistent" ]
 }
@@ -92,7 +92,7 @@ batch_of() {
     spawn work tasker-work
     { steps Echo 1 2; steps Fail 3 3; } >in
     set -o pipefail
-    tasker-publish --batch-delay 20s in | tasker-collect --timeout 20s >results
+    tasker-publish --batch-delay 20s in | tasker-collect --timeout 60s >results
     set +o pipefail
     run -1 tasker-reconcile results
     [ "$(jq -r 'select(.status=="failed")|[.step_id,.error.error_category,.error.retryable,.error.exit_status]|@csv' results)" = '3,"validation",false,65' ]
@@ -105,7 +105,7 @@ batch_of() {
         TASKER_WORKER_ID=w$i TASKER_ZEROMQ_RESULT_ENDPOINT='tcp://127.0.0.1:*' spawn work$i tasker-work
     done
     steps Echo 1 60 >in
-    tasker-publish --workers 3 --batch-size 4 --batch-delay 20s in | tasker-collect --timeout 20s >results
+    tasker-publish --workers 3 --batch-size 4 --batch-delay 20s in | tasker-collect --timeout 60s >results
     tasker-reconcile results >out
     [ "$(verdicts out)" = "15 consistent" ]
     [ "$(sort -n home/runs | xargs)" = "$(seq 60 | xargs)" ]
@@ -115,7 +115,7 @@ batch_of() {
 @test "pipeline: other lines pass untouched and in order, through all stages" {
     spawn work tasker-work
     { echo '{"message_type":"note","n": 1}'; steps Echo 1 1; echo '{"message_type":"note","n":2.50}'; } >in
-    tasker-publish --batch-delay 20s in | tasker-collect --timeout 20s | tasker-reconcile >out
+    tasker-publish --batch-delay 20s in | tasker-collect --timeout 60s | tasker-reconcile >out
     [ "$(grep -F '"note"' out)" = "$(grep -F '"note"' in)" ]
 }
 
@@ -128,11 +128,11 @@ batch_of() {
 @test "pipeline: a worker that dies is replaced, and each step has one result" {
     TASKER_WORKER_ID=dies TASKER_ZEROMQ_RESULT_ENDPOINT='tcp://127.0.0.1:*' spawn dies tasker-work
     steps Echo 1 2 | tasker-publish --batch-delay 20s >receipts
-    tasker-collect --timeout 20s receipts | tasker-reconcile >out
+    tasker-collect --timeout 60s receipts | tasker-reconcile >out
     [ "$(verdicts out)" = "1 consistent" ]
     signal dies KILL
     finish dies
     spawn work tasker-work
-    steps Echo 3 4 | tasker-publish --batch-delay 20s | tasker-collect --timeout 20s | tasker-reconcile >out
+    steps Echo 3 4 | tasker-publish --batch-delay 20s | tasker-collect --timeout 60s | tasker-reconcile >out
     [ "$(verdicts out)" = "1 consistent" ]
 }

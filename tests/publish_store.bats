@@ -9,7 +9,7 @@ setup() {
     test_begin
     endpoints
     E=$TASKER_ZEROMQ_BATCH_ENDPOINT
-    export TASKER_STORE_CLAIM=1s
+    export TASKER_STORE_CLAIM=3s
 }
 
 # A test on both stores, and one that is about SQLite alone.
@@ -227,7 +227,7 @@ killed_before_anybody_accepted_created_a() {
     finish deaf
     sql_is "created|deaf|30" "SELECT state, offered_to, count(*) FROM batches GROUP BY 1, 2"
     peer w "$E" --id w
-    run tasker-publish --pending --wait 1500ms # the claim has to run out, and the deaf one is waited for
+    run tasker-publish --pending --wait 5s # the claim has to run out, and the deaf one is waited for
     [ "$status" -eq 0 ]
     [ "$(sent w.out)" -eq 30 ]
     sql_is "published|w|30" "SELECT state, accepted_by, count(*) FROM batches GROUP BY 1, 2"
@@ -291,7 +291,7 @@ a_store_that_stays_locked_75_each_batch() {
     batches 2 >many
     tasker-publish --wait 0 many || true
     peer w "$E" --id w --lock "$PWD/store/tasker.db"
-    spawn p tasker-publish --wait 1s many
+    spawn p tasker-publish --wait 5s many
     finish_with 75 p
     has "another process holds its lock" p.err
     has "accepted, and the store not told: batch B1 (many:1), by w" p.err
@@ -370,7 +370,7 @@ a_publisher_that_lives_keeps_its_batches() {
     spawn p tasker-publish one
     wait_until 10 sql_is "created" "SELECT state FROM batches" 2>/dev/null
     # long enough that a claim which is not renewed would be over
-    run tasker-publish --batch-endpoint "tcp://127.0.0.1:$(port)" --wait 2s one
+    run tasker-publish --batch-endpoint "tcp://127.0.0.1:$(port)" --wait 4s one
     [ "$status" -eq 75 ]
     has "batch B1 (one:1): another publisher has it, and nobody accepted it in time" "$output"
     run tasker-publish --batch-endpoint "tcp://127.0.0.1:$(port)" --wait 2s --pending

@@ -452,7 +452,7 @@ away() {
     STORE=postgresql
     make_store
     batch b 1
-    spawn rec tasker-reconcile --ledger --follow --set store.timeout=300ms
+    spawn rec tasker-reconcile --ledger --follow --set store.timeout=2s
     wait_until 20 settled b "timeout pending"
     cluster_stop pg
     wait_line rec.err 'waiting for it'

@@ -7,7 +7,7 @@ setup() {
     endpoints
     export TASKER_TASKS_PATH=$PWD/tasks USER=alice TASKER_WORKER_ID=w1
     export TASKER_WORKER_KILL_GRACE=200ms TASKER_WORKER_CONFIRM_TIMEOUT=1s
-    export TASKER_ZEROMQ_LINGER=200ms TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms TASKER_RETRY_BASE=1m
+    export TASKER_ZEROMQ_LINGER=200ms TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s TASKER_RETRY_BASE=1m
     who=alice@$(hostname)
     mkdir tasks
     template chain '{name: first, handler_class: True}' \

@@ -82,7 +82,7 @@ told_as_lost() { [ "$(store_sql "SELECT count(*) FROM received_results WHERE sou
 
 # The worker is gone, or does not answer: the step is cancelled, and that is said.
 unreached() {
-    local -x TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s # so that it is not taken for lost at once
+    local -x TASKER_ZEROMQ_HEARTBEAT_INTERVAL=2s # so that it is not taken for lost at once
     worker
     services
     submit long

@@ -167,15 +167,15 @@ END
 
 @test "status endpoints: a plain PUB answers nothing, and is there" {
     peer pub "$results"
-    status_is 0 endpoints result_endpoint -t 1s
+    status_is 0 endpoints result_endpoint -t 5s
     has "handshake ok; the peer tells nothing about itself: a plain peer" out
     has "(pid ${PIDS[pub]})" out
     [ ! -s err ]
-    status_is 0 endpoints "$results" -t 1s -f json
+    status_is 0 endpoints "$results" -t 5s -f json
     holds '.[0] | .ok and .state == "ok" and .name == "result_endpoint" and .peer == "plain"'
-    holds '.[0] | .handshake_ms >= .connect_ms and .handshake_ms > 0 and .handshake_ms < 1000'
+    holds '.[0] | .handshake_ms >= .connect_ms and .handshake_ms > 0'
     holds ".[0].holder | endswith(\"(pid ${PIDS[pub]})\")"
-    status_is 69 endpoints -t 300ms
+    status_is 69 endpoints -t 5s
     has "batch_endpoint $steps: nothing listens" err
     [ "$(wc -l <err)" -eq 1 ]
 }
@@ -213,7 +213,7 @@ END
 @test "status endpoints: answers that are no status" {
     peer odd "$steps"
     peer rubbish "$results"
-    status_is 0 endpoints -t 1s
+    status_is 0 endpoints -t 5s
     has "batch_endpoint: publisher (pid " out
     has "workers: 2, plain subscribers: ?; worker ?: ? unanswered" out
     has "its answer is no status" out
@@ -224,10 +224,10 @@ END
     local kind want cause
     while read -r kind want cause; do
         peer "$kind" "tcp://127.0.0.1:${p:=$(port)}"
-        status_is 69 endpoints -t 300ms "tcp://127.0.0.1:$p"
+        status_is 69 endpoints -t 5s "tcp://127.0.0.1:$p"
         grep -q " $want " out
         has "$cause" out
-        status_is 69 endpoints -t 300ms "tcp://127.0.0.1:$p" -f json
+        status_is 69 endpoints -t 5s "tcp://127.0.0.1:$p" -f json
         holds ".[0] | .state == \"$want\" and .ok == false and .peer == null"
         unset p
     done <<'END'
@@ -249,7 +249,7 @@ END
     holds '.[0].subscriptions | map(.topic) | sort == ["steps", "worker.w9 "]'
     has "both sides bind" err
     peer pub "$results"
-    status_is 69 endpoints result_endpoint -t 300ms --set zeromq.result_bind=collector
+    status_is 69 endpoints result_endpoint -t 5s --set zeromq.result_bind=collector
     has "the side that sends listens, but by zeromq.result_bind the collector binds it" out
 }
 
@@ -257,11 +257,11 @@ END
     peer publisher "ipc://$PWD/s"
     export TASKER_ZEROMQ_BATCH_ENDPOINT="$steps,ipc://$PWD/s"
     peer pub "$results"
-    status_is 69 endpoints -t 1s -f json
+    status_is 69 endpoints -t 5s -f json
     holds 'map(.ok) == [false, true, true] and map(.name)[0:2] == ["batch_endpoint", "batch_endpoint"]'
     holds '.[1].peer == "publisher" and .[1].holder == null'
     p=${results##*:}
-    status_is 0 endpoints -t 1s "tcp://localhost:$p" "tcp://0.0.0.0:$p" "ipc://$PWD/s" -f json
+    status_is 0 endpoints -t 5s "tcp://localhost:$p" "tcp://0.0.0.0:$p" "ipc://$PWD/s" -f json
     holds 'map(.ok) == [true, true, true]'
     holds ".[1].address == \"tcp://127.0.0.1:$p\" and .[0].name == null"
 }
@@ -269,11 +269,11 @@ END
 @test "status endpoints --listen: who tries to connect" {
     peer worker "$steps"
     peer plain "$steps"
-    status_is 69 endpoints --listen -t 1500ms batch_endpoint -f json
+    status_is 69 endpoints --listen -t 5s batch_endpoint -f json
     holds '.[0] | .state == "refused" and .peer == "listened"'
     holds '.[0].subscriptions | map({(.topic): .count}) | add == {"steps": 2, "worker.w2 ": 1}'
-    status_is 69 endpoints --listen -t 1500ms batch_endpoint
-    has "listened there for 1500 ms: workers: w2; topics: \"steps\"" out
+    status_is 69 endpoints --listen -t 5s batch_endpoint
+    has "listened there for 5000 ms: workers: w2; topics: \"steps\"" out
     # Nothing is left: the port is free again.
     status_is 69 endpoints batch_endpoint
 }
@@ -296,7 +296,7 @@ END
 
 @test "status endpoints --listen: does not disturb one that is there" {
     peer pub "$steps"
-    status_is 0 endpoints --listen -t 1s batch_endpoint -f json
+    status_is 0 endpoints --listen -t 5s batch_endpoint -f json
     holds '.[0] | .ok and .peer == "plain" and .subscriptions == null'
 }
 
@@ -305,7 +305,7 @@ END
     export TASKER_WORKER_HANDLERS=$PWD/h.yaml TASKER_WORKER_ID=w-true
     spawn worker tasker-work
     wait_until 10 tasker-status endpoints result_endpoint -t 200ms >out 2>err
-    status_is 69 endpoints --listen -t 1500ms batch_endpoint
+    status_is 69 endpoints --listen -t 5s batch_endpoint
     has "workers: w-true" out
     mkfifo steps
     exec 7<>steps

@@ -109,14 +109,14 @@ mount -o remount,ro disk
 for at in x.db new.db more/new.db; do
     for command in 'status store --init' 'publish in' 'collect --follow' 'reconcile --ledger'; do
         status=0
-        timeout 20 tasker-$command --store sqlite:disk/$at </dev/null >out 2>err || status=$?
+        timeout 60 tasker-$command --store sqlite:disk/$at </dev/null >out 2>err || status=$?
         echo "$at $command: $status"
         [ "$status" -eq 69 ] && grep -q "^tasker-.*: error: disk/$at: cannot .*: its file system is read-only$" err || cat err
     done
 done
 for command in 'status store' 'status tasks' 'status store --prune --older-than 1d'; do
     status=0
-    timeout 20 tasker-$command --store sqlite:disk/x.db </dev/null >out 2>err || status=$?
+    timeout 60 tasker-$command --store sqlite:disk/x.db </dev/null >out 2>err || status=$?
     [ "$status" -eq 69 ] && grep -q 'its file system is read-only$' err && [ "$(wc -l <err)" = 1 ] || cat err
     ! grep 'took away' out
 done

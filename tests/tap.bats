@@ -68,8 +68,9 @@ END
     tap -v "$STEPS"
     spawn all tasker-collect --tap -v --topic steps "$STEPS"
     steps 1 True >steps.jsonl
-    mkfifo go
-    spawn pub tasker-publish --wait 2s -v steps.jsonl
+    mkfifo go steps
+    exec 9<>steps
+    spawn pub tasker-publish --wait 300ms -v <steps 9>&-
     bare ask <<'END'
 s = sock(zmq.SUB, STEPS, False)
 s.subscribe("status.a ")
@@ -82,6 +83,9 @@ END
     wait_line tap.err 'handshake succeeded'
     wait_line all.err 'handshake succeeded'
     echo >go
+    wait_line tap.out '"topic":"status.c"'
+    cat steps.jsonl >&9
+    exec 9>&-
     finish_with 75 pub
     has 'no worker in time: 0 registered' pub.err
     [ ! -s pub.out ]

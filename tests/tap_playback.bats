@@ -119,9 +119,9 @@ END
         tasker-publish --raw --pace $pace rec >"sent.$pace"
         finish_with 0 sub
         is "$(grep -o '[0-9]' sub.out | xargs)" "1 2 3 4"
+        sed -i 's/T00:00:00.700Z/T09:00:00.000Z/' rec # at its own pace it would take hours now
     done
     jq -e '.duration_ms >= 690' sent.recorded
-    jq -e '.duration_ms < 690' sent.at-once
 }
 
 @test "tap: playing back waits for the subscriber of each topic; a tap is none while others may come" {
@@ -143,7 +143,7 @@ END
     has '"sent":2' raw.out
 
     tap --count 2
-    run --separate-stderr tasker-publish --raw --wait 500ms rec
+    run --separate-stderr tasker-publish --raw --wait 5s rec
     [ "$status" -eq 0 ]
     has 'nobody but a tap subscribes to topic "a"' "$stderr"
     finish_with 0 tap

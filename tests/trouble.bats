@@ -21,9 +21,9 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
         printf '{"step_id":%d,"task_id":1,"step_name":"s","handler_class":"True","task_context":{"x":%s}}\n' \
             $depth "$(nested $depth)"
     done >steps
-    run -65 --separate-stderr timeout 20 tasker-publish -b 1 steps
+    run -65 --separate-stderr timeout 60 tasker-publish -b 1 steps
     [ "$stderr" = 'tasker-publish: steps:3: the step is nested deeper than 59' ]
-    timeout 20 tasker-collect <<<"$output" >results
+    timeout 60 tasker-collect <<<"$output" >results
     [ "$(grep -c '"status":"completed"' results)" = 2 ]
 }
 
@@ -35,8 +35,8 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
     worker
     steps_of Deep Deeper Progress Grows >steps
-    timeout 20 tasker-publish steps >receipts
-    timeout 20 tasker-collect --strict receipts >results
+    timeout 60 tasker-publish steps >receipts
+    timeout 60 tasker-collect --strict receipts >results
     [ "$(of 1 'select(.status=="completed")|.output|type')" = array ]
     [ "$(of 2 'select(.status=="completed")|.output|[type,length]|tostring')" = '["string",126]' ]
     [ "$(of 3 'select(.progress)|.progress|type')" = array ]
@@ -53,8 +53,8 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=16K
     worker
     steps_of Wordy Long True >steps
-    timeout 20 tasker-publish steps >receipts
-    timeout 20 tasker-collect receipts >results
+    timeout 60 tasker-publish steps >receipts
+    timeout 60 tasker-collect receipts >results
     [ "$(of 1 'select(.status=="failed")|[.error.error_category,.retryable,(.error.message|length),
         .execution_metadata.shortened]|tostring')" = '["permanent",false,1024,true]' ]
     [ "$(of 2 'select(.status=="failed")|.error.error_type')" = HandlerMissing ]
@@ -66,14 +66,14 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=64K
     worker
     steps_of $(printf 'True %.0s' {1..600}) >steps
-    run -1 --separate-stderr timeout 20 tasker-publish -b 1000 steps
+    run -1 --separate-stderr timeout 60 tasker-publish -b 1000 steps
     has 'so many steps that the completion is over max_message_bytes' "$stderr"
 }
 
 @test "trouble: control characters that are not escaped are no JSON, on a pipe or the bus" {
     printf '{"message_type":"x","a":"\33[31m"}\n{"a":"b"\v}\n{"message_type":"y",\t"a":"\\u001b"}\n' >lines
     for program in tasker-publish tasker-collect tasker-reconcile; do
-        run -65 --separate-stderr timeout 20 $program --set zeromq.wait=1s lines
+        run -65 --separate-stderr timeout 60 $program --set zeromq.wait=1s lines
         [ "$output" = "$(sed -n 3p lines)" ]
         has "$program: lines:1: malformed JSON: it holds a control character" "$stderr"
         has "$program: lines:2: malformed JSON" "$stderr"
@@ -106,9 +106,9 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
 @test "trouble: results that the worker gave up end the wait, and are told as lost" {
     worker --set zeromq.outbox_limit=1 --max-workers 1 # so that the last message is of the last
     steps_of True True >steps
-    timeout 20 tasker-publish -b 1 steps >receipts
+    timeout 60 tasker-publish -b 1 steps >receipts
     wait_line work.err '5 in all'
-    run -75 --separate-stderr timeout 20 tasker-collect receipts
+    run -75 --separate-stderr timeout 60 tasker-collect receipts
     has 'worker w1 has ended it and holds nothing more of it: its completion and the results of 1 of 1 step: 1 did not come' "$stderr"
     jq -e 'select(.message_type=="batch_error") | .missing_step_ids == [1] and .completion_missing and
         .error.error_type == "ResultsLost" and (.error.retryable | not)' <<<"$output"
@@ -117,8 +117,8 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     signal work TERM
     finish_with 0 work
     worker
-    steps_of Wait | timeout 20 tasker-publish >receipts
-    spawn wait timeout 20 tasker-collect --status receipts
+    steps_of Wait | timeout 60 tasker-publish >receipts
+    spawn wait timeout 60 tasker-collect --status receipts
     told() { [ "$(grep -c '"running":1' wait.out)" -ge 3 ]; }
     wait_until 5 told
     py <<<'go()'
@@ -129,7 +129,7 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
 @test "trouble: peers that subscribe to a megabyte, and 2000 collectors too many, cost little" {
     worker -v
     wait_line work.err 'is ready'
-    steps_of True | timeout 20 tasker-publish >receipts
+    steps_of True | timeout 60 tasker-publish >receipts
     script crowd <<'END'
 c = Collector(None, topics=["worker_status"])
 c.wait_status()
@@ -142,16 +142,16 @@ flood.set(zmq.LINGER, 0)
 for i in range(8):
     flood.send(b"\1%d" % i + b"x" * 1000000)
 status = len(c.told)
-until(lambda: len(c.told) > status + 5, "more of the worker")
+until(lambda: len(c.told) > status + 1, "more of the worker")
 memory = [l for l in open("/proc/%d/status" % c.status["pid"]) if l.startswith("VmRSS")]
 print("crowded", memory, flush=True)
 assert int(memory[0].split()[1]) < 200000, memory
-until(lambda: os.path.exists("done"), "the others", 20)
+until(lambda: os.path.exists("done"), "the others", 80)
 os.kill(os.getpid(), 9)
 END
-    spawn crowd timeout 30 /usr/bin/python3 crowd.py
+    spawn crowd timeout 90 /usr/bin/python3 crowd.py
     wait_line crowd.out crowded
-    timeout 20 tasker-collect --timeout 10s receipts >results
+    timeout 90 tasker-collect --timeout 60s receipts >results
     touch done
     finish crowd
     signal work TERM

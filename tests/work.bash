@@ -7,8 +7,8 @@ work_begin() {
     endpoints
     export STEPS=$TASKER_ZEROMQ_BATCH_ENDPOINT RESULTS=$TASKER_ZEROMQ_RESULT_ENDPOINT
     export PYTHONPATH=$BATS_TEST_DIRNAME PYTHONDONTWRITEBYTECODE=1
-    export TASKER_WORKER_ID=w1 TASKER_WORKER_KILL_GRACE=200ms TASKER_WORKER_CONFIRM_TIMEOUT=1s
-    export TASKER_ZEROMQ_LINGER=200ms TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms
+    export TASKER_WORKER_ID=w1 TASKER_WORKER_KILL_GRACE=3s TASKER_WORKER_CONFIRM_TIMEOUT=1s
+    export TASKER_ZEROMQ_LINGER=200ms TASKER_ZEROMQ_HEARTBEAT_INTERVAL=2s
     echo 'handlers:' >handlers.yaml
     handler True 'exit 0'
 }
@@ -30,8 +30,8 @@ worker() { spawn work tasker-work -H handlers.yaml "$@"; }
 
 # Runs the Python program on stdin, with work_peer imported; peer: in the background, as $1.
 script() { { echo 'from work_peer import *' && cat; } >"$1.py"; }
-py() { script py && timeout -k 2 30 /usr/bin/python3 py.py; }
-peer() { script "$1" && spawn "$1" timeout -k 2 30 /usr/bin/python3 "$1.py"; }
+py() { script py && timeout -k 2 90 /usr/bin/python3 py.py; }
+peer() { script "$1" && spawn "$1" timeout -k 2 90 /usr/bin/python3 "$1.py"; }
 
 # run_steps CLASS...: gives the worker one batch ($BATCH, else b1), its steps numbered from 1; final
 # results are in the file results.

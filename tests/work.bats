@@ -33,7 +33,7 @@ load work
     printf 'handlers:\n  A: {command: [./folder]}\n' >dir
     printf 'worker:\n  max_wrokers: 3\n' >key.yaml
     py <<<'s = ctx.socket(zmq.XPUB); s.bind("tcp://127.0.0.1:*"); open("x", "w")'
-    peer holder <<<'Collector(bind=True); open("held", "w"); until(lambda: False, "", 25)'
+    peer holder <<<'Collector(bind=True); open("held", "w"); until(lambda: False, "", 80)'
     wait_until 10 test -e held
     run_case_table tasker-work <<'END'
 unknown option             | --max-wrokers 1                    | - | 64 | unknown option --max-wrokers (did you mean --max-workers?)
@@ -233,9 +233,9 @@ END
 }
 
 @test "the status line is for the foreground of a terminal" {
-    run -0 timeout 20 bash -c "$(declare -f on_terminal); on_terminal fg tasker-work -H handlers.yaml -v"
+    run -0 timeout 60 bash -c "$(declare -f on_terminal); on_terminal fg tasker-work -H handlers.yaml -v"
     has "0 steps running, 0 waiting" "$output"
-    run -0 timeout 20 bash -c "$(declare -f on_terminal); on_terminal bg tasker-work -H handlers.yaml -v"
+    run -0 timeout 60 bash -c "$(declare -f on_terminal); on_terminal bg tasker-work -H handlers.yaml -v"
     has "listening" "$output"
     [[ $output != *"steps running"* ]]
 }

@@ -36,7 +36,7 @@ large() { # BATCH COUNT
 c, p = Collector(), Publisher().wait_worker()
 c.wait_status()
 p.send(batch("$1", *["Large"] * $2))
-until(lambda: c.of("batch_completion"), "the completion of $1", 25)
+until(lambda: c.of("batch_completion"), "the completion of $1", 80)
 done = [m["step_id"] for m in c.partials() + c.direct if m["status"] == "completed"]
 assert sorted(set(done)) == list(range(1, $2 + 1)), len(done)
 END

@@ -18,7 +18,7 @@ gate = None
 class Peer:
     def __init__(self, kind, endpoint, bind):
         self.socket = ctx.socket(kind)
-        self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.LINGER, 5000)  # what it said last is heard
         self.socket.set(zmq.RECONNECT_IVL, 10)
         self.socket.set(zmq.RCVHWM, 0)
         self.socket.set(zmq.SNDHWM, 0)
@@ -44,7 +44,7 @@ class Peer:
         self.socket.close()
 
 
-def until(condition, what="that", seconds=8):
+def until(condition, what="that", seconds=30):
     """Lets all peers receive until condition() gives something, which is returned."""
     end = time.monotonic() + seconds
     while True:

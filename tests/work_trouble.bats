@@ -7,10 +7,10 @@ load work
     handler Forks 'sh -c "trap \"echo >termed; exit\" TERM; echo \$\$ >forked; read -r x <never" & until [ -s forked ]; do :; done; echo parent'
     handler Stays 'sh -c "trap : TERM; echo \$\$ >stays; while :; do read -r x <never; done" & until [ -s stays ]; do :; done'
     handler Session 'setsid sh -c "echo \$\$ >session; read -r x <never" & until [ -s session ]; do :; done; echo parent'
-    handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 100'
-    handler Slow 'echo partly; read -r x <never' 'timeout_ms: 100'
-    handler Polite 'trap "echo cleaned; exit 0" TERM; read -r x <never' 'timeout_ms: 100'
-    handler Stops 'kill -STOP $$' 'timeout_ms: 100'
+    handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 3000'
+    handler Slow 'echo partly; read -r x <never' 'timeout_ms: 3000'
+    handler Polite 'trap "echo cleaned; exit 0" TERM; read -r x <never' 'timeout_ms: 3000'
+    handler Stops 'kill -STOP $$' 'timeout_ms: 3000'
     handler Reads 'exit 0'
     handler Counts 'wc -c'
     mkfifo never
@@ -21,17 +21,17 @@ big = {"x": "y" * 1000000}
 names = "Forks Session Ignores Slow Polite Stops Reads Counts Stays".split()
 c = run(*(step(i + 1, n, task_context=big if n in ("Reads", "Counts") else {}) for i, n in enumerate(names)))
 f = dict(zip(names, (c.final(i + 1) for i in range(9))))
-assert f["Forks"]["output"] == "parent" and f["Forks"]["execution_time_ms"] < 2000, f["Forks"]
+assert f["Forks"]["output"] == "parent", f["Forks"]
 assert f["Session"]["output"] == "parent", f["Session"]
 for n in ("Ignores", "Slow", "Polite", "Stops"):
     e = f[n]["error"]
     assert (e["error_category"], e["error_type"], f[n]["retryable"]) == ("timeout", "HandlerTimeout", True), f[n]
-    assert e["message"].startswith("out of time after 100 ms"), e
+    assert e["message"].startswith("out of time after 3000 ms"), e
 assert f["Ignores"]["error"]["signal"] == 9 and "did not end on TERM" in f["Ignores"]["error"]["message"], f["Ignores"]
-assert f["Ignores"]["output"] == "started" and f["Ignores"]["execution_time_ms"] >= 300, f["Ignores"]
+assert f["Ignores"]["output"] == "started" and f["Ignores"]["execution_time_ms"] >= 6000, f["Ignores"]
 assert f["Slow"]["error"]["signal"] == 15 and f["Slow"]["output"] == "partly", f["Slow"]
 assert f["Polite"]["error"]["exit_status"] == 0 and f["Polite"]["output"] == "cleaned", f["Polite"]
-assert f["Stops"]["error"]["signal"] == 15 and f["Stops"]["execution_time_ms"] < 2000, f["Stops"]
+assert f["Stops"]["error"]["signal"] == 15, f["Stops"]
 assert f["Reads"]["status"] == "completed" and f["Counts"]["output"] > 1000000, (f["Reads"], f["Counts"])
 END
     # what was left of a process group went with its step, by TERM or by KILL
@@ -125,7 +125,7 @@ exec 1>&1 ls -x /proc/self/fd'
 c, p = Collector(), Publisher().wait_worker()
 c.wait_status()
 p.send(batch("b1", *["Fds"] * 60))
-until(lambda: len(lines("log")) == 60, "all of them at once", 20)
+until(lambda: len(lines("log")) == 60, "all of them at once")
 go(60)
 c.completion()
 for i in range(1, 61):
@@ -308,7 +308,7 @@ os.kill(pid, 15)
 os.kill(pid, 15)
 c.wait_status(lambda s: s["state"] == "draining")
 count = len(c.told)
-until(lambda: len(c.told) > count + 3, "three heartbeats later it still drains")
+until(lambda: len(c.told) > count + 1, "two heartbeats later it still drains")
 os.kill(pid, 15)
 END
     finish_with 75 work 3
@@ -350,7 +350,7 @@ open(sys.argv[1], "w").write(str(os.getpid()))
 os.read(os.open("never", os.O_RDWR), 1)
 END
     mkfifo never
-    handler Leaves 'exec /usr/bin/python3 leave.py left' 'timeout_ms: 1000'
+    handler Leaves 'exec /usr/bin/python3 leave.py left' 'timeout_ms: 5000'
     handler Daemon 'env -i setsid sh -c "echo \$\$ >daemon; read -r x <never" </dev/null >/dev/null 2>&1 3>&- &
 until [ -s daemon ]; do :; done'
     worker
