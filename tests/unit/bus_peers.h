@@ -12,7 +12,7 @@
 
 #include "check.h"
 
-enum { PATIENCE_MS = 10000, QUIET_MS = 150 };
+enum { PATIENCE_MS = 30000, QUIET_MS = 150 };
 
 #define ANY_PORT "tcp://127.0.0.1:*"
 

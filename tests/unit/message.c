@@ -2,10 +2,10 @@
  * come out in one shape. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "check.h"
 #include "tasker/buf.h"
-#include "tasker/clock.h"
 #include "tasker/message.h"
 
 static struct tsk_json *parser;
@@ -138,11 +138,11 @@ static void test_many(void)
                        "\"handler_class\":\"H\"}%s",
                        i == 777 ? 99999 : i, i > 1 ? "," : "]}");
     struct json_object *json = parse(text.data);
-    int64_t start = tsk_now_ms();
+    clock_t start = clock();
     CHECK(tsk_batch_read(&batch, json, true, &err) == -1);
     CHECK_STR(err.text, "step 99224: step_id 99999 is in the batch twice");
     const char *wrapper = getenv("UNIT_WRAPPER"); /* valgrind is some thirty times slower */
-    CHECK(tsk_now_ms() - start < (wrapper && *wrapper ? 100000 : 5000));
+    CHECK((clock() - start) / CLOCKS_PER_SEC < (wrapper && *wrapper ? 100 : 5));
     tsk_buf_fini(&text);
 }
 

@@ -18,7 +18,7 @@
 
 extern char **environ;
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 30000 };
 
 static void test_memory_file(void)
 {

@@ -10,7 +10,7 @@
 
 #include "check.h"
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 30000 };
 
 static int wait_for(struct tsk_poller *poller, int timeout, const void *tag)
 {

@@ -20,7 +20,7 @@
 
 extern char **environ;
 
-enum { PATIENCE_MS = 10000 };
+enum { PATIENCE_MS = 30000 };
 
 static char folder[] = "/tmp/tasker-spawn.XXXXXX";
 

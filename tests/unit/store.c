@@ -321,7 +321,7 @@ static void test_silent(const char *folder)
     snprintf(url, sizeof url, "postgresql://u:s3cret@/x?host=%s", folder);
     int64_t start = tsk_now_ms();
     expect_refused(url, "200ms", TSK_TEMPFAIL, "no answer within 200 ms");
-    CHECK(tsk_now_ms() - start >= 190 && tsk_now_ms() - start < 5000);
+    CHECK(tsk_now_ms() - start >= 190 && tsk_now_ms() - start < 30000);
     CHECK(pipe(fds) == 0 && write(fds[1], "s", 1) == 1);
     struct tsk_store *store = open_within(url, "1h", fds[0]);
     CHECK(tsk_store_connect(store, &err) == -1);
