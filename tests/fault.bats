@@ -3,7 +3,7 @@
 # fails is printed: tests/fault/run --seed N -v --keep, and the same of tests/fault/crash.
 load helper
 
-fault() { timeout 150 "$ROOT/tests/fault/run" --steps 500 --seconds 6 "$@"; }
+fault() { timeout 500 "$ROOT/tests/fault/run" --steps 500 --seconds 6 "$@"; }
 
 @test "fault: nothing is lost, a known seed" {
     fault --seed 3
@@ -37,7 +37,7 @@ loss_seen() { # SEED
 
 # ---- the store
 
-crash() { timeout 150 "$ROOT/tests/fault/crash" "$@"; }
+crash() { timeout 500 "$ROOT/tests/fault/crash" "$@"; }
 
 @test "crash: programs killed at random moments lose nothing of the store: SQLite" {
     crash --kills 45

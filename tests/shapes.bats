@@ -82,7 +82,7 @@ deep_and_wide() {
     submit wide '{"n": 500}'
     submit diamond '{"ok": true}'
     submit diamond '{"ok": false}'
-    loop 90
+    loop 250
     [ "$(store_sql "select results from steps where name = 's200'")" = 200 ]
     [ "$(store_sql "select results from steps where name = 'join'")" = 125250 ]
     [ "$(store_sql "select count(*) from steps where task = 2 and state = 'complete'")" = 502 ]
@@ -106,7 +106,7 @@ work_for_loop() {
 }
 killed_at_random() {
     local kills=${LOOP_KILLS:-3}
-    local seconds=$((80 + 5 * kills))
+    local seconds=$((200 + 5 * kills))
     export TASKER_WORKFLOW_CLAIM_TIMEOUT=1s TASKER_STORE_CLAIM=500ms
     : >"$STARTS"
     work_for_loop

@@ -45,6 +45,7 @@ END
 
 @test "work: when the queue is full a batch is answered later, in order" {
     waiter
+    export TASKER_ZEROMQ_RESEND_AFTER=60s # what waits is not sent again here
     worker -j 1 --queue-limit 2
     py <<'END'
 c, p = Collector(), Publisher().wait_worker()
@@ -300,7 +301,7 @@ END
 
 @test "work: each step that an operator ends is answered for: in order, twice, unknown, not accepted yet, ended" {
     waiter
-    export TASKER_ZEROMQ_RESEND_AFTER=30s # what waits is not sent again here
+    export TASKER_ZEROMQ_RESEND_AFTER=60s # what waits is not sent again here
     worker -j 1 --queue-limit 3
     py <<'END'
 c, p = Collector(), Publisher().wait_worker()

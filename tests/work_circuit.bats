@@ -44,7 +44,7 @@ open_ones() { [ "$(circuits '[.open_circuits[].handler_class]')" = "$1" ]; }
 # Tries a step; whether it was a trial that failed, or one that succeeded.
 failed_trial() { try && [ "$(of 1 .error.error_type)" = HandlerExit ]; }
 closed() { try && [ "$(of 1 .status)" = completed ]; }
-try() { tries=$((${tries:-0} + 1)) && nap 0.3 && BATCH=try$tries run_steps Db; }
+try() { trial=$((${trial:-0} + 1)) && nap 0.3 && BATCH=try$trial run_steps Db; }
 
 @test "work: of steps that are ready none starts once a circuit is open" {
     local how i

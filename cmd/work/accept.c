@@ -10,7 +10,7 @@
 #define FINISHED_MOST 100000 /* ended batches that are remembered */
 #define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
 #define COMPLETION_MOST 700  /* and of all else in it */
-#define DRAIN_BYTES 1000000  /* read at a time: to parse more would hold the heartbeats up */
+#define DRAIN_BYTES 1000000  /* parsed at a time: more would hold the heartbeats up */
 #define STALE_MS 250         /* what lay in the sockets during a pause has come by then */
 #define ACCEPTED_MESSAGES 2  /* of the largest size: what accepted batches may have in bytes */
 
@@ -253,11 +253,9 @@ static void tell_stale(const char *batch_id)
               batch_id);
 }
 
-/* Whether a batch that may be new to us is not to be read now. */
+/* Whether a batch that is new to us is not to be read now. */
 static bool comes_again(const struct work *work, const struct tsk_frame *frame, const char *id)
 {
-    if (tsk_map_get(work->batches, id) || tsk_map_get(work->finished, id))
-        return false; /* it is to be answered */
     if (is_stale(work, frame)) {
         tell_stale(id);
         return true;
@@ -272,33 +270,25 @@ static bool is_own_id(const struct tsk_frame *frame)
     return object && key && object + 1 + strcspn(object + 1, "{[") > key;
 }
 
-/* Whether there is nothing to do, as can be seen without parsing it: the batch waits here, or it is
- * new and not to be kept now. Publishers send all that waits once a second, so that parsing it all
- * would leave no time for anything else. */
+/* Whether nothing is left to do, as can be seen without parsing it: the batch is known and answered
+ * for again, it waits here, or it is new and not to be kept now. Publishers send all that waits once
+ * a second: parsing that would leave no time for anything else, and more would come meanwhile. */
 static bool is_set_aside(struct work *work, const struct tsk_frame *frame)
 {
     char id[TSK_ID_SIZE];
-    if (!tsk_map_count(work->deferred) && !is_stale(work, frame))
-        return false;
     if (!glimpse_id(frame, id) || !is_own_id(frame))
         return false;
     struct deferred *deferred = tsk_map_get(work->deferred, id);
     if (!deferred)
-        return comes_again(work, frame, id);
+        return answer_known(work, id) || comes_again(work, frame, id);
     bool same = defer_is_same(deferred, frame);
     if (same)
         deferred->heard_at = tsk_now_ms();
     return same;
 }
 
-static void on_message(struct work *work, const struct tsk_frame *frame)
+static void read_batch(struct work *work, const struct tsk_frame *frame)
 {
-    if (frame->whole) {
-        refuse_long(work, frame);
-        return;
-    }
-    if (is_set_aside(work, frame))
-        return;
     struct tsk_err err;
     char id[TSK_ID_SIZE];
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
@@ -318,6 +308,19 @@ static void on_message(struct work *work, const struct tsk_frame *frame)
     } else {
         accept(work, frame, json);
     }
+}
+
+/* Returns how many bytes were parsed. */
+static size_t on_message(struct work *work, const struct tsk_frame *frame)
+{
+    if (frame->whole) {
+        refuse_long(work, frame);
+        return 0;
+    }
+    if (is_set_aside(work, frame))
+        return 0;
+    read_batch(work, frame);
+    return frame->len;
 }
 
 /* Whether it has one of the two topics that a batch can have, or none at all. Others are meant for
@@ -345,8 +348,7 @@ bool accept_drain(struct work *work)
             return any;
         }
         if (work->state == WORK_READY && is_for_us(work, &frame))
-            on_message(work, &frame);
-        bytes += frame.len;
+            bytes += on_message(work, &frame);
     }
     return any;
 }
