@@ -234,7 +234,7 @@ END
 
 @test "no answer: it is sent again to the same worker, and the receipt counts it" {
     peer w "$E" --id w --ignore 2
-    run tasker-publish --set zeromq.resend_after=100ms batch.jsonl
+    run tasker-publish --set zeromq.resend_after=1s batch.jsonl
     [ "$status" -eq 0 ]
     has '"attempts":3' "$output"
     [ "$(lines_of w.out '^worker.w ')" -eq 3 ]
