@@ -80,6 +80,26 @@ assert len(lines("log")) == 14, lines("log")
 END
 }
 
+@test "work: what only looks like a batch that came before is read" {
+    worker
+    py <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "True"))
+c.completion("b1")
+for other, key in (("b2", '"a\\"batch_id":"b1","batch_id"'), ("b3", '"batch_id":"b1","batch_id"')):
+    p.send(json.dumps(batch(other, "True")).replace('"batch_id"', key, 1).encode())
+    p.accepted(other)
+    c.completion(other)
+p.send(b'{"batch_id":"b1", and so on')
+topic, answer = p.answer("b1", 2)
+assert (topic, answer["error"]["error_type"]) == ("batch_rejected", "InvalidBatch"), answer
+p.send(batch("b1", "True"))
+p.accepted("b1", 3)
+assert len(c.of("batch_completion", "b1")) == 1
+END
+}
+
 @test "work: two frames, a plain publisher's batch, and a plain publisher's bad batch" {
     worker
     py <<'END'

@@ -11,6 +11,7 @@
 #define SUMMARY_MOST 140     /* bytes of a step in a completion, beside the worker's name */
 #define COMPLETION_MOST 700  /* and of all else in it */
 #define DRAIN_BYTES 1000000  /* parsed at a time: more would hold the heartbeats up */
+#define UNREAD_SHARE 16      /* a byte that is not parsed takes so much less of it */
 #define STALE_MS 250         /* what lay in the sockets during a pause has come by then */
 #define ACCEPTED_MESSAGES 2  /* of the largest size: what accepted batches may have in bytes */
 
@@ -60,11 +61,27 @@ void accept_paused(struct work *work, int64_t now)
     }
 }
 
+/* What is kept of a batch that was accepted: how many steps it has, and how long its text is. */
+struct known {
+    size_t steps, bytes;
+};
+
+static bool find_known(const struct work *work, const char *batch_id, struct known *known)
+{
+    const struct batch *batch = tsk_map_get(work->batches, batch_id);
+    const struct known *finished = tsk_map_get(work->finished, batch_id);
+    if (batch)
+        *known = (struct known){batch->data.count, batch->bytes};
+    else if (finished)
+        *known = *finished;
+    return batch || finished;
+}
+
 void accept_finished(struct work *work, struct batch *batch)
 {
-    size_t *steps = tsk_alloc(sizeof *steps);
-    *steps = batch->data.count;
-    tsk_map_put(work->finished, batch->data.batch_id, steps);
+    struct known *known = tsk_alloc(sizeof *known);
+    *known = (struct known){batch->data.count, batch->bytes};
+    tsk_map_put(work->finished, batch->data.batch_id, known);
     if (tsk_map_count(work->finished) > FINISHED_MOST)
         tsk_map_remove(work->finished, tsk_map_key(tsk_map_first(work->finished)));
     work->accepted_bytes -= batch->bytes;
@@ -76,16 +93,14 @@ void accept_finished(struct work *work, struct batch *batch)
 /* Answers for a batch that came before. Returns whether it is one. */
 static bool answer_known(struct work *work, const char *batch_id)
 {
-    const struct batch *batch = tsk_map_get(work->batches, batch_id);
     struct deferred *deferred = tsk_map_get(work->deferred, batch_id);
-    const size_t *finished = tsk_map_get(work->finished, batch_id);
-    if (batch)
-        answer_accepted(work, batch_id, batch->data.count);
-    else if (finished)
-        answer_accepted(work, batch_id, *finished);
+    struct known known;
+    bool accepted = find_known(work, batch_id, &known);
+    if (accepted)
+        answer_accepted(work, batch_id, known.steps);
     if (deferred)
         deferred->heard_at = tsk_now_ms();
-    return batch || finished || deferred;
+    return accepted || deferred;
 }
 
 /* Says which steps have no handler: the first of them, and how many more. Returns -1. */
@@ -222,9 +237,9 @@ void accept_deferred(struct work *work)
     }
 }
 
-/* Finds the batch_id in a message that cannot be read: too long (then this is its beginning),
- * nested too deep. Returns whether there is one that can be answered: without an answer the
- * publisher would send it for ever. */
+/* Finds the batch_id in a message that is not parsed, or cannot be: too long (then this is its
+ * beginning), nested too deep. Returns whether there is one that can be answered: without an answer
+ * the publisher would send it for ever. */
 static bool glimpse_id(const struct tsk_frame *frame, char id[TSK_ID_SIZE])
 {
     static const char key[] = "\"batch_id\"";
@@ -253,8 +268,8 @@ static void tell_stale(const char *batch_id)
               batch_id);
 }
 
-/* Whether a batch that is new to us is not to be read now. */
-static bool comes_again(const struct work *work, const struct tsk_frame *frame, const char *id)
+/* Whether a batch that is new to us is not to be taken now, but when it is sent again. */
+static bool is_for_later(const struct work *work, const struct tsk_frame *frame, const char *id)
 {
     if (is_stale(work, frame)) {
         tell_stale(id);
@@ -270,17 +285,21 @@ static bool is_own_id(const struct tsk_frame *frame)
     return object && key && object + 1 + strcspn(object + 1, "{[") > key;
 }
 
-/* Whether nothing is left to do, as can be seen without parsing it: the batch is known and answered
- * for again, it waits here, or it is new and not to be kept now. Publishers send all that waits once
- * a second: parsing that would leave no time for anything else, and more would come meanwhile. */
-static bool is_set_aside(struct work *work, const struct tsk_frame *frame)
+/* Does what can be done without parsing: the same batch was accepted before (that is told again),
+ * or it waits here, or it is new and not to be taken now. Returns whether that was all. Publishers
+ * send all that waits once a second: parsing that would leave no time for anything else, and more
+ * would come meanwhile. */
+static bool done_unread(struct work *work, const struct tsk_frame *frame)
 {
     char id[TSK_ID_SIZE];
+    struct known known;
     if (!glimpse_id(frame, id) || !is_own_id(frame))
         return false;
+    if (find_known(work, id, &known))
+        return known.bytes == frame->len && answer_known(work, id);
     struct deferred *deferred = tsk_map_get(work->deferred, id);
     if (!deferred)
-        return answer_known(work, id) || comes_again(work, frame, id);
+        return is_for_later(work, frame, id);
     bool same = defer_is_same(deferred, frame);
     if (same)
         deferred->heard_at = tsk_now_ms();
@@ -310,17 +329,17 @@ static void read_batch(struct work *work, const struct tsk_frame *frame)
     }
 }
 
-/* Returns how many bytes were parsed. */
-static size_t on_message(struct work *work, const struct tsk_frame *frame)
+/* Returns whether it was parsed. */
+static bool on_message(struct work *work, const struct tsk_frame *frame)
 {
     if (frame->whole) {
         refuse_long(work, frame);
-        return 0;
+        return false;
     }
-    if (is_set_aside(work, frame))
-        return 0;
+    if (done_unread(work, frame))
+        return false;
     read_batch(work, frame);
-    return frame->len;
+    return true;
 }
 
 /* Whether it has one of the two topics that a batch can have, or none at all. Others are meant for
@@ -347,8 +366,9 @@ bool accept_drain(struct work *work)
             diag_error("steps: %s", err.text);
             return any;
         }
-        if (work->state == WORK_READY && is_for_us(work, &frame))
-            bytes += on_message(work, &frame);
+        bool parsed =
+            work->state == WORK_READY && is_for_us(work, &frame) && on_message(work, &frame);
+        bytes += parsed ? frame.len : frame.len / UNREAD_SHARE;
     }
     return any;
 }

@@ -139,7 +139,7 @@ struct work {
     size_t max_message;
 
     struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
-    struct tsk_map *finished;    /* ended: batch_id to its number of steps */
+    struct tsk_map *finished;    /* ended: batch_id to struct known (accept.c) */
     struct tsk_map *deferred;    /* the queue is full: batch_id to struct deferred */
     size_t accepted_bytes;       /* the texts of batches */
     size_t deferred_bytes;       /* what the deferred ones take */
