@@ -142,7 +142,7 @@ check-faults:
 	@$(AGAIN) build
 	@export TASKER_BUILD=$(abspath $(BUILD)); failed=0; \
 	  for t in crash run; do tests/fault/$$t --long $(F) || failed=1; done; \
-	  LOOP_KILLS=60 BATS_TEST_TIMEOUT=1000 tests/run -f 'killed at random' shapes || failed=1; \
+	  LOOP_KILLS=60 BATS_TEST_TIMEOUT=1500 tests/run -f 'killed at random' shapes || failed=1; \
 	  exit $$failed
 
 units: $(UNIT_BINS)

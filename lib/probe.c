@@ -134,6 +134,13 @@ static int side_for(const char *peer_type, enum tsk_side *side)
     return 0;
 }
 
+/* The deadline, or so much later that it can be found out why a handshake failed. */
+static int64_t at_least_why(int64_t deadline)
+{
+    int64_t why = tsk_now_ms() + PROBE_WHY_MS;
+    return deadline > why ? deadline : why;
+}
+
 /* Tries one address: as asked, then, told by the peer's type, as it needs. Returns 0 or -1. */
 static int try_address(struct tsk_probe *probe, enum tsk_side side, int64_t timeout_ms,
                        int64_t deadline, struct tsk_err *err)
@@ -147,13 +154,12 @@ static int try_address(struct tsk_probe *probe, enum tsk_side side, int64_t time
                  (long long)timeout_ms);
         return 0;
     }
-    if (tsk_probe_explain(probe, err))
+    if (tsk_probe_explain(probe, at_least_why(deadline), err))
         return -1;
     if (probe->state != TSK_PROBE_HANDSHAKE || side_for(probe->peer_type, &side))
         return 0;
     /* The peer is of a kind to talk to: the other role is the right one, or it came up just now. */
-    int64_t more = tsk_now_ms() + PROBE_WHY_MS;
-    return attempt(probe, side, deadline > more ? deadline : more, err) < 0 ? -1 : 0;
+    return attempt(probe, side, at_least_why(deadline), err) < 0 ? -1 : 0;
 }
 
 int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout_ms,

@@ -154,9 +154,8 @@ static void judge(const struct talk *talk, struct tsk_probe *probe)
     }
 }
 
-int tsk_probe_explain(struct tsk_probe *probe, struct tsk_err *err)
+int tsk_probe_explain(struct tsk_probe *probe, int64_t deadline, struct tsk_err *err)
 {
-    int64_t deadline = tsk_now_ms() + PROBE_WHY_MS;
     int fd = tsk_probe_connect(probe->address, deadline, probe, err);
     if (fd < 0)
         return fd == -1 ? 0 : -1;

@@ -29,8 +29,8 @@ int tsk_probe_resolve(const char *endpoint, int64_t deadline, struct tsk_probe_t
 int tsk_probe_connect(const char *address, int64_t deadline, struct tsk_probe *probe,
                       struct tsk_err *err);
 
-/* Finds out by a plain socket why probe->address made no handshake: sets state, reason, peer_type.
- * Returns 0, or -1 with kind TSK_IO. */
-int tsk_probe_explain(struct tsk_probe *probe, struct tsk_err *err);
+/* Finds out by a plain socket why probe->address made no handshake, until deadline (tsk_now_ms):
+ * sets state, reason, peer_type. Returns 0, or -1 with kind TSK_IO. */
+int tsk_probe_explain(struct tsk_probe *probe, int64_t deadline, struct tsk_err *err);
 
 #endif

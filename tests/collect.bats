@@ -385,9 +385,9 @@ w.batch("b2", [1])
 w.until(lambda: not w.joined)
 END
     status=0
-    timeout 60 tasker-collect --silence-timeout 2s in >out 2>err || status=$?
+    timeout 60 tasker-collect --silence-timeout 6s in >out 2>err || status=$?
     [ "$status" -eq 75 ]
-    has "batch b1: nothing heard from worker w9 for 2000 ms" err
+    has "batch b1: nothing heard from worker w9 for 6000 ms" err
     [ "$(results out)" = "be:b1: pr:b2:1 bc:b2:" ]
     finish_with 0 w
 }

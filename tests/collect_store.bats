@@ -256,7 +256,7 @@ w.batch("b1", [1, 2, 3])
 w.until(lambda: not w.joined, 30)
 assert w.confirmed == 0, w.confirmed
 END
-    spawn c tasker-collect --set store.timeout=500ms r
+    spawn c tasker-collect --set store.timeout=3s r
     wait_line c.err 'the store fails, .* 4 messages wait'
     signal c TERM
     finish_with 75 c
@@ -285,7 +285,7 @@ END
     # what the sanitizers keep of memory that was freed is no matter here
     spawn c env ASAN_OPTIONS="${ASAN_OPTIONS:-}:quarantine_size_mb=1:thread_local_quarantine_size_kb=64" \
         tasker-collect --set store.queue_bytes=2M --set zeromq.recv_hwm=1000 \
-        --set zeromq.heartbeat_interval=200ms r
+        --set zeromq.heartbeat_interval=500ms r
     wait_line c.err 'the store fails'
     wait_line w.out '^sent' 120
     kb=$(awk '/^VmHWM/ { print $2 }' "/proc/${PIDS[c]}/status")

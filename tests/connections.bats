@@ -236,6 +236,7 @@ END
     wait_until 10 more_lines publish.err 'worker.a: registered' 1
     signal publish TERM
     finish publish
+    wait_until 10 more_lines home/runs . 0
     [ "$(runs)" = 1 ]
 }
 

@@ -34,7 +34,9 @@ step() { store_sql "select state, attempts, coalesce(next_retry_at, 0) from step
 batches() { store_sql "select state from batches order by id" | xargs; }
 given_back() { # as reconcile does at each look
     tasker-reconcile --ledger >>verdicts 2>>reconcile.err || true
-    [ "$(step)" = "pending|0|0" ] || ! nap 0.2
+    [ "$(step)" = "pending|0|0" ] && return
+    nap 0.2
+    return 1
 }
 derived() {
     store_sql "select id, state, updated_at, attempts, error, waits_for from steps order by id"

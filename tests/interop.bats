@@ -78,8 +78,8 @@ field_of() { jq -r "$2" "$1"; }
     spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
     mkfifo receipts
     exec 8<>receipts
-    spawn collect tasker-collect --timeout 60s <receipts 8>&-
-    wait_until 10 connected "$results"
+    spawn collect tasker-collect -v --timeout 60s <receipts 8>&-
+    wait_line collect.err 'handshake succeeded'
     tasker-publish batches >&8 8>&-
     exec 8>&-
     finish_with 0 collect
@@ -92,8 +92,8 @@ field_of() { jq -r "$2" "$1"; }
 @test "interop: a plain worker's failed step, in its own shape, is understood" {
     batch b3 '{}' '{"fail":"card declined"}' >batches
     spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results"
-    spawn collect tasker-collect --count 3 --timeout 60s
-    wait_until 10 connected "$results"
+    spawn collect tasker-collect -v --count 3 --timeout 60s
+    wait_line collect.err 'handshake succeeded'
     run -0 tasker-publish batches
     finish_with 0 collect
     [ "$(field_of collect.out 'select(.step_id==1002)|[.status,.error.error_type,.error.message]|@csv')" = '"failed","RuntimeError","card declined"' ]
@@ -104,8 +104,8 @@ field_of() { jq -r "$2" "$1"; }
 @test "interop: a plain collector hears all that tasker-work does" {
     batch b4 '{}' '{}' '{"fail":"x"}' >batches
     spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
-    spawn work tasker-work
-    wait_until 10 connected "$results"
+    spawn work tasker-work -v
+    wait_line work.err 'a peer subscribed to "batch_completion"'
     run -0 tasker-publish batches
     finish_with 0 collector
     [ "$(field_of collector.out 'select(.status=="completed")|.step_id' | sort | xargs)" = "1001 1002" ]
@@ -115,8 +115,8 @@ field_of() { jq -r "$2" "$1"; }
 
 @test "interop: a plain collector sees nothing twice while a confirming one asks for replays" {
     spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
-    spawn work tasker-work
-    wait_until 10 connected "$results"
+    spawn work tasker-work -v
+    wait_line work.err 'a peer subscribed to "batch_completion"'
     tasker-publish batches >receipts
     run -0 tasker-collect --timeout 60s receipts
     finish_with 0 collector

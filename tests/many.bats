@@ -6,7 +6,7 @@ setup() {
     test_begin
     endpoints
     export TASKER_WORKER_HANDLERS=$PWD/handlers.yaml TASKER_ZEROMQ_HEARTBEAT_INTERVAL=1s
-    export TASKER_ZEROMQ_RECONNECT_MAX=200ms TASKER_WORKER_CONFIRM_TIMEOUT=1s
+    export TASKER_ZEROMQ_RECONNECT_MAX=200ms TASKER_WORKER_CONFIRM_TIMEOUT=20s
     export LOG=$PWD/starts GO=$PWD/go
     : >starts
     # Count writes a line a start, in one write; Wait also runs until the file go is there.
@@ -54,7 +54,7 @@ outcomes() {
     signal w1 KILL
     now_ms && at=$REPLY
     finish_with 75 c
-    elapsed 2000
+    elapsed 1000
     has "lost with worker w1, of which nothing is heard any more: its completion and the results of 2 of 2 steps: 1, 2 did not come" err
     is "$(jq -c 'select(.message_type=="batch_error")|[.error.error_type,.error.error_category,.error.retryable,.worker_id,.missing_step_ids]' results)" \
         '["WorkerLost","infrastructure",true,"w1",[1,2]]'
@@ -219,7 +219,7 @@ rounds() {
 @test "many: workers are killed, stopped and ended; every start is counted, each step has one outcome" {
     local i
     cat >>handlers.yaml <<'END'
-  Slow: {command: [/bin/sh, -c, 'echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>"$LOG"; read -r -t 0.05 x <>"$NAPS" || :']}
+  Slow: {command: [/bin/sh, -c, 'echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>"$LOG"; read -r -t 0.3 x <>"$NAPS" || :']}
 END
     sed -i 's,Slow: {command: ./bin/sh,Slow: {command: [/bin/bash,' handlers.yaml
     export NAPS=$PWD/naps TASKER_ZEROMQ_RESEND_AFTER=300ms

@@ -9,7 +9,7 @@ setup() {
     test_begin
     endpoints
     E=$TASKER_ZEROMQ_BATCH_ENDPOINT
-    export TASKER_STORE_CLAIM=3s
+    export TASKER_STORE_CLAIM=3s TASKER_ZEROMQ_RESEND_AFTER=60s
 }
 
 # A test on both stores, and one that is about SQLite alone.

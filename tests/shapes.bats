@@ -106,7 +106,7 @@ work_for_loop() {
 }
 killed_at_random() {
     local kills=${LOOP_KILLS:-3}
-    local seconds=$((200 + 5 * kills))
+    local seconds=$((150 + 5 * kills))
     export TASKER_WORKFLOW_CLAIM_TIMEOUT=1s TASKER_STORE_CLAIM=500ms
     : >"$STARTS"
     work_for_loop

@@ -304,13 +304,13 @@ END
     printf 'handlers:\n  "T::*": {command: [cat]}\n' >h.yaml
     export TASKER_WORKER_HANDLERS=$PWD/h.yaml TASKER_WORKER_ID=w-true
     spawn worker tasker-work
-    wait_until 10 tasker-status endpoints result_endpoint -t 200ms >out 2>err
+    wait_until 10 tasker-status endpoints result_endpoint -t 1s >out 2>err
     status_is 69 endpoints --listen -t 5s batch_endpoint
     has "workers: w-true" out
     mkfifo steps
     exec 7<>steps
     spawn publish tasker-publish steps 7>&-
-    wait_until 10 tasker-status endpoints -t 200ms >out 2>err
+    wait_until 10 tasker-status endpoints -t 1s >out 2>err
     status_is 0 endpoints -t 10s -f json
     holds 'map(.peer) == ["publisher", "worker"]'
     holds ".[0].peer_status.pid == ${PIDS[publish]} and .[1].peer_status.pid == ${PIDS[worker]}"

@@ -23,7 +23,7 @@ worker() {
 workers() {
     local want=$1 got=0
     shift
-    tasker-status workers -f json "$@" >out 2>err || got=$?
+    timeout 60 tasker-status workers -t 10s -f json "$@" >out 2>err || got=$?
     [ "$got" -eq "$want" ] || { echo "status $got, wanted $want"; cat out err; return 1; }
 }
 

@@ -116,7 +116,7 @@ s = sock(zmq.SUB, STEPS, False)
 s.subscribe("t ")
 for i in range(4): print(s.recv().decode())
 END
-        tasker-publish --raw --pace $pace rec >"sent.$pace"
+        timeout 60 tasker-publish --raw --pace $pace rec >"sent.$pace"
         finish_with 0 sub
         is "$(grep -o '[0-9]' sub.out | xargs)" "1 2 3 4"
         sed -i 's/T00:00:00.700Z/T09:00:00.000Z/' rec # at its own pace it would take hours now

@@ -17,19 +17,19 @@ open_ones() { [ "$(circuits '[.open_circuits[].handler_class]')" = "$1" ]; }
 
 @test "work: a circuit opens, its steps come back at once, and it closes when the handler works" {
     echo 69 >down
-    worker -v -j 1 --circuit-failures 3 --circuit-reset 2s
+    worker -v -j 1 --circuit-failures 3 --circuit-reset 5s
     run_steps Db Data Db Data Db True Db Db # a step may have started before the third is seen to fail
     is "$(of 5 .error.error_type)" HandlerExit
     is "$(of 6 .status)" completed
-    wait_line work.err 'warning: handler Db: 3 failures in a row, the last: exit status 69: no database: none of its steps is started for 2.0 s'
+    wait_line work.err 'warning: handler Db: 3 failures in a row, the last: exit status 69: no database: none of its steps is started for 5.0 s'
     is "$(of 7 '[.status,.retryable,.error.error_type,.error.error_category,.error.retryable,.execution_metadata.error_category,.sequence]')" \
         '["failed",true,"CircuitOpen","infrastructure",true,"infrastructure",1]'
-    is "$(of 7 '.error.retry_after_ms > 0 and .error.retry_after_ms <= 2000')" true
+    is "$(of 7 '.error.retry_after_ms > 0 and .error.retry_after_ms <= 5000')" true
     has 'not started: handler Db has failed 3 times in a row, and is not tried again until 20' "$(of 7 .error.message)"
     is "$(of 8 .error.error_type)" CircuitOpen
     # it still fails: the trial opens it again, for longer
     wait_until 10 failed_trial
-    wait_line work.err 'warning: handler Db: 4 failures in a row, the last: .*: none of its steps is started for 4.0 s'
+    wait_line work.err 'warning: handler Db: 4 failures in a row, the last: .*: none of its steps is started for 10.0 s'
     # it is mended: the trial closes it
     rm down
     wait_until 10 closed
@@ -44,7 +44,7 @@ open_ones() { [ "$(circuits '[.open_circuits[].handler_class]')" = "$1" ]; }
 # Tries a step; whether it was a trial that failed, or one that succeeded.
 failed_trial() { try && [ "$(of 1 .error.error_type)" = HandlerExit ]; }
 closed() { try && [ "$(of 1 .status)" = completed ]; }
-try() { trial=$((${trial:-0} + 1)) && nap 0.3 && BATCH=try$trial run_steps Db; }
+try() { trial=$((${trial:-0} + 1)) && nap 1 && BATCH=try$trial run_steps Db; }
 
 @test "work: of steps that are ready none starts once a circuit is open" {
     local how i

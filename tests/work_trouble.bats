@@ -7,10 +7,10 @@ load work
     handler Forks 'sh -c "trap \"echo >termed; exit\" TERM; echo \$\$ >forked; read -r x <never" & until [ -s forked ]; do :; done; echo parent'
     handler Stays 'sh -c "trap : TERM; echo \$\$ >stays; while :; do read -r x <never; done" & until [ -s stays ]; do :; done'
     handler Session 'setsid sh -c "echo \$\$ >session; read -r x <never" & until [ -s session ]; do :; done; echo parent'
-    handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 3000'
-    handler Slow 'echo partly; read -r x <never' 'timeout_ms: 3000'
-    handler Polite 'trap "echo cleaned; exit 0" TERM; read -r x <never' 'timeout_ms: 3000'
-    handler Stops 'kill -STOP $$' 'timeout_ms: 3000'
+    handler Ignores 'trap "" TERM; echo started; while :; do read -r x <never; done' 'timeout_ms: 5000'
+    handler Slow 'echo partly; read -r x <never' 'timeout_ms: 5000'
+    handler Polite 'trap "echo cleaned; exit 0" TERM; read -r x <never' 'timeout_ms: 5000'
+    handler Stops 'kill -STOP $$' 'timeout_ms: 5000'
     handler Reads 'exit 0'
     handler Counts 'wc -c'
     mkfifo never
@@ -26,9 +26,9 @@ assert f["Session"]["output"] == "parent", f["Session"]
 for n in ("Ignores", "Slow", "Polite", "Stops"):
     e = f[n]["error"]
     assert (e["error_category"], e["error_type"], f[n]["retryable"]) == ("timeout", "HandlerTimeout", True), f[n]
-    assert e["message"].startswith("out of time after 3000 ms"), e
+    assert e["message"].startswith("out of time after 5000 ms"), e
 assert f["Ignores"]["error"]["signal"] == 9 and "did not end on TERM" in f["Ignores"]["error"]["message"], f["Ignores"]
-assert f["Ignores"]["output"] == "started" and f["Ignores"]["execution_time_ms"] >= 6000, f["Ignores"]
+assert f["Ignores"]["output"] == "started" and f["Ignores"]["execution_time_ms"] >= 8000, f["Ignores"]
 assert f["Slow"]["error"]["signal"] == 15 and f["Slow"]["output"] == "partly", f["Slow"]
 assert f["Polite"]["error"]["exit_status"] == 0 and f["Polite"]["output"] == "cleaned", f["Polite"]
 assert f["Stops"]["error"]["signal"] == 15, f["Stops"]

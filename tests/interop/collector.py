@@ -23,7 +23,7 @@ def main(results, count="1"):
     sub.connect(results)
     for topic in FIELDS:
         sub.setsockopt_string(zmq.SUBSCRIBE, topic)
-    completions, deadline = 0, time.monotonic() + 20
+    completions, deadline = 0, time.monotonic() + 60
     while completions < int(count):
         if not sub.poll(max(0, (deadline - time.monotonic()) * 1000)):
             return 1

@@ -21,7 +21,7 @@ def main(steps, results, *options):
     sub.connect(results)
     for topic in ("partial_result", "batch_completion", "batch_error"):
         sub.setsockopt_string(zmq.SUBSCRIBE, topic)
-    unheard, unfinished, deadline = set(batches), set(batches), time.monotonic() + 20
+    unheard, unfinished, deadline = set(batches), set(batches), time.monotonic() + 60
     while unfinished and time.monotonic() < deadline:
         for batch_id in unheard:
             body = json.dumps(batches[batch_id])

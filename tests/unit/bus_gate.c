@@ -217,6 +217,8 @@ static void test_many(void)
     }
     snprintf(at, sizeof at, "tcp://good:%s", port_of(sender));
     CHECK_INT(tsk_bus_connect(receiver, at, NULL), 1);
+    for (int64_t end = tsk_now_ms() + PATIENCE_MS; count_of(&asked) < 16 && tsk_now_ms() < end;)
+        look_after(receiver, TSK_LIFE_KINDS, &life, QUIET_MS);
     look_after(receiver, TSK_LIFE_KINDS, &life, QUIET_MS);
     CHECK_INT(count_of(&asked), 16);
     CHECK_INT(count_of(&going), 16);

@@ -111,10 +111,10 @@ static void test_pace(void)
     int64_t first = tsk_now_ms();
     CHECK(await_life(bus, bus, TSK_LIFE_RETRYING, &life));
     CHECK(tsk_now_ms() - first >= 900);
-    CHECK(life.hidden >= 5);
-    int64_t second = tsk_now_ms();
+    int64_t second = tsk_now_ms(), hidden = life.hidden;
     CHECK(await_life(bus, bus, TSK_LIFE_RETRYING, &life));
     CHECK(tsk_now_ms() - second >= 1900);
+    CHECK(hidden + life.hidden >= 5);
     tsk_bus_close(bus);
     tsk_conf_free(conf);
 }

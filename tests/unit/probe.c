@@ -193,7 +193,7 @@ static void test_foreign(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct server server;
         start(&server, cases[i].says, cases[i].len, cases[i].keep);
-        if (!CHECK_INT(look(server.endpoint, 100), cases[i].state) ||
+        if (!CHECK_INT(look(server.endpoint, 1000), cases[i].state) ||
             !CHECK(strstr(probe.reason, cases[i].reason) != NULL))
             fprintf(stderr, "    case %zu: %s\n", i, probe.reason);
         CHECK(probe.connect_us >= 0);
@@ -210,7 +210,7 @@ static void test_lying_peer(void)
     memcpy(says + 64, "\x04\x20\x05READY\x0bSocket-Type\0\0\0\xffSUB", 2 + 6 + 12 + 4 + 3);
     struct server server;
     start(&server, says, sizeof says, true);
-    CHECK_INT(look(server.endpoint, 100), TSK_PROBE_HANDSHAKE);
+    CHECK_INT(look(server.endpoint, 1000), TSK_PROBE_HANDSHAKE);
     CHECK_STR(probe.peer_type, "");
     stop(&server);
 }
