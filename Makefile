@@ -40,10 +40,9 @@ BINS := $(PROGRAMS:%=$(BUILD)/bin/%)
 UNIT_BINS := $(UNITS:%=$(BUILD)/tests/unit/%)
 BENCH_BINS := $(BENCHES:%=$(BUILD)/tests/bench/%)
 
-all: need-packages
-	@$(MAKE) --no-print-directory build
+all: build
 
-# The rest is made by a second make, for which the packages that the first has installed are there.
+# demo and check make this by a second make, for which the packages that they have installed are there.
 build: $(LIB) $(BINS)
 
 need-packages:
@@ -55,7 +54,7 @@ need-packages:
 say = $(if $(V),,@echo '  $(1)';)
 
 # An object is made again when the flags are others, all else when there are other files.
-$(BUILD)/flags $(BUILD)/files: FORCE
+$(BUILD)/flags $(BUILD)/files: FORCE | need-packages
 	@mkdir -p $(@D)
 	@echo "$$STAMP" | cmp -s - $@ || echo "$$STAMP" >$@
 $(BUILD)/flags: export STAMP = $(CC) $(CPPFLAGS) $(CFLAGS)
