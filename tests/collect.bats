@@ -385,6 +385,7 @@ w.batch("b2", [1])
 w.until(lambda: not w.joined)
 END
     status=0
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=20s # else w9 is lost first
     timeout 60 tasker-collect --silence-timeout 6s in >out 2>err || status=$?
     [ "$status" -eq 75 ]
     has "batch b1: nothing heard from worker w9 for 6000 ms" err
