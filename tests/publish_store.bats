@@ -350,7 +350,7 @@ a_receipt_that_was_not_written_is_had_again() {
 @test "a receipt that was not written is named, and had again" { on_both a_receipt_that_was_not_written_is_had_again; }
 
 two_publishers_of_the_same_file_at_once() {
-    export TASKER_ZEROMQ_BATCH_BIND=worker
+    export TASKER_ZEROMQ_BATCH_BIND=worker TASKER_STORE_CLAIM=1m
     batches 400 >many
     peer w "$E" --id w --bind
     spawn p tasker-publish many
