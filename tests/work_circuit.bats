@@ -79,7 +79,8 @@ try() { trial=$((${trial:-0} + 1)) && nap 1 && BATCH=try$trial run_steps Db; }
 
 @test "work: bad data, other classes, stopped steps and a threshold of 0 open no circuit" {
     local i
-    handler Time 'exec sleep 60' 'timeout_ms: 10'
+    handler Time 'read -r x <never' 'timeout_ms: 10'
+    mkfifo never
     handler Logic 'exit 1'
     worker -j 4 --circuit-failures 2
     run_steps Data Data Data Logic Logic Logic Data Time True

@@ -46,7 +46,8 @@ END
 }
 
 @test "work: after 300 steps nothing is held: no descriptor, no process" {
-    handler Leaves 'sleep 30 & exit 3'
+    handler Leaves 'read -r x <never & exit 3'
+    mkfifo never
     worker -j 20
     py <<<'run("True", "Leaves", batch_id="b0")'
     count_fds() { find "/proc/${PIDS[work]}/fd" -mindepth 1 | wc -l; }
