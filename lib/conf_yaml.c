@@ -2,21 +2,27 @@
  *
  * The file is parsed twice: first event by event, which finds a wrong byte, wrong syntax, a second
  * document, and nesting or anchors beyond all reason, before anything is built; libyaml takes time
- * that grows with the square of the depth and of the number of anchors. Aliases cost nothing: the
- * document only refers to the node that they name. */
+ * that grows with the square of the depth and of the number of anchors. An alias costs nothing, as
+ * the document only refers to the node that it names, but who reads the document reads that node
+ * again. So the first pass counts each alias as what it stands for, and refuses one to the node that
+ * contains it, which has no end. */
 #include "yaml_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tasker/buf.h"
+#include "tasker/map.h"
 
 #include "parse_private.h"
 
-enum { MAX_DEPTH = 32, MAX_ANCHORS = 1000 };
+/* A file of the greatest length has half as many nodes if none is an alias. */
+enum { MAX_DEPTH = 32, MAX_ANCHORS = 1000, MAX_NODES = TSK_YAML_MAX_BYTES };
 
 static int read_all(int fd, const char *path, struct tsk_buf *buf, struct tsk_err *err)
 {
@@ -35,11 +41,16 @@ static int read_all(int fd, const char *path, struct tsk_buf *buf, struct tsk_er
     }
 }
 
+/* Opens without waiting for the writer of a FIFO: one that has none is an empty file. A pipe that a
+ * shell has made for this program (/dev/fd/63) has one, and is read to its end. */
 static int read_file(const char *path, struct tsk_buf *buf, struct tsk_err *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return tsk_err_sys(err, TSK_CONFIG, "%s", *path ? path : "\"\"");
+    if (fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode))
+        fcntl(fd, F_SETFL, 0);
     int result = read_all(fd, path, buf, err);
     close(fd);
     return result;
@@ -74,45 +85,114 @@ static int syntax_error(const char *path, const struct tsk_buf *buf, const yaml_
                        line <= last ? line : last, place, problem, context);
 }
 
-struct limits {
-    size_t depth, anchors, documents;
+/* A node as a tree, with all aliases written out. */
+struct extent {
+    size_t nodes, depth; /* depth 0: it contains nothing */
+    bool open;           /* its end is still to come */
 };
+
+/* The first pass: the nodes that are open, from the root, and those that have an anchor. */
+struct limits {
+    struct extent levels[MAX_DEPTH + 1], *anchored[MAX_DEPTH + 1]; /* anchored: or NULL */
+    size_t depth, documents, anchor_count;
+    struct tsk_map *anchors; /* struct extent by name */
+};
+
+/* A second anchor of the same name is found by libyaml in the second pass. */
+static struct extent *add_anchor(struct limits *limits, const yaml_char_t *name)
+{
+    limits->anchor_count += name ? 1 : 0;
+    if (!name || tsk_map_get(limits->anchors, (const char *)name))
+        return NULL;
+    struct extent *extent = tsk_alloc(sizeof *extent);
+    tsk_map_put(limits->anchors, (const char *)name, extent);
+    return extent;
+}
+
+/* Adds a whole node to the one that contains it. Returns what is beyond its limit, or NULL. */
+static const char *add_node(struct limits *limits, struct extent node)
+{
+    struct extent *level = &limits->levels[limits->depth];
+    level->nodes += node.nodes;
+    if (level->depth <= node.depth)
+        level->depth = node.depth + 1;
+    if (limits->depth + node.depth > MAX_DEPTH)
+        return "nested too deeply, with all aliases written out";
+    return level->nodes > MAX_NODES ? "too many values, with all aliases written out" : NULL;
+}
+
+static const char *add_scalar(struct limits *limits, const yaml_char_t *anchor)
+{
+    struct extent *extent = add_anchor(limits, anchor);
+    if (extent)
+        extent->nodes = 1;
+    if (limits->anchor_count > MAX_ANCHORS)
+        return "too many anchors";
+    return add_node(limits, (struct extent){1, 0, false});
+}
+
+/* An anchor that is unknown is found by libyaml in the second pass. */
+static const char *add_alias(struct limits *limits, const yaml_char_t *name)
+{
+    const struct extent *extent = tsk_map_get(limits->anchors, (const char *)name);
+    if (extent && extent->open)
+        return "an alias to a node that contains it";
+    return extent ? add_node(limits, *extent) : NULL;
+}
+
+static const char *begin_node(struct limits *limits, const yaml_char_t *anchor)
+{
+    struct extent *extent = add_anchor(limits, anchor);
+    if (limits->anchor_count > MAX_ANCHORS)
+        return "too many anchors";
+    if (limits->depth == MAX_DEPTH)
+        return "nested too deeply";
+    limits->levels[++limits->depth] = (struct extent){1, 0, false};
+    limits->anchored[limits->depth] = extent;
+    if (extent)
+        extent->open = true;
+    return NULL;
+}
+
+static const char *end_node(struct limits *limits)
+{
+    struct extent node = limits->levels[limits->depth];
+    if (limits->anchored[limits->depth])
+        *limits->anchored[limits->depth] = node;
+    limits->depth--;
+    return add_node(limits, node);
+}
 
 /* Counts event. Returns what is beyond its limit, or NULL. */
 static const char *beyond(struct limits *limits, const yaml_event_t *event)
 {
-    const yaml_char_t *anchor = NULL;
-    if (event->type == YAML_SCALAR_EVENT)
-        anchor = event->data.scalar.anchor;
-    else if (event->type == YAML_SEQUENCE_START_EVENT)
-        anchor = event->data.sequence_start.anchor;
-    else if (event->type == YAML_MAPPING_START_EVENT)
-        anchor = event->data.mapping_start.anchor;
-    limits->anchors += anchor ? 1 : 0;
-
-    if (event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT)
-        limits->depth++;
-    else if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
-        limits->depth--;
-    else if (event->type == YAML_DOCUMENT_START_EVENT)
-        limits->documents++;
-
-    if (limits->documents > 1)
-        return "a second document begins: only one is read";
-    if (limits->anchors > MAX_ANCHORS)
-        return "too many anchors";
-    return limits->depth > MAX_DEPTH ? "nested too deeply" : NULL;
+    switch (event->type) {
+    case YAML_SCALAR_EVENT:
+        return add_scalar(limits, event->data.scalar.anchor);
+    case YAML_ALIAS_EVENT:
+        return add_alias(limits, event->data.alias.anchor);
+    case YAML_SEQUENCE_START_EVENT:
+        return begin_node(limits, event->data.sequence_start.anchor);
+    case YAML_MAPPING_START_EVENT:
+        return begin_node(limits, event->data.mapping_start.anchor);
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT:
+        return end_node(limits);
+    case YAML_DOCUMENT_START_EVENT:
+        return ++limits->documents > 1 ? "a second document begins: only one is read" : NULL;
+    default:
+        return NULL;
+    }
 }
 
 static int check_events(yaml_parser_t *parser, const char *path, const struct tsk_buf *buf,
-                        struct tsk_err *err)
+                        struct limits *limits, struct tsk_err *err)
 {
-    struct limits limits = {0, 0, 0};
     for (bool more = true; more;) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event))
             return syntax_error(path, buf, parser, err);
-        const char *wrong = beyond(&limits, &event);
+        const char *wrong = beyond(limits, &event);
         size_t line = event.start_mark.line + 1;
         more = event.type != YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
@@ -130,12 +210,14 @@ static int parse(const char *path, const struct tsk_buf *buf, yaml_document_t *d
     int result = 0;
     if (!yaml_parser_initialize(&parser))
         return tsk_err_set(err, TSK_BUG, "%s: out of memory", path);
+    struct limits limits = {.anchors = tsk_map_new(free)};
     yaml_parser_set_input_string(&parser, (const unsigned char *)buf->data, buf->len);
     if (!document)
-        result = check_events(&parser, path, buf, err);
+        result = check_events(&parser, path, buf, &limits, err);
     else if (!yaml_parser_load(&parser, document))
         result = syntax_error(path, buf, &parser, err);
     yaml_parser_delete(&parser);
+    tsk_map_free(limits.anchors);
     return result;
 }
 

@@ -36,6 +36,13 @@ sql() { sqlite3 store.db "$1"; }
     printf '{"name":"a\xff"}\n' >utf8
     printf '{"id":1}' >context.json
     mkdir folder empty
+    printf 'name: x\nschema: {}\nstep_templates:\n- {name: a, handler_class: H, handler_config: &c {in: [*c]}}\n' >self.yaml
+    printf 'name: x\nenvironments: &e\n  test:\n    handler_config: *e\n' >environments.yaml
+    printf 'log: &l\n  level: *l\n' >conf.yaml
+    { echo 'name: x'; echo 'a0: &a0 [1,1,1,1,1,1,1,1,1,1]'
+        for i in {1..9}; do
+            echo "a$i: &a$i [*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1)),*a$((i - 1))]"
+        done; } >bomb.yaml
     cat >table <<'EOF'
 empty input             | -n                                | -  | 0
 no store                | --store none                      | {"name":"process_order","context":{"id":1}}\n | 78 | there is no store
@@ -70,6 +77,10 @@ step not skippable      | -n                                | {"name":"process_o
 bare context            | -n -T process_order               | {"id":"1"}\n | 65 | context at /id: has to be of type integer
 no such template file   | -n -T ./gone.yaml                 | {}\n | 78 | gone.yaml
 a template of no task   | --check odd.yaml                  | -  | 78 | odd.yaml:2: version has to be text, not a list
+an alias within itself  | --check self.yaml                 | -  | 78 | self.yaml:4: an alias to a node that contains it
+an alias of sections    | --check environments.yaml         | -  | 78 | environments.yaml:4: an alias to a node that contains it
+an alias, configuration | -n -c conf.yaml                   | -  | 78 | conf.yaml:2: an alias to a node that contains it
+aliases of aliases      | --check bomb.yaml                 | -  | 78 | bomb.yaml:7: too many values, with all aliases written out
 no template there       | --check empty                     | -  | 78 | there is no template
 a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
 the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere

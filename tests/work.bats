@@ -35,6 +35,7 @@ load work
     py <<<'s = ctx.socket(zmq.XPUB); s.bind("tcp://127.0.0.1:*"); open("x", "w")'
     peer holder <<<'Collector(bind=True); open("held", "w"); until(lambda: False, "", 80)'
     wait_until 10 test -e held
+    printf 'handlers: &h\n  A: {command: [*h]}\n' >self
     run_case_table tasker-work <<'END'
 unknown option             | --max-wrokers 1                    | - | 64 | unknown option --max-wrokers (did you mean --max-workers?)
 operand                    | -H good file                       | - | 64 | unexpected operand "file"
@@ -81,6 +82,7 @@ registry: bad interface    | --check -H interface               | - | 78 | inter
 registry: bad flag         | --check -H retryable               | - | 78 | retryable:2: "maybe" is neither false nor true
 registry: flag of a list   | --check -H retrylist               | - | 78 | retrylist:2: retryable must be text
 registry: YAML syntax      | --check -H syntax                  | - | 78 | syntax:2: wrong YAML at column
+registry: alias in itself  | --check -H self                    | - | 78 | self:2: an alias to a node that contains it
 registry: a tab            | --check -H tab                     | - | 78 | tab:2:
 registry: invalid UTF-8    | --check -H utf8                    | - | 78 | utf8:
 handler missing            | --check -H missing                 | - | 78 | missing:2: handler A: ./absent: No such file

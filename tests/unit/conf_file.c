@@ -150,8 +150,10 @@ static const struct {
     {"log:\n  level: \xFF\xFE\n", ":2: wrong YAML: "},
     {"log:\n  level: a\x01\n", ":2: wrong YAML: "},
     {"log:\n  level: \xC3\n", ":2: wrong YAML: "},
-    {"log: &a\n  level: *a\n", ":2: log.level has to be text, not a mapping"},
-    {"test: &a\n  log: *a\n", ":2: unknown key \"log.log\""},
+    {"log: &a\n  level: *a\n", ":2: an alias to a node that contains it"},
+    {"test: &a\n  log: *a\n", ":2: an alias to a node that contains it"},
+    {"log: &a\n- [1]\n- {? *a : 1}\n", ":3: an alias to a node that contains it"},
+    {"log: &a [[[[\n  *a ]]]]\n", ":2: an alias to a node that contains it"},
     {"&a test: &b\n  log: {? *a : 1}\n", ": unknown key \"log.test\""},
 };
 
@@ -184,6 +186,7 @@ static const struct {
     {"log: [", "&a x, ", 170000, ":1: too many anchors"},
     {"log: [", "x,", 500000, ":1: wrong YAML"},
     {"log: &a [x]\ntest: [", "*a,", 300000, ":2: wrong YAML"},
+    {"log: &a [1,1,1,1]\ntest: [", "*a,", 300000, ":2: too many values, with all aliases written"},
     {"", "log:\n", 200000, ":2: duplicate key \"log\" (first on line 1)"},
     {"log: {level: ", "a", 1000000, ":1: wrong YAML"},
     {"worker: {id: ", "a", 1000000, ":1: wrong YAML"},

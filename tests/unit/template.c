@@ -245,7 +245,6 @@ static void test_bomb(void)
                        i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     struct tsk_template *t = load(text.data, "test", &told);
     CHECK(!t);
-    CHECK_INT(told.count, 1);
     CHECK(strstr(told.text, "too many values"));
     tsk_buf_fini(&text);
 }
