@@ -46,6 +46,12 @@ void tsk_dispatch_allow(struct tsk_dispatch *dispatch, const char *batch_id, con
     }
 }
 
+const char *tsk_dispatch_offered(const struct tsk_dispatch *dispatch, const char *batch_id)
+{
+    const struct held *held = tsk_map_get(dispatch->held, batch_id);
+    return held && held->list == &dispatch->offered ? held->worker->seen.worker_id : NULL;
+}
+
 void tsk_dispatch_prefer(struct tsk_dispatch *dispatch, const char *batch_id, const char *worker_id,
                          int64_t until)
 {

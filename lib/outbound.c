@@ -120,7 +120,9 @@ int tsk_outbound_offer(struct tsk_store *store, const char *batch_id, const char
                        struct tsk_err *err)
 {
     static const char sql[] =
-        "UPDATE batches SET offered_to = $2 WHERE batch_id = $1 AND state = 'created'";
+        "UPDATE batches SET offered_to = $2 WHERE batch_id = $1 AND state = 'created'"
+        " AND (offered_to IS NULL OR NOT EXISTS"
+        " (SELECT 1 FROM received_results r WHERE r.batch_id = $1))";
     struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_text(worker_id)};
     return tsk_store_send(store, sql, values, COUNT(values), err);
 }

@@ -35,24 +35,6 @@ all_printed() { # BATCH COUNT FILE...
     cat "$@" | grep -q '"batch_completion"'
 }
 
-# Holds the store so that nobody can write, as $LOCKER; ends with unlock.
-lock() {
-    rm -f locked && mkfifo unlock.fifo
-    case $TASKER_STORE_URL in
-    sqlite:*) spawn locker /usr/bin/python3 -c 'if True:
-            import sqlite3, sys
-            db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)
-            db.execute("BEGIN IMMEDIATE")
-            open("locked", "w").close()
-            open("unlock.fifo").read()' "${TASKER_STORE_URL#sqlite:}" ;;
-    *) spawn locker sh -c '{ echo "BEGIN; LOCK TABLE received_results;"; echo "\\! touch locked"
-            cat unlock.fifo; } | psql -X -q -d "$0"' "$TASKER_STORE_URL" ;;
-    esac
-    wait_until 10 test -e locked
-}
-
-unlock() { : >unlock.fifo && finish_with 0 locker && rm -f unlock.fifo; }
-
 make_store() { # with the schema
     spawn make tasker-collect --follow
     wait_until 10 counts 'SELECT count(*) FROM received_results' 0 2>/dev/null

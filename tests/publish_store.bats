@@ -274,6 +274,28 @@ killed_between_the_acceptance_and_its_re() {
 
 @test "killed between the acceptance and its record: the worker that has it is asked again" { on_sqlite killed_between_the_acceptance_and_its_re; }
 
+lease_is_over() { now_ms && [ "$(store_sql "SELECT claimed_until FROM batches")" -lt "$REPLY" ]; }
+
+an_offer_is_recorded_after_the_lease() {
+    export TASKER_STORE_CLAIM=1s TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms TASKER_ZEROMQ_RECONNECT_MAX=20ms
+    peer dead "$E" --id dead --ignore 1000
+    spawn p tasker-publish -vv one
+    wait_line dead.out B1
+    peer w "$E" --id w
+    lock
+    signal dead KILL
+    finish dead
+    wait_line p.err "batch B1: offered to w"
+    wait_until 10 lease_is_over
+    unlock
+    finish_with 0 p
+    [ "$(jq -r .worker_id p.out)" = w ]
+    [ "$(sent w.out)" -eq 1 ]
+    sql_is "published|w|w" "SELECT state, accepted_by, offered_to FROM batches"
+}
+
+@test "a worker dies while the store is locked for longer than the lease: the batch goes on" { on_both an_offer_is_recorded_after_the_lease; }
+
 a_locked_store_is_waited_for() {
     peer w "$E" --id w --lock "$PWD/store/tasker.db"
     spawn p tasker-publish one

@@ -13,6 +13,7 @@
 #     store_begin KIND              the same without a function, in the folder where one is
 #     store_sql SQL                 prints the rows, columns by |, null as nothing;
 #                                   several statements are parted by ; at the end of a line
+#     lock, unlock                  between them nobody can write to the store
 #     store_hex COLUMN              prints what SQL calls its bytes in hex
 #     store_end                     takes away what the above have made; last in teardown
 #
@@ -88,6 +89,24 @@ store_sql() {
         ;;
     esac
 }
+
+# Holds the store so that nobody can write, and others still read, as $LOCKER; ends with unlock.
+lock() {
+    rm -f locked && mkfifo unlock.fifo
+    case $TASKER_STORE_URL in
+    sqlite:*) spawn locker /usr/bin/python3 -c 'if True:
+            import sqlite3, sys
+            db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=20)
+            db.execute("BEGIN IMMEDIATE")
+            open("locked", "w").close()
+            open("unlock.fifo").read()' "${TASKER_STORE_URL#sqlite:}" ;;
+    *) spawn locker sh -c '{ echo "BEGIN; LOCK TABLE received_results, batches, unsettled IN EXCLUSIVE MODE;"
+            echo "\\! touch locked"; cat unlock.fifo; } | psql -X -q -d "$0"' "$TASKER_STORE_URL" ;;
+    esac
+    wait_until 10 test -e locked
+}
+
+unlock() { : >unlock.fifo && finish_with 0 locker && rm -f unlock.fifo; }
 
 store_hex() {
     if [ "$STORE" = sqlite ]; then echo "lower(hex($1))"; else echo "encode($1, 'hex')"; fi

@@ -12,8 +12,15 @@
 #include "tasker/message.h"
 #include "tasker/outbound.h"
 
-/* What is to be put down of a batch, by bit. */
-enum { RECORD_ADD = 1, RECORD_OFFER = 2, RECORD_ACCEPT = 4, RECORD_REFUSE = 8 };
+/* What to do with a batch in the next transaction, by bit. LOOK: read what the store says of a batch
+ * that was added before. */
+enum {
+    RECORD_ADD = 1,
+    RECORD_OFFER = 2,
+    RECORD_ACCEPT = 4,
+    RECORD_REFUSE = 8,
+    RECORD_LOOK = 16,
+};
 
 struct parcel {
     char batch_id[TSK_ID_SIZE];

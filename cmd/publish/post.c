@@ -153,11 +153,13 @@ static void send_batch(struct post *post, const struct tsk_dispatch_act *act, in
 static void offer_batch(struct post *post, const struct tsk_dispatch_act *act)
 {
     struct parcel *parcel = act->tag;
+    bool other = parcel->told && strcmp(parcel->told, act->worker_id) != 0;
     parcel_set(&parcel->target, act->worker_id);
-    if (!(parcel->todo & RECORD_ADD) && parcel->told && strcmp(parcel->told, act->worker_id) == 0)
+    diag_debug("batch %s: offered to %s", parcel->batch_id, act->worker_id);
+    if (parcel->told && !other && !(parcel->todo & RECORD_ADD))
         tsk_dispatch_allow(post->dispatch, parcel->batch_id, act->worker_id);
     else
-        record_note(&post->record, parcel, RECORD_OFFER);
+        record_note(&post->record, parcel, RECORD_OFFER | (other ? RECORD_LOOK : 0));
 }
 
 /* Does all that can be done now. */

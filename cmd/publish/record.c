@@ -185,6 +185,8 @@ static void note_seen(void *ctx, const struct tsk_outbound_seen *seen)
     struct tsk_outbound_body body = {parcel->text.data, parcel->text.len, parcel->stamp,
                                      parcel->stamp_len};
     parcel->verdict = tsk_outbound_judge(seen, &look->record->claim, &body);
+    if (parcel->verdict == TSK_OUTBOUND_SEND && seen->news && !(parcel->todo & RECORD_ADD))
+        parcel->verdict = TSK_OUTBOUND_PAST; /* it was sent, and a worker has it */
     if (seen->body && parcel->verdict != TSK_OUTBOUND_OTHER) /* it goes out as it is there */
         memcpy(parcel->text.data, seen->body, parcel->text.len);
     parcel_set(&parcel->told, seen->offered_to);
@@ -212,7 +214,7 @@ static int look_up(struct tsk_store *store, const struct record *record, struct 
     int rc = 0;
     for (size_t i = 0; i < record->due.count; i++) {
         struct parcel *parcel = record->due.items[i];
-        if (!(parcel->todo & RECORD_ADD))
+        if (!(parcel->todo & (RECORD_ADD | RECORD_LOOK)))
             continue;
         parcel->verdict = TSK_OUTBOUND_TAKEN;
         tsk_map_put(look.parcels, parcel->batch_id, parcel);
@@ -304,7 +306,7 @@ static void look_again(struct record *record, int64_t now)
 static void doubt(void *ctx, void *tag, const char *worker_id, int64_t attempts)
 {
     (void)worker_id, (void)attempts;
-    record_note(ctx, tag, RECORD_ADD);
+    record_note(ctx, tag, RECORD_LOOK);
 }
 
 static bool store_failed(struct post *post, int64_t now)

@@ -35,8 +35,25 @@ static void may_go(struct post *post, struct parcel *parcel, int64_t now)
     tsk_dispatch_allow(post->dispatch, parcel->batch_id, NULL);
     if (parcel->told)
         tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->told);
-    else if (parcel->target) /* another program has put it down, and offered it to nobody */
+    if (tsk_dispatch_offered(post->dispatch, parcel->batch_id)) /* the store names another, or none */
         record_note(&post->record, parcel, RECORD_OFFER);
+}
+
+/* Counts a batch that this publisher sent, and of which the ledger has news, as accepted: its worker
+ * runs it, though the answer was lost. Returns whether it is such a batch. */
+static bool accept_known(struct post *post, struct parcel *parcel, int64_t now)
+{
+    const char *worker = tsk_json_str(parcel->past, "worker_id");
+    bool refused = false;
+    int64_t attempts;
+    tsk_json_bool(parcel->past, "refused", &refused);
+    if (!parcel->held || !worker || refused || tsk_json_str(parcel->past, "delivery") ||
+        strcmp(tsk_json_str(parcel->past, "state"), "cancelled") == 0 ||
+        !tsk_dispatch_accept(post->dispatch, parcel->batch_id, worker, NULL, now, &attempts))
+        return false;
+    diag_info("batch %s: worker %s has it: the ledger has news of it", parcel->batch_id, worker);
+    post_accepted(post, parcel, parcel->past, attempts);
+    return true;
 }
 
 static void is_taken(struct post *post, struct parcel *parcel, int64_t now)
@@ -99,7 +116,8 @@ static void added(struct post *post, struct parcel *parcel, int64_t now)
         is_taken(post, parcel, now);
         break;
     case TSK_OUTBOUND_PAST:
-        is_past(post, parcel);
+        if (!accept_known(post, parcel, now))
+            is_past(post, parcel);
         break;
     case TSK_OUTBOUND_OTHER:
         is_other(post, parcel);
@@ -115,7 +133,7 @@ static void done(struct post *post, struct parcel *parcel, int64_t now)
         receipt_print(post, parcel);
     } else if (todo & RECORD_REFUSE) {
         receipt_rejected(parcel);
-    } else if (todo & RECORD_ADD) {
+    } else if (todo & (RECORD_ADD | RECORD_LOOK)) {
         added(post, parcel, now);
     } else if (todo & RECORD_OFFER) {
         parcel_set(&parcel->told, parcel->target);

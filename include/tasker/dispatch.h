@@ -45,6 +45,9 @@ void *tsk_dispatch_drop(struct tsk_dispatch *dispatch, const char *batch_id);
  * one any more) or, with NULL, to plain subscribers. */
 void tsk_dispatch_allow(struct tsk_dispatch *dispatch, const char *batch_id, const char *worker_id);
 
+/* Returns the worker that a batch is offered to and may not be sent to yet, or NULL. */
+const char *tsk_dispatch_offered(const struct tsk_dispatch *dispatch, const char *batch_id);
+
 /* A batch that was not sent yet may be known to a worker, from an earlier publisher: it goes to
  * that one, and to another only if it rejects it, or is not there and until is over. The times of
  * several calls must not go back. */
