@@ -5,6 +5,7 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
+#include "tasker/plain.h"
 
 void tsk_json_put(struct json_object *object, const char *key, struct json_object *value)
 {
@@ -39,30 +40,11 @@ void tsk_json_put_shared(struct json_object *object, const char *key, struct jso
     tsk_json_put(object, key, value ? json_object_get(value) : json_object_new_object());
 }
 
-/* Returns the length of the UTF-8 character at text (RFC 3629: no overlong form, no surrogate,
- * nothing beyond U+10FFFF), or 0 if there is none. */
-static size_t utf8_length(const unsigned char *text, size_t left)
-{
-    unsigned char c = text[0];
-    size_t len = c < 0x80 ? 1 : c >= 0xC2 && c < 0xE0 ? 2 : c >= 0xE0 && c < 0xF0 ? 3 : 0;
-    if (c >= 0xF0 && c < 0xF5)
-        len = 4;
-    if (!len || len > left)
-        return 0;
-    for (size_t i = 1; i < len; i++) {
-        if ((text[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    bool overlong = (c == 0xE0 && text[1] < 0xA0) || (c == 0xF0 && text[1] < 0x90);
-    bool outside = (c == 0xED && text[1] >= 0xA0) || (c == 0xF4 && text[1] >= 0x90);
-    return overlong || outside ? 0 : len;
-}
-
 bool tsk_json_is_text(const char *data, size_t len)
 {
-    const unsigned char *at = (const unsigned char *)data, *end = at + len;
+    const char *at = data, *end = at + len;
     while (at < end) {
-        size_t n = *at >= 0x80 ? utf8_length(at, (size_t)(end - at)) : *at != 0;
+        size_t n = *at ? tsk_utf8_length(at, (size_t)(end - at)) : 0;
         if (!n)
             return false;
         at += n;
@@ -72,10 +54,10 @@ bool tsk_json_is_text(const char *data, size_t len)
 
 struct json_object *tsk_json_lossy(const char *data, size_t len)
 {
-    const unsigned char *at = (const unsigned char *)data, *end = at + len;
-    const unsigned char *good = at;
+    const char *at = data, *end = at + len;
+    const char *good = at;
     while (good < end) {
-        size_t n = utf8_length(good, (size_t)(end - good));
+        size_t n = tsk_utf8_length(good, (size_t)(end - good));
         if (!n)
             break;
         good += n;
@@ -84,8 +66,8 @@ struct json_object *tsk_json_lossy(const char *data, size_t len)
         return json_object_new_string_len(data, (int)len);
     struct tsk_buf text = TSK_BUF_INIT;
     while (at < end) {
-        size_t n = utf8_length(at, (size_t)(end - at));
-        tsk_buf_add(&text, n ? (const char *)at : "\xEF\xBF\xBD", n ? n : 3);
+        size_t n = tsk_utf8_length(at, (size_t)(end - at));
+        tsk_buf_add(&text, n ? at : "\xEF\xBF\xBD", n ? n : 3);
         at += n ? n : 1;
     }
     struct json_object *value = json_object_new_string_len(text.data, (int)text.len);

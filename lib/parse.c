@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "tasker/buf.h"
+#include "tasker/plain.h"
 
 #include "parse_private.h"
 
@@ -39,22 +40,18 @@ const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE])
     size_t len = 0;
     const size_t most = TSK_QUOTE_SIZE - sizeof "...\"";
     out[len++] = '"';
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool control = c < 0x20 || c == 0x7F;
-        if (len + (control ? 4 : 1) > most) {
-            while (len > 1 && ((unsigned char)out[len - 1] & 0xC0) == 0x80)
-                len--;
-            if ((unsigned char)out[len - 1] >= 0xC0)
-                len--;
-            len += (size_t)snprintf(out + len, TSK_QUOTE_SIZE - len, "...");
-            break;
-        }
-        if (control)
-            len += (size_t)snprintf(out + len, TSK_QUOTE_SIZE - len, "\\x%02X", c);
-        else
-            out[len++] = (char)c;
+    struct tsk_buf plain = TSK_BUF_INIT;
+    tsk_plain_add(&plain, text, strlen(text));
+    if (plain.len + len <= most) {
+        memcpy(out + len, plain.data, plain.len);
+        len += plain.len;
+    } else {
+        size_t n = 0, next = 0;
+        while (len + next <= most)
+            next = (n = next) + tsk_plain_length(plain.data + next, plain.len - next);
+        len += (size_t)snprintf(out + len, TSK_QUOTE_SIZE - len, "%.*s...", (int)n, plain.data);
     }
+    tsk_buf_fini(&plain);
     out[len++] = '"';
     out[len] = '\0';
     return out;

@@ -6,8 +6,8 @@
 
 #define TSK_QUOTE_SIZE 112
 
-/* Writes text in double quotes into out, fit for one line of a message: control bytes as \xNN, and
- * cut with "..." where it is long. Returns out. */
+/* Writes text in double quotes into out, fit for one line of a message (tsk_plain_add), and cut
+ * with "..." where it is long. Returns out. */
 const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE]);
 
 /* Fills err with: unknown WHAT "NAME" (did you mean "NEAR"?), the last part only if near is not

@@ -175,3 +175,45 @@ derived() {
     store_sql "select step, sort_key, from_state, to_state, event, origin, metadata, created_at from step_transitions order by step, sort_key"
 }
 @test "a rebuild gives tasks and steps the same states" { for_each_store rebuilt; }
+
+# No program prints a character that turns the direction of writing, hides or ends a line.
+nothing_hidden_in() { # FILE...
+    if LC_ALL=C grep -anP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f\xad]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf' "$@"; then return 1; fi
+}
+@test "names that would mislead a reader: each program escapes them in the same way" {
+    local name='pay\u202Eorder\u200B\u2066\u2028\u0085\u061c\uFEFF\u001b'
+    export TASKER_STORE_URL=sqlite:$PWD/store.db
+    printf 'name: "t%s"\nnamespace_name: "n%s"\nstep_templates: [{name: "s%s", handler_class: "H%s"}, {name: "after", handler_class: H, depends_on_step: "s%s"}]\n' \
+        "$name" "$name" "$name" "$name" "$name" >tasks/odd.yaml
+    printf '#!/bin/sh\necho "{\\"message\\":\\"no %s\\",\\"error_type\\":\\"E%s\\"}" >&3\nexit 65\n' "$name" "$name" |
+        sed 's/\\u/\\\\u/g' >odd
+    chmod +x odd
+    printf 'handlers: {"*": {command: [./odd]}}\n' >odd.handlers.yaml
+    tasker-submit --check tasks/odd.yaml >check.seen
+    tasker-submit --dot -T ./tasks/odd.yaml >dot.seen
+    tasker-submit --mermaid -T ./tasks/odd.yaml >mermaid.seen
+    spawn work tasker-work --handlers odd.handlers.yaml --id w1 -vv
+    spawn tap tasker-collect --tap --format text
+    wait_line work.err 'handshake succeeded'
+    tasker-submit -v -T ./tasks/odd.yaml -x '{}' >submitted 2>submit.seen
+    tasker-ready --explain task 1 >explain.seen 2>&1 || [ $? -eq 1 ]
+    tasker-ready -v 2>ready.seen | tasker-publish -vv 2>publish.seen | tasker-collect -vv 2>collect.seen >results
+    wait_line tap.out 'failed'
+    tasker-reconcile -vv --format text results >text.seen 2>reconcile.seen || [ $? -eq 1 ]
+    for what in tasks steps errors "show task 1" "show step 1" "tasks -f json" "errors -f prometheus" "errors -f json"; do
+        # shellcheck disable=SC2086
+        tasker-status $what >"${what// /_}.seen" 2>&1 || [ $? -eq 1 ]
+    done
+    tasker-resolve retry -v -r "$(printf %b "$name")" 1 >resolve.seen 2>&1 || true
+    nothing_hidden_in ./*.seen tap.out work.err
+    has 'spay\xe2\x80\xae' steps.seen
+    has 'pay\\xe2\\x80\\xaeorder' dot.seen
+    has 'pay#92;xe2#92;x80#92;xaeorder' mermaid.seen
+    has 'handler="Hpay\\xe2\\x80\\xaeorder' errors_-f_prometheus.seen
+    tasker-status -c 'no\e' 2>err.seen || true
+    tasker-work --log-format json --handlers $'no\u202e.yaml' 2>json.seen || true
+    has 'no\u202e.yaml' json.seen
+    printf '%s\n' $'{"name":"\u202ex"}' | tasker-submit 2>bad.seen || true
+    tasker-status $'x\u202ey' 2>word.seen || true
+    nothing_hidden_in err.seen json.seen bad.seen word.seen
+}

@@ -241,9 +241,9 @@ EOF
     has 'task 1: fulfillment/process_order 1.0.0, pending' live.dot
     [ "$(grep -c -- '->' live.dot)" -eq 6 ]
     tasker-submit --dot -T ./odd.yaml >odd.dot
-    has 'label="a\"b\\<c> ;"' odd.dot
+    has 'label="a\"b\\<c>\\x0a;"' odd.dot
     tasker-submit --mermaid -T ./odd.yaml >odd.mmd
-    has '["a#34;b\#60;c#62; #59;"]' odd.mmd
+    has '["a#34;b#92;#60;c#62;#92;x0a#59;"]' odd.mmd
     run tasker-submit --dot --task 99
     [ "$status" -eq 1 ]
     has "there is no task 99" "$output"

@@ -15,6 +15,7 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
+#include "tasker/plain.h"
 
 #define REDRAW_MS 200
 #define PATIENCE_MS 1000 /* with a stderr that takes nothing; after that no message waits */
@@ -153,7 +154,9 @@ static void tell_json(enum diag_level level, struct json_object *more, const cha
             tsk_json_put(line, name, json_object_get(value));
     }
     struct tsk_buf out = TSK_BUF_INIT;
-    tsk_buf_str(&out, tsk_json_text(line, NULL));
+    size_t len;
+    const char *json = tsk_json_text(line, &len);
+    tsk_plain_json(&out, json, len);
     tsk_buf_char(&out, '\n');
     put(out.data, out.len);
     tsk_buf_fini(&out);

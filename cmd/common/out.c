@@ -15,6 +15,7 @@
 #include "common/diag.h"
 #include "common/signals.h"
 #include "tasker/buf.h"
+#include "tasker/plain.h"
 
 #define HOLD_MOST 65536
 #define STOP_MS 1000 /* after a signal, until a reader that takes nothing is given up */
@@ -148,9 +149,12 @@ void out_line(const char *data, size_t len)
 
 void out_json(struct json_object *value)
 {
+    struct tsk_buf plain = TSK_BUF_INIT;
     size_t len;
     const char *text = tsk_json_text(value, &len);
-    out_line(text, len);
+    tsk_plain_json(&plain, text, len);
+    out_line(plain.data, plain.len);
+    tsk_buf_fini(&plain);
 }
 
 void out_printf(const char *fmt, ...)

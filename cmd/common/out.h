@@ -14,7 +14,7 @@
  * held, always up to the end of a line. After a failed write nothing more is written. */
 void out_line(const char *data, size_t len);
 
-/* As out_line for a JSON value (borrowed). */
+/* As out_line for a JSON value (borrowed); hidden characters are escaped (tsk_plain_json). */
 void out_json(struct json_object *value);
 
 /* As out_line with printf; the format holds no newline at its end. */

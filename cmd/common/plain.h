@@ -6,7 +6,7 @@
 
 #include "tasker/buf.h"
 
-/* Adds text (NULL adds nothing) to buf; bytes that a terminal would act on become \xNN. */
+/* As tsk_plain_add; NULL adds nothing. */
 void plain_add(struct tsk_buf *buf, const char *text);
 
 /* The width of text on a terminal, taken as its number of characters (not bytes). */

@@ -12,6 +12,7 @@
 #include "status/metrics.h"
 #include "status/prom.h"
 #include "tasker/map.h"
+#include "tasker/plain.h"
 
 struct group {
     char *category, *handler; /* as they are shown; the handler may be "" */
@@ -44,7 +45,7 @@ static void free_group(void *value)
 static char *plain_copy(const char *data, size_t len)
 {
     struct tsk_buf text = TSK_BUF_INIT;
-    report_plain(&text, data, len);
+    tsk_plain_add(&text, data, len);
     return text.data;
 }
 

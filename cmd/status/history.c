@@ -14,6 +14,7 @@
 #include "common/out.h"
 #include "tasker/clock.h"
 #include "tasker/sort_key.h"
+#include "tasker/plain.h"
 
 /* Offsets are into texts. */
 struct transition {
@@ -184,9 +185,9 @@ static bool put_reason(struct tsk_buf *line, const char *metadata)
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     if (by && reason) {
         tsk_buf_str(line, " by ");
-        report_plain(line, by, strlen(by));
+        tsk_plain_add(line, by, strlen(by));
         tsk_buf_str(line, ": ");
-        report_plain(line, reason, strlen(reason));
+        tsk_plain_add(line, reason, strlen(reason));
     }
     json_object_put(about);
     return by && reason;
@@ -208,12 +209,12 @@ static void print_text(const struct history *history, const struct transition *i
     if (*from)
         tsk_buf_printf(&line, "%s to ", from);
     tsk_buf_printf(&line, "%s (", texts + item->to);
-    report_plain(&line, texts + item->event, strlen(texts + item->event));
+    tsk_plain_add(&line, texts + item->event, strlen(texts + item->event));
     tsk_buf_printf(&line, ", %s)", origin_name(item->origin));
     bool told = item->origin == 'o' && put_reason(&line, texts + item->metadata);
     if (!told && texts[item->metadata] && strcmp(texts + item->metadata, "{}") != 0) {
         tsk_buf_char(&line, ' ');
-        report_plain(&line, texts + item->metadata, strlen(texts + item->metadata));
+        tsk_plain_add(&line, texts + item->metadata, strlen(texts + item->metadata));
     }
     out_line(line.data, line.len);
     tsk_buf_fini(&line);
@@ -236,7 +237,7 @@ static void print_json(struct history *history, const struct transition *item)
     tsk_json_put_str(line, "event", texts + item->event);
     tsk_json_put_str(line, "origin", origin_name(item->origin));
     tsk_json_put(line, "metadata", report_json(&history->report.parser, REPORT_JSON, &metadata));
-    report_line(line);
+    out_json(line);
     json_object_put(line);
 }
 
@@ -294,7 +295,7 @@ void history_left_out(const struct options *opts, const char *what, int64_t coun
     tsk_json_put_str(line, "message_type", "left_out");
     tsk_json_put_str(line, "what", what);
     tsk_json_put_int(line, "count", count);
-    report_line(line);
+    out_json(line);
     json_object_put(line);
 }
 

@@ -7,6 +7,7 @@
 #include "status/history.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
+#include "tasker/plain.h"
 
 enum { ID, AT, COLLECTOR, TOPIC, TYPE, BATCH, STEP, SOURCE, OFFSET, REASON, RAW };
 
@@ -79,7 +80,7 @@ static void print_json(struct report *report, const struct tsk_value *row,
         tsk_json_put(line, "raw", tsk_json_lossy(row[RAW].data, row[RAW].len));
     else if (opts->raw)
         tsk_json_put(line, "raw_base64", base64(&row[RAW]));
-    report_line(line);
+    out_json(line);
     json_object_put(line);
 }
 
@@ -88,7 +89,7 @@ static void add_text(struct tsk_buf *line, const char *before, const char *text)
     if (!text)
         return;
     tsk_buf_str(line, before);
-    report_plain(line, text, strlen(text));
+    tsk_plain_add(line, text, strlen(text));
 }
 
 static void add_number(struct tsk_buf *line, const char *before, struct json_object *message,
@@ -144,7 +145,7 @@ static void print_text(struct report *report, const struct tsk_value *row,
     tsk_buf_reset(&line);
     if (opts->raw) {
         tsk_buf_str(&line, "    ");
-        report_plain(&line, row[RAW].data, row[RAW].len);
+        tsk_plain_add(&line, row[RAW].data, row[RAW].len);
         out_line(line.data, line.len);
     }
     tsk_buf_fini(&line);

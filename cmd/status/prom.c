@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "common/out.h"
+#include "common/plain.h"
 #include "tasker/buf.h"
 
 void prom_family(const char *name, const char *type, const char *help)
@@ -14,15 +15,14 @@ void prom_family(const char *name, const char *type, const char *help)
 
 static void add_escaped(struct tsk_buf *line, const char *text)
 {
-    for (; *text; text++) {
-        if (*text == '\n') {
-            tsk_buf_str(line, "\\n");
-            continue;
-        }
-        if (*text == '\\' || *text == '"')
+    struct tsk_buf plain = TSK_BUF_INIT;
+    plain_add(&plain, text);
+    for (const char *c = plain.data; c && *c; c++) {
+        if (*c == '\\' || *c == '"')
             tsk_buf_char(line, '\\');
-        tsk_buf_char(line, *text);
+        tsk_buf_char(line, *c);
     }
+    tsk_buf_fini(&plain);
 }
 
 static void add_name(struct tsk_buf *line, const char *name, const struct prom_label *labels,

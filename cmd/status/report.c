@@ -7,52 +7,10 @@
 #include <string.h>
 
 #include "common/out.h"
-#include "common/plain.h"
 #include "tasker/clock.h"
+#include "tasker/plain.h"
 
 enum { BLOCK_ROWS = 10000 }; /* after so many a table begins anew, so that it can be printed */
-
-/* Whether the three bytes are a character that ends a line or turns the direction of writing. */
-static bool is_turning(const unsigned char *data)
-{
-    return data[0] == 0xE2 && ((data[1] == 0x80 && data[2] >= 0xA8 && data[2] <= 0xAE) ||
-                               (data[1] == 0x81 && data[2] >= 0xA6 && data[2] <= 0xA9));
-}
-
-/* Bytes of the UTF-8 character at data; 0 if there is none, or a control character (C1 too). */
-static size_t shown_length(const unsigned char *data, size_t len)
-{
-    size_t n = *data < 0x80 ? 1 : *data >= 0xF0 ? 4 : *data >= 0xE0 ? 3 : 2;
-    if (n == 1)
-        return *data >= 0x20 && *data != 0x7F;
-    if (n > len || *data < 0xC2 || *data > 0xF4)
-        return 0;
-    for (size_t i = 1; i < n; i++) {
-        if ((data[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    unsigned second = data[1];
-    if ((*data == 0xC2 && second < 0xA0) || (*data == 0xE0 && second < 0xA0) ||
-        (*data == 0xED && second >= 0xA0) || (*data == 0xF0 && second < 0x90) ||
-        (*data == 0xF4 && second >= 0x90) || (n == 3 && is_turning(data)))
-        return 0;
-    return n;
-}
-
-void report_plain(struct tsk_buf *out, const char *data, size_t len)
-{
-    tsk_buf_str(out, "");
-    while (len) {
-        size_t n = shown_length((const unsigned char *)data, len);
-        if (n)
-            tsk_buf_add(out, data, n);
-        else
-            tsk_buf_printf(out, "\\x%02x", (unsigned char)*data);
-        n = n ? n : 1;
-        data += n;
-        len -= n;
-    }
-}
 
 void report_duration(struct tsk_buf *out, int64_t ms)
 {
@@ -85,9 +43,9 @@ static void add_error(struct report *report, struct tsk_buf *out, const struct t
     struct json_object *json = parse(&report->parser, value);
     const char *message = tsk_json_str(json, "message");
     if (message)
-        report_plain(out, message, strlen(message));
+        tsk_plain_add(out, message, strlen(message));
     else
-        report_plain(out, value->data, value->len);
+        tsk_plain_add(out, value->data, value->len);
     json_object_put(json);
 }
 
@@ -115,7 +73,7 @@ void report_text(struct report *report, struct tsk_buf *out, enum report_type ty
     else if (value->type != TSK_NULL && type == REPORT_ERROR)
         add_error(report, out, value);
     else if (value->type != TSK_NULL)
-        report_plain(out, value->data, value->len);
+        tsk_plain_add(out, value->data, value->len);
 }
 
 struct json_object *report_json(struct tsk_json **parser, enum report_type type,
@@ -136,28 +94,6 @@ struct json_object *report_json(struct tsk_json **parser, enum report_type type,
     return json_object_new_string(time);
 }
 
-void report_line(struct json_object *line)
-{
-    struct tsk_buf out = TSK_BUF_INIT;
-    size_t len;
-    const unsigned char *text = (const unsigned char *)tsk_json_text(line, &len);
-    for (size_t i = 0; i < len; i++) {
-        size_t left = len - i;
-        if (text[i] == 0x7F) {
-            tsk_buf_str(&out, "\\u007f");
-        } else if (left > 1 && text[i] == 0xC2 && text[i + 1] < 0xA0) {
-            tsk_buf_printf(&out, "\\u%04x", text[++i]);
-        } else if (left > 2 && is_turning(text + i)) {
-            tsk_buf_printf(&out, "\\u20%02x", (text[i + 1] & 1) << 6 | (text[i + 2] & 0x3F));
-            i += 2;
-        } else {
-            tsk_buf_char(&out, (char)text[i]);
-        }
-    }
-    out_line(out.data, out.len);
-    tsk_buf_fini(&out);
-}
-
 static void print_json(struct report *report, const struct tsk_value *row)
 {
     struct json_object *line = json_object_new_object();
@@ -167,7 +103,7 @@ static void print_json(struct report *report, const struct tsk_value *row)
         if (column->name)
             tsk_json_put(line, column->name, report_json(&report->parser, column->type, &row[i]));
     }
-    report_line(line);
+    out_json(line);
     json_object_put(line);
 }
 

@@ -49,10 +49,6 @@ int report_row(void *ctx, const struct tsk_value *row, size_t columns);
 /* Prints what is held back and frees it; rows, more and key stay. */
 void report_end(struct report *report);
 
-/* Any bytes as text that a terminal shows and does not act on: what is no UTF-8, is control, or
- * turns the direction of writing, becomes \xNN. */
-void report_plain(struct tsk_buf *out, const char *data, size_t len);
-
 /* A value as text, added to out. */
 void report_text(struct report *report, struct tsk_buf *out, enum report_type type,
                  const struct tsk_value *value);
@@ -61,8 +57,6 @@ void report_text(struct report *report, struct tsk_buf *out, enum report_type ty
 struct json_object *report_json(struct tsk_json **parser, enum report_type type,
                                 const struct tsk_value *value);
 
-/* Prints an object as a line (borrowed). What JSON may have and a terminal acts on is escaped. */
-void report_line(struct json_object *line);
 
 /* A duration for people: "12 ms", "3.4 s", "5m 12s", "2h 5m", "3d 4h". */
 void report_duration(struct tsk_buf *out, int64_t ms);

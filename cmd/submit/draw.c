@@ -5,6 +5,7 @@
 
 #include "common/diag.h"
 #include "common/out.h"
+#include "common/plain.h"
 #include "submit/submit.h"
 #include "tasker/buf.h"
 #include "tasker/store.h"
@@ -36,17 +37,17 @@ static const char *colour_of(const char *state)
 /* Adds text so that it can stand between double quotes in either language. */
 static void add_quoted(const struct drawing *drawing, struct tsk_buf *out, const char *text)
 {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < ' ' || c == 0x7f)
-            tsk_buf_char(out, ' ');
-        else if (drawing->mermaid && strchr("\"<>&#;", c))
-            tsk_buf_printf(out, "#%d;", c);
-        else if (!drawing->mermaid && (c == '"' || c == '\\'))
-            tsk_buf_printf(out, "\\%c", c);
+    struct tsk_buf plain = TSK_BUF_INIT;
+    plain_add(&plain, text);
+    for (const char *c = plain.data; *c; c++) {
+        if (drawing->mermaid && strchr("\"\\<>&#;", *c))
+            tsk_buf_printf(out, "#%d;", *c);
+        else if (!drawing->mermaid && (*c == '"' || *c == '\\'))
+            tsk_buf_printf(out, "\\%c", *c);
         else
-            tsk_buf_char(out, (char)c);
+            tsk_buf_char(out, *c);
     }
+    tsk_buf_fini(&plain);
 }
 
 static void begin(struct drawing *drawing, const char *title)

@@ -125,7 +125,7 @@ static const struct {
     {TSK_ZEROMQ_BATCH_ENDPOINT, "tcp://a:1,tcp://b", "--flag: \"tcp://b\" has no port"},
     {TSK_ZEROMQ_BATCH_ENDPOINT, "tcp://a:1 tcp://b:2", "a space or a control character"},
     {TSK_WORKER_ID, "a b", "--flag: \"a b\" is not a name (letters, digits and . _ : -)"},
-    {TSK_WORKER_ID, "a\n", "\"a\\x0A\" is not a name"},
+    {TSK_WORKER_ID, "a\n", "\"a\\x0a\" is not a name"},
     {TSK_WORKER_ID, LONG_ID, "has more than 100 characters"},
 };
 

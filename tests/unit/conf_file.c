@@ -106,7 +106,7 @@ static const struct {
     {"production:\n  log:\n    levl: debug\n", ":3: unknown key \"log.levl\" (did you mean \"log"},
     {"production:\n  test:\n    log: {}\n", ":2: unknown section \"test\""},
     {"production:\n  log:\n    level: loud\n", ":3: log.level: \"loud\" is not allowed here"},
-    {"? \"a\\nb\"\n: 1\n", ":1: unknown section \"a\\x0Ab\""},
+    {"? \"a\\nb\"\n: 1\n", ":1: unknown section \"a\\x0ab\""},
     {"<<: {}\n", ":1: unknown section \"<<\""},
     {"log:\n  level: info\n  level: info\n", ":3: duplicate key \"level\" (first on line 2)"},
     {"log:\n  level: info\nretry:\nlog:\n", ":4: duplicate key \"log\" (first on line 1)"},

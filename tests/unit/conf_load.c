@@ -169,7 +169,7 @@ static void check_environments(void)
     CHECK_REFUSED("env.yaml", "", "\"\" is not an environment");
     CHECK_REFUSED("env.yaml", "Test", "\"Test\" is not an environment");
     setenv("APP_ENV", "a\nb", 1);
-    CHECK_REFUSED("env.yaml", NULL, "$APP_ENV: \"a\\x0Ab\" is not");
+    CHECK_REFUSED("env.yaml", NULL, "$APP_ENV: \"a\\x0ab\" is not");
     unsetenv("TASKER_ENV");
     unsetenv("APP_ENV");
     unsetenv("RAILS_ENV");

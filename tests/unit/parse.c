@@ -34,7 +34,7 @@ static const struct number ints[] = {
     {"+1", 0, 10, 0, "is not a whole number"},
     {" 1", 0, 10, 0, "is not a whole number"},
     {"1 ", 0, 10, 0, "is not a whole number"},
-    {"1\n", 0, 10, 0, "\"1\\x0A\" is not a whole number"},
+    {"1\n", 0, 10, 0, "\"1\\x0a\" is not a whole number"},
     {"1.0", 0, 10, 0, "is not a whole number"},
     {"1e3", 0, 9999, 0, "is not a whole number"},
     {"0x10", 0, 99, 0, "is not a whole number"},
@@ -158,7 +158,7 @@ static const struct {
     {"tcp://127.0.0.1.2:5555", "wrong IPv4 address"},
     {"tcp://1.2.3:5555", "wrong IPv4 address"},
     {"tcp://a b:5555", "a space or a control character"},
-    {"tcp://a:5555\n", "\\x0A\" is not an endpoint: it holds a space or a control character"},
+    {"tcp://a:5555\n", "\\x0a\" is not an endpoint: it holds a space or a control character"},
     {"tcp://a;b:5555", "not a name or an address"},
     {"tcp://\xC3\xA9:5555", "not a name or an address"},
     {"tcp://a@b:5555", "not a name or an address"},
@@ -261,7 +261,7 @@ static void check_quoting(void)
     }
     struct tsk_err err = TSK_ERR_INIT;
     CHECK_INT(tsk_parse_int("\x1B[2J\x7F", 0, 1, &number, &err), -1);
-    CHECK_STR(err.text, "\"\\x1B[2J\\x7F\" is not a whole number");
+    CHECK_STR(err.text, "\"\\x1b[2J\\x7f\" is not a whole number");
     memset(text, '\x01', sizeof text);
     text[399] = '\0';
     CHECK_INT(tsk_parse_int(text, 0, 1, &number, &err), -1);
