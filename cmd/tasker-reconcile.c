@@ -76,6 +76,7 @@ static struct tsk_reconcile_opts rules(const struct options *opts, const struct 
     if (opts->follow)
         how.settle_ms = opts->settle >= 0 ? opts->settle : SETTLE_MS;
     how.timeout_ms = opts->timeout;
+    how.wall = tsk_wall_ms;
     how.receipts = (enum tsk_receipts)opts->receipts;
     return how;
 }

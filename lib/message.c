@@ -117,6 +117,12 @@ bool tsk_category_retryable(const char *category)
     return false;
 }
 
+bool tsk_error_unused(struct json_object *error)
+{
+    bool used = true;
+    return tsk_json_bool(error, TSK_ATTEMPT_USED_KEY, &used) == 1 && !used;
+}
+
 struct json_object *tsk_batch_error(const char *batch_id, struct json_object *error)
 {
     struct json_object *message = json_object_new_object();

@@ -198,6 +198,13 @@ void tsk_reconcile_finish(struct tsk_reconcile *r)
 
 /* --- Feeding. */
 
+/* Bounds the time of a failure, which its sender's clock gave: that may be a day ahead. */
+static void bound(const struct tsk_reconcile *r, int64_t *at)
+{
+    if (r->opts.wall && *at >= 0)
+        *at = tsk_earlier(*at, r->opts.wall());
+}
+
 static struct tsk_rbatch *find_open(struct tsk_reconcile *r, const char *batch_id)
 {
     if (!r->last || strcmp(r->last->id, batch_id) != 0)
@@ -299,6 +306,7 @@ static struct tsk_rbatch *feed_error(struct tsk_reconcile *r, const char *batch_
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_error(batch, message);
+    bound(r, &batch->error_at);
     return batch;
 }
 
@@ -316,6 +324,7 @@ static int feed_result(void *ctx, enum tsk_type type, struct json_object *messag
     (void)changed;
     if (type == TSK_TYPE_PARTIAL) {
         tsk_rpartial_read(&partial, message);
+        bound(feed->r, &partial.ended);
         batch = feed_partial(feed->r, &partial);
     } else if (type == TSK_TYPE_COMPLETION)
         batch = feed_completion(feed->r, batch_id, message);

@@ -70,6 +70,8 @@ static void add_step(struct tsk_buf *buf, const struct tsk_verdict_step *step)
     put_told(buf, "task_id", step->task_id, 0);
     put_text(buf, "step_name", step->step_name);
     tsk_write_int(buf, "attempt", step->attempt);
+    if (step->unused)
+        tsk_write_bool(buf, TSK_ATTEMPT_USED_KEY, false);
     put_text(buf, "status", tsk_step_status_name(step->status));
     put_text(buf, "outcome", tsk_outcome_name(step->outcome));
     put_time(buf, "retry_at", step->retry_at);

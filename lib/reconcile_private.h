@@ -39,6 +39,7 @@ struct tsk_rpartial {
     int64_t limit;             /* -1: not told */
     enum tsk_step_status status;
     bool retryable;
+    bool unused;  /* of a failure: the step was never started, so its attempt was not used */
     bool refused; /* it completed with an output that cannot be: it has failed for good */
     const char *step_name, *worker_id, *category, *reason; /* or NULL */
 };
@@ -75,6 +76,7 @@ enum {
     TSK_RSTEP_CONFLICT = 64,   /* two ends of one attempt */
     TSK_RSTEP_CONTESTED = 128, /* two summaries that disagree */
     TSK_RSTEP_REFUSED = 256,   /* completed, with an output that cannot be */
+    TSK_RSTEP_UNUSED = 512,    /* its failure says that it was never started */
 };
 
 struct tsk_rstep {

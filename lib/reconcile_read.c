@@ -44,6 +44,7 @@ static void read_failure(struct tsk_rpartial *partial, struct json_object *messa
     partial->retryable = tsk_category_retryable(partial->category);
     if (tsk_json_bool(message, "retryable", &partial->retryable) != 1)
         tsk_json_bool(error, "retryable", &partial->retryable);
+    partial->unused = tsk_error_unused(error);
     partial->retry_after = number(error, "retry_after_ms", -1);
     partial->limit = number(about, "retry_limit", -1);
     partial->ended = tsk_rtime_read(message, "timestamp");

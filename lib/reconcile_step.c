@@ -95,8 +95,9 @@ static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
     step->retry_after = narrow_told(partial->retry_after);
     step->category = tsk_names_add(names, partial->category);
     step->reason = add_reason(names, partial->reason);
-    step->flags &= (uint16_t)~TSK_RSTEP_RETRYABLE;
+    step->flags &= (uint16_t) ~(TSK_RSTEP_RETRYABLE | TSK_RSTEP_UNUSED);
     step->flags |= partial->retryable ? TSK_RSTEP_RETRYABLE : 0;
+    step->flags |= partial->unused ? TSK_RSTEP_UNUSED : 0;
 }
 
 /* Returns whether the end is news. */
@@ -170,7 +171,7 @@ static void settle_conflict(struct tsk_rstep *step)
         return;
     step->status = step->summary; /* completed: the failure stood until now */
     step->category = step->reason = 0;
-    step->flags &= (uint16_t)~TSK_RSTEP_RETRYABLE;
+    step->flags &= (uint16_t) ~(TSK_RSTEP_RETRYABLE | TSK_RSTEP_UNUSED);
 }
 
 void tsk_rstep_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,

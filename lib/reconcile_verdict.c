@@ -83,11 +83,12 @@ static bool lost(const struct tsk_verdict *verdict)
            (verdict->opts->timeout_fails && error_is(verdict->batch, "timeout"));
 }
 
-/* A failure, of its own or with its whole batch: again or for good? */
+/* Fills in whether a step that failed, by itself or with its whole batch, is tried again. A step
+ * that was never started (out->unused) has used no attempt, so it always has one left. */
 static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcile_opts *opts,
                          bool retryable, int64_t ended, int64_t retry_after)
 {
-    bool again = retryable && tsk_retry_left(out->attempt, out->retry_limit);
+    bool again = retryable && (out->unused || tsk_retry_left(out->attempt, out->retry_limit));
     out->outcome = again ? TSK_OUTCOME_RETRY : TSK_OUTCOME_FAILED;
     if (again && ended >= 0)
         out->retry_at =
@@ -102,13 +103,9 @@ static void fill_lost(struct tsk_verdict_step *out, const struct tsk_verdict *ve
     out->category = tsk_json_str(batch->error, "error_category");
     if (tsk_json_bool(batch->error, "retryable", &retryable) != 1)
         retryable = tsk_category_retryable(out->category);
-    bool used = true; /* the attempt: not if the batch was sent to nobody */
-    if (tsk_json_bool(batch->error, "attempt_used", &used) == 1 && !used) {
-        out->outcome = TSK_OUTCOME_RETRY;
-        out->retry_at = batch->error_at;
-        return;
-    }
-    fill_failure(out, verdict->opts, retryable, batch->error_at, -1);
+    out->unused = tsk_error_unused(batch->error);
+    fill_failure(out, verdict->opts, retryable || out->unused, batch->error_at,
+                 out->unused ? 0 : -1);
 }
 
 static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict *verdict,
@@ -142,6 +139,7 @@ void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_ve
         .worker_id = tsk_names_get(names, step->worker),
         .category = tsk_names_get(names, step->category),
         .reason = tsk_names_get(names, step->reason),
+        .unused = step->flags & TSK_RSTEP_UNUSED && known_status(step) == TSK_STEP_FAILED,
     };
     fill_outcome(out, verdict, step);
 }

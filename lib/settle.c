@@ -138,6 +138,7 @@ static void take_step(struct tsk_settle *s, struct tsk_fold_step *step,
     step->worker = tsk_names_add(&s->names, from->worker_id);
     step->category = tsk_names_add(&s->names, from->category);
     step->reason = tsk_names_add(&s->names, from->reason);
+    step->unused = from->unused;
 }
 
 /* Both lists are in order of step_id; what only the verdict has is put behind. */
@@ -273,6 +274,7 @@ static void take_partial(struct tsk_settle *s, struct json_object *message)
     struct tsk_rpartial partial;
     size_t len;
     tsk_rpartial_read(&partial, message);
+    partial.ended = s->now; /* not by the worker's clock: a back-off begins at the receipt */
     struct tsk_fold_step *step = note_partial(s, &partial);
     bool completed = partial.status == TSK_STEP_COMPLETED;
     struct json_object *value = tsk_json_get(message, completed ? "output" : "error");
@@ -292,11 +294,9 @@ static bool is_timeout(struct json_object *message)
     return category && strcmp(category, "timeout") == 0;
 }
 
-/* Whether it says that no attempt was used. */
 static bool gives_back(struct json_object *message)
 {
-    bool used = true;
-    return tsk_json_bool(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY, &used) == 1 && !used;
+    return tsk_error_unused(tsk_json_get(message, "error"));
 }
 
 /* Whether it gives a batch back that was heard of before. Nobody else's message gives one back:
@@ -308,7 +308,7 @@ static bool is_idle_back(const struct tsk_settle *s, enum tsk_type type,
         return false;
     if (s->source && strncmp(s->source, TSK_SETTLE_SOURCE, strlen(TSK_SETTLE_SOURCE)) == 0)
         return s->first_at >= 0;
-    json_object_object_del(tsk_json_get(message, "error"), TSK_SETTLE_BACK_KEY);
+    json_object_object_del(tsk_json_get(message, "error"), TSK_ATTEMPT_USED_KEY);
     return false;
 }
 
@@ -330,6 +330,7 @@ static void feed(struct tsk_settle *s, enum tsk_type type, struct json_object *m
     if (type == TSK_TYPE_COMPLETION && !s->concluded)
         note_first(&s->completion_at, s->now);
     if (ends) {
+        tsk_json_put_time(message, "timestamp", s->now); /* as in take_partial */
         s->error_at = s->now;
         s->timed_out = timeout;
     }

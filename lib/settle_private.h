@@ -25,6 +25,7 @@ struct tsk_fold_step {
     uint32_t worker, category, reason; /* of the verdict */
     uint8_t hand, hand_from, owns;
     uint8_t status, outcome; /* of the verdict */
+    bool unused;             /* by the verdict, no attempt */
 };
 
 struct tsk_fold_discrepancy {

@@ -78,6 +78,13 @@ static bool lost(const struct tsk_fold_step *step)
     return !tsk_status_final(step->status) && step->outcome != TSK_OUTCOME_UNKNOWN;
 }
 
+/* Whether it is pending as it was before this attempt, which was not used: its batch was sent to
+ * nobody, or the worker never started it. */
+static bool is_back(const struct tsk_settle *s, const struct tsk_fold_step *step)
+{
+    return lost(step) ? s->given_back : step->unused && step->outcome == TSK_OUTCOME_RETRY;
+}
+
 /* When it ended; -1: it did not. */
 static int64_t end_of(const struct tsk_settle *s, const struct tsk_fold_step *step)
 {
@@ -133,7 +140,7 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
     int64_t begin = begin_of(s, step), end = end_of(s, step);
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
-    if (s->given_back && lost(step)) {
+    if (is_back(s, step)) {
         move(&walk, TSK_PLACE_BACK - TSK_KEYS_OF_ATTEMPT, TSK_STATE_PENDING, end);
         begin = end = -1;
     }
@@ -180,7 +187,7 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
         .step_id = step->step_id,
         .owns = step->owns,
         .known = i < s->known,
-        .given_back = s->given_back && lost(step),
+        .given_back = is_back(s, step),
         .news = !(s->given_back && lost(step)) &&
                 (step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN),
         .attempt = step->attempt,

@@ -37,7 +37,7 @@ static char *back_text(const char *batch_id, int64_t limit_at)
 {
     static const char why[] = "no publisher has sent the batch in time; its steps are given back";
     struct json_object *error = tsk_error_object(why, "claim_timeout", "infrastructure", true);
-    tsk_json_put_bool(error, TSK_SETTLE_BACK_KEY, false);
+    tsk_json_put_bool(error, TSK_ATTEMPT_USED_KEY, false);
     return tsk_batch_error_text(batch_id, error, limit_at);
 }
 

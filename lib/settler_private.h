@@ -10,7 +10,7 @@
 enum {
     TSK_OWNS_STATE = 1,   /* no later attempt was sent */
     TSK_OWNS_COLUMNS = 2, /* the ledger has nothing of a later attempt */
-    TSK_OWNS_FIRST = 4,   /* no earlier attempt was sent */
+    TSK_OWNS_FIRST = 4,   /* it was in no earlier batch */
     TSK_OWNS_TASK = 8,    /* a task has it, and whoever claims it counts its attempts */
 };
 

@@ -60,7 +60,8 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
     " AND EXISTS (SELECT 1 FROM settled_steps d WHERE d.batch = o.batch AND d.step_id = "          \
     "o.step_id)"
 #define IS_LATEST_HEARD "CASE WHEN " OTHERS(LATER HEARD) " THEN 0 ELSE 2 END"
-#define IS_FIRST "CASE WHEN " OTHERS("o.attempt < p.attempt") " THEN 0 ELSE 4 END"
+#define EARLIER "(o.attempt < p.attempt OR (o.attempt = p.attempt AND o.batch < p.batch))"
+#define IS_FIRST "CASE WHEN " OTHERS(EARLIER) " THEN 0 ELSE 4 END"
 /* The first and the last thing that an operator did to this attempt. */
 #define HAND_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_HAND)
 #define HAND_KEY_LAST TSK_STEP_KEY("p.attempt", TSK_PLACE_HAND_LAST)

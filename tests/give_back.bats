@@ -172,3 +172,44 @@ none_open() {
 @test "many who look at the same time, and publishers among them: each is given back once" {
     for_each_store many_at_once
 }
+
+# Two of three wait in a worker that is told to stop: they were never started, and may be only once.
+not_started() {
+    : >../starts
+    submit hold 3
+    spawn first tasker-work --handlers "$handlers" --max-workers 1
+    tasker-ready | tasker-publish >sent
+    wait_until 10 has_lines 1 ../starts
+    signal first TERM
+    echo >../gate
+    run -1 tasker-reconcile < <(tasker-collect <sent)
+    echo "$output" >verdicts
+    finish first
+    jq -e '[.steps[] | [.outcome, .attempt_used]] == [["done", null], ["retry", false], ["retry", false]]' verdicts
+    [ "$(store_sql "select state, attempts from steps order by id" | xargs)" = "complete|1 pending|0 pending|0" ]
+    [ "$(store_sql "select event from step_transitions where step = 2 and to_state = 'pending' and from_state = 'enqueued'")" = step.given_back ]
+    same_after_rebuild
+    # claimed again, and nothing heard: what it was before is kept
+    tasker-ready >b2
+    [ "$(jq -c '[.steps[].metadata.attempt]' b2)" = "[1,1]" ]
+    same_after_rebuild
+    spawn second tasker-work --handlers "$handlers"
+    tasker-publish b2 | tasker-collect | tasker-reconcile >verdicts
+    [ "$(store_sql "select state, attempts from steps order by id" | xargs)" = "complete|1 complete|1 complete|1" ]
+    [ "$(sort ../starts | xargs)" = "1 1 2 1 3 1" ]
+    same_after_rebuild
+    signal second TERM
+    finish second
+}
+has_lines() { [ "$(wc -l <"$2")" -ge "$1" ]; }
+@test "a step that waited in a worker which was told to stop has used no attempt" {
+    cat >hold <<'EOT'
+#!/bin/sh
+echo "$TASKER_STEP_ID $TASKER_ATTEMPT" >>starts
+[ "$TASKER_STEP_ID" != 1 ] || read -r line <gate
+EOT
+    mkfifo gate && chmod +x hold
+    echo 'handlers: {Hold: {command: [./hold]}}' >handlers.yaml
+    sed 's/name: one/name: hold/; s/Count/Hold/' tasks/one.yaml >tasks/hold.yaml
+    for_each_store not_started
+}

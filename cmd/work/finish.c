@@ -181,7 +181,7 @@ static struct json_object *merge_error(struct json_object *error, struct json_ob
         tsk_json_put_shared(merged, "backtrace", tsk_json_get(error, "backtrace"));
     json_object_object_foreach(said, key, value)
     {
-        if (!tsk_json_get(merged, key))
+        if (!tsk_json_get(merged, key) && strcmp(key, TSK_ATTEMPT_USED_KEY) != 0)
             tsk_json_put(merged, key, json_object_get(value));
     }
     double seconds = json_object_get_double(tsk_json_get(said, "retry_after"));
@@ -229,24 +229,34 @@ void finish_ended(struct work *work, struct run *run)
 
 void finish_refused(struct work *work, struct run *run, struct json_object *error)
 {
+    tsk_json_put_bool(error, TSK_ATTEMPT_USED_KEY, false);
     struct outcome outcome = {.final = true, .error = error};
     tell_failure(run, error);
     send_partial(work, run, &outcome);
     settle(work, run);
 }
 
-void finish_not_run(struct work *work, struct run *run, const char *type, const char *text,
-                    const char *category, bool retryable)
+/* Reports a step that has a place in the circuit, which gets that back. */
+static void finish_not_run(struct work *work, struct run *run, struct json_object *error)
 {
     if (run->trial)
         breaker_ended(work, run, NULL);
-    finish_refused(work, run, tsk_error_object(text, type, category, retryable));
+    finish_refused(work, run, error);
+}
+
+void finish_stopped(struct work *work, struct run *run)
+{
+    struct json_object *error = tsk_error_object(
+        "the worker was stopped before the step was started", "NotRun", "infrastructure", true);
+    tsk_json_put_int(error, "retry_after_ms", 0);
+    finish_not_run(work, run, error);
 }
 
 void finish_cancelled(struct work *work, struct run *run)
 {
-    finish_not_run(work, run, "StepCancelled", "cancelled by an operator before it was started",
-                   TSK_CATEGORY_CANCELLED, false);
+    finish_not_run(work, run,
+                   tsk_error_object("cancelled by an operator before it was started",
+                                    "StepCancelled", TSK_CATEGORY_CANCELLED, false));
 }
 
 void finish_not_started(struct work *work, struct run *run, int code)
@@ -254,13 +264,14 @@ void finish_not_started(struct work *work, struct run *run, int code)
     char text[512];
     if (code == E2BIG) {
         snprintf(text, sizeof text, "the input or the environment of the handler is too large");
-        finish_not_run(work, run, "InputTooLarge", text, "permanent", false);
+        finish_not_run(work, run, tsk_error_object(text, "InputTooLarge", "permanent", false));
         return;
     }
     bool missing = code == ENOENT || code == ENOTDIR || code == ELOOP;
     bool permanent = missing || code == EACCES || code == ENOEXEC || code == EISDIR;
     snprintf(text, sizeof text, "cannot run %.200s: %s", run->handler->argv[0], strerror(code));
     diag_warn("handler %s: %s", run->handler->pattern, text);
-    finish_not_run(work, run, missing ? "HandlerMissing" : "HandlerNotStarted", text,
-                   permanent ? "permanent" : "infrastructure", !permanent);
+    finish_not_run(work, run,
+                   tsk_error_object(text, missing ? "HandlerMissing" : "HandlerNotStarted",
+                                    permanent ? "permanent" : "infrastructure", !permanent));
 }

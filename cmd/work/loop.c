@@ -17,8 +17,7 @@ static void stop_queued(struct work *work)
     while (work->queue.first) {
         struct run *run = work->queue.first;
         run_list_remove(&work->queue, run);
-        finish_not_run(work, run, "NotRun", "the worker was stopped before the step was started",
-                       "infrastructure", true);
+        finish_stopped(work, run);
     }
 }
 

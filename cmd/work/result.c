@@ -147,7 +147,7 @@ static void cut_text(struct json_object *object, const char *key, size_t most)
 static void cut_error(struct json_object *message, size_t most)
 {
     struct json_object *error = tsk_json_get(message, "error");
-    bool retryable = false;
+    bool retryable = false, unused = tsk_error_unused(error);
     if (!error)
         return;
     cut_text(error, "message", most / 16);
@@ -157,6 +157,8 @@ static void cut_error(struct json_object *message, size_t most)
     tsk_json_put(message, "error",
                  tsk_error_object(tsk_json_str(error, "message"), tsk_json_str(error, "error_type"),
                                   tsk_json_str(error, "error_category"), retryable));
+    if (unused)
+        tsk_json_put_bool(tsk_json_get(message, "error"), TSK_ATTEMPT_USED_KEY, false);
 }
 
 static bool is_longer(struct json_object *message, size_t most)

@@ -297,14 +297,13 @@ void finish_progress(struct work *work, struct run *run, struct json_object *pro
 void finish_ended(struct work *work, struct run *run);
 /* The step could not be started: code is an errno. */
 void finish_not_started(struct work *work, struct run *run, int code);
-/* The step will not be run. message says why; it may be run elsewhere. */
-void finish_not_run(struct work *work, struct run *run, const char *type, const char *message,
-                    const char *category, bool retryable);
+/* The worker ends: the step may be run elsewhere, at once. */
+void finish_stopped(struct work *work, struct run *run);
 
-/* The same of one that an operator has ended. */
+/* An operator has ended the step before it was started. */
 void finish_cancelled(struct work *work, struct run *run);
 
-/* The same with an error object (taken). */
+/* Reports a step that is not started, and so has used no attempt, with an error object (taken). */
 void finish_refused(struct work *work, struct run *run, struct json_object *error);
 
 /* cancel.c: a message of an operator (borrowed). */

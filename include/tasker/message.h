@@ -133,6 +133,11 @@ struct json_object *tsk_error_object(const char *message, const char *type, cons
 /* The category of a step that a worker has stopped, or not run, since an operator had ended it. */
 #define TSK_CATEGORY_CANCELLED "cancelled"
 
+/* The member by which an error (of a partial result or a batch_error) says, with false, that its
+ * steps were never started: they have used no attempt. */
+#define TSK_ATTEMPT_USED_KEY "attempt_used"
+bool tsk_error_unused(struct json_object *error);
+
 /* Whether a failure of category (may be NULL) is worth another attempt, where nobody says. */
 bool tsk_category_retryable(const char *category);
 

@@ -54,7 +54,8 @@ enum tsk_outcome {
     TSK_OUTCOME_UNKNOWN, /* it did not end, or the messages contradict each other, or they came
                           * after a verdict with a batch_error, which gave the batch up */
     TSK_OUTCOME_DONE,
-    TSK_OUTCOME_RETRY,  /* to be run again at retry_at, with the next attempt number */
+    TSK_OUTCOME_RETRY,  /* to be run again at retry_at, with the next attempt number (the same one,
+                         * if the step was never started) */
     TSK_OUTCOME_FAILED, /* for good */
 };
 
@@ -86,6 +87,8 @@ struct tsk_reconcile_opts {
     int64_t settle_ms;   /* -1: only tsk_reconcile_finish settles what is not clear */
     int64_t timeout_ms;  /* -1: none */
     enum tsk_receipts receipts;
+    int64_t (*wall)(void); /* the clock (wall ms) that bounds the times in failures: a failure that
+                            * claims to be later counts as of now; NULL: no bound */
     bool timeout_fails; /* a batch_error of category timeout ends the steps that did not end: they
                          * have failed. Without it they are unknown: whoever tells of the time that
                          * is over may just have waited no longer. */
@@ -93,7 +96,7 @@ struct tsk_reconcile_opts {
 
 #define TSK_RECONCILE_OPTS_INIT                                                                    \
     {                                                                                              \
-        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO, false                          \
+        TSK_RETRY_INIT, TSK_RETRY_LIMIT, -1, -1, TSK_RECEIPTS_AUTO, NULL, false                    \
     }
 
 struct tsk_discrepancy {
@@ -116,6 +119,7 @@ struct tsk_verdict_step {
     int64_t time_ms;                              /* it ran for; -1: not told */
     const char *step_name, *worker_id, *category; /* NULL: not told */
     const char *reason; /* message of the error, its first 200 bytes; NULL: not told */
+    bool unused;        /* it was never started: a retry has the same attempt number again */
 };
 
 /* A verdict; all is borrowed and good until the callback returns. */

@@ -12,7 +12,8 @@
  * - a step that completed with an output that cannot be, as a judge says, has failed for good;
  * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent
  *   to nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
- * - what nobody has heard of has no derived row at all.
+ * - what nobody has heard of has no derived row at all;
+ * - a back-off begins when the ledger got the failure, whatever the worker's clock said.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
  * from the state on that it found a step in, for it was put down when the ledger had no more; where
@@ -38,10 +39,8 @@
 /* The source, before its batch_id, of messages that are made of what is known and the clock: the
  * same for all that look, so that they are in the ledger once. */
 #define TSK_SETTLE_SOURCE TSK_SOURCE_RECONCILE
-/* The offset there of the message by which a batch is given back, and what its error has (false).
- */
+/* The offset there of the message by which a batch is given back. */
 #define TSK_SETTLE_BACK_OFFSET 2
-#define TSK_SETTLE_BACK_KEY "attempt_used"
 
 /* A state that somebody else than the ledger brought about. Times are wall ms. */
 struct tsk_settle_state {
@@ -116,7 +115,7 @@ struct tsk_settled_step {
     int64_t started_at, ended_at;
     struct tsk_settle_text results, error;
     const char *creates; /* that it is done and asks for, as JSON; NULL: nothing */
-    bool given_back;     /* with its batch: its attempt was not used */
+    bool given_back;     /* alone or with its batch: its attempt was not used */
     struct tsk_settle_state state;
     struct tsk_transition moves[TSK_STEP_MOVES];
     size_t move_count;

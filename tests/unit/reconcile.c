@@ -551,6 +551,49 @@ static void test_retry_at(void)
     end(&t);
 }
 
+/* A failure whose sender's clock is ahead counts as of now. */
+static int64_t eleven(void)
+{
+    int64_t ms = -1;
+    tsk_time_parse("2026-01-24T11:00:00Z", &ms);
+    return ms;
+}
+
+static void test_clock_ahead(void)
+{
+    struct tsk_reconcile_opts opts = TSK_RECONCILE_OPTS_INIT;
+    struct test t;
+    opts.retry.jitter = 0;
+    opts.wall = eleven;
+    begin_with(&t, &opts);
+    failed_step(&t, ",\"retryable\":true");
+    CHECK(told_has(&t, "\"retry_at\":\"2026-01-24T11:00:01.000Z\""));
+    end(&t);
+    begin_with(&t, &opts);
+    feed(&t, receipt);
+    feed(&t, "{\"message_type\":\"batch_error\",\"batch_id\":\"b\",\"timestamp\":"
+             "\"2026-01-25T12:00:00Z\",\"error\":{\"error_category\":\"infrastructure\"}}");
+    finish(&t);
+    CHECK(told_has(&t, "\"retry_at\":\"2026-01-24T11:00:01.000Z\""));
+    end(&t);
+}
+
+/* A step that was never started is tried again in the same attempt, though that is its last. */
+static void test_not_started(void)
+{
+    struct test t;
+    begin(&t);
+    failed_step(&t, ",\"retryable\":true,\"error\":{\"attempt_used\":false,\"retry_after_ms\":0},"
+                    "\"execution_metadata\":{\"retry_limit\":1}");
+    CHECK(told_has(&t, "\"attempt\":1,\"attempt_used\":false,\"status\":\"failed\","
+                       "\"outcome\":\"retry\",\"retry_at\":\"2026-01-24T12:00:00.000Z\""));
+    end(&t);
+    begin(&t); /* but not where that could not help */
+    failed_step(&t, ",\"retryable\":false,\"error\":{\"attempt_used\":false}");
+    CHECK(told_has(&t, "\"outcome\":\"failed\""));
+    end(&t);
+}
+
 static void test_batch_error(void)
 {
     struct test t;
@@ -780,7 +823,8 @@ static size_t make_lines(char *lines[40])
 /* The steps of the first verdict on all lines, as JSON (to be freed). */
 static char *steps_of(char **lines, size_t count)
 {
-    const struct tsk_reconcile_opts opts = {TSK_RETRY_INIT, 3, -1, -1, TSK_RECEIPTS_ALL, false};
+    const struct tsk_reconcile_opts opts = {TSK_RETRY_INIT,   3,    -1,   -1,
+                                            TSK_RECEIPTS_ALL, NULL, false};
     struct test t;
     begin_with(&t, &opts);
     for (size_t i = 0; i < count && !t.told.count; i++)
@@ -942,6 +986,8 @@ static void test_all(void)
     test_late();
     test_outcomes();
     test_retry_at();
+    test_clock_ahead();
+    test_not_started();
     test_batch_error();
     test_times();
     test_refused();

@@ -234,7 +234,7 @@ static void test_failures(void)
                        "4:executing>failed@320\n"
                        "step 1 error@300 failed failed validation for-good "
                        "2:enqueued>in_progress@300 3:in_progress>error@300\n"
-                       "step 2 pending@310 failed retry retry@8500 infrastructure "
+                       "step 2 pending@310 failed retry retry@810 infrastructure "
                        "2:enqueued>in_progress@310 3:in_progress>error@310 "
                        "4:error>pending@310\n");
     /* No attempt is left: the failure is one that could be tried again, and is not. */
@@ -245,6 +245,50 @@ static void test_failures(void)
     fini(&t);
 }
 
+/* A step that a worker never started is pending as before, however few attempts it may have. */
+static void test_not_started(void)
+{
+    static const char not_started[] =
+        ",\"error\":{\"error_type\":\"NotRun\",\"error_category\":\"infrastructure\","
+        "\"retryable\":true,\"retry_after_ms\":0,\"attempt_used\":false}";
+    struct tsk_settled_step step;
+    struct test t;
+    begin(&t, 2);
+    t.steps[0].retry_limit = t.steps[1].retry_limit = 1;
+    start(&t);
+    partial(&t, 300, 1, 1, "failed", not_started);
+    partial(&t, 310, 2, 1, "in_progress", ""); /* told too early: its program was not there */
+    partial(&t, 320, 2, 1, "failed", not_started);
+    completion(&t, 330, "failed", "failed");
+    CHECK(strstr(end(&t), "batch failed@330 consistent 1 0+2 ") == t.rows.data);
+    CHECK(strstr(t.rows.data, "\nstep 1 pending@300 failed retry retry@300 infrastructure "
+                              "-990:enqueued>pending@300\n"
+                              "step 2 pending@320 failed retry retry@320 infrastructure "
+                              "-990:enqueued>pending@320\n"));
+    tsk_settled_step(t.settle, 1, &step);
+    CHECK(step.given_back);
+    fini(&t);
+}
+
+/* A worker's clock that is a day ahead, or behind, moves no retry. */
+static void test_workers_clock(void)
+{
+    static const char *const times[] = {"1970-01-02T00:00:00Z", "1970-01-01T00:00:00Z"};
+    char more[300];
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        struct test t;
+        begin(&t, 1);
+        start(&t);
+        snprintf(more, sizeof more,
+                 ",\"timestamp\":\"%s\",\"error\":{\"error_category\":\"infrastructure\","
+                 "\"retry_after_ms\":500}",
+                 times[i]);
+        partial(&t, 90000, 1, 1, "failed", more);
+        CHECK(strstr(end(&t), " retry retry@90500 "));
+        fini(&t);
+    }
+}
+
 static void test_timeout(void)
 {
     struct test t;
@@ -253,7 +297,7 @@ static void test_timeout(void)
     partial(&t, 300, 1, 1, "completed", "");
     partial(&t, 310, 2, 1, "in_progress", "");
     say(&t, 9100, "batch_error", out_of_time);
-    int64_t retry_at = 9000 + tsk_retry_delay(&(struct tsk_retry)TSK_RETRY_INIT, 2, 1, -1);
+    int64_t retry_at = 9100 + tsk_retry_delay(&(struct tsk_retry)TSK_RETRY_INIT, 2, 1, -1);
     char want[400];
     snprintf(want, sizeof want,
              "step 2 pending@9100 in_progress retry retry@%" PRId64 " timeout "
@@ -540,6 +584,8 @@ int main(void)
     test_all_well();
     test_not_recorded();
     test_failures();
+    test_not_started();
+    test_workers_clock();
     test_timeout();
     test_timeout_unheard();
     test_impatience();
