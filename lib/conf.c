@@ -33,6 +33,8 @@ struct tsk_conf {
     struct value values[TSK_CONF_COUNT];
     char *file;
     char *environment;
+    bool section;                   /* the file has one for the environment */
+    struct tsk_buf warning, remark; /* as tsk_conf_warning and tsk_conf_remark tell them */
 };
 
 const struct tsk_conf_spec *tsk_conf_spec(enum tsk_conf_key key)
@@ -279,6 +281,8 @@ void tsk_conf_free(struct tsk_conf *conf)
         value_fini(&conf->values[i]);
     free(conf->file);
     free(conf->environment);
+    tsk_buf_fini(&conf->warning);
+    tsk_buf_fini(&conf->remark);
     free(conf);
 }
 
@@ -319,9 +323,35 @@ static void replace(char **place, const char *text)
     *place = copy;
 }
 
-void tsk_conf_note_file(struct tsk_conf *conf, const char *path)
+void tsk_conf_note_file(struct tsk_conf *conf, const char *path, bool section)
 {
     replace(&conf->file, path);
+    conf->section = section;
+}
+
+bool tsk_conf_has_section(const struct tsk_conf *conf)
+{
+    return conf->section;
+}
+
+void tsk_conf_add_note(struct tsk_conf *conf, bool warning, const char *fmt, ...)
+{
+    struct tsk_buf *note = warning ? &conf->warning : &conf->remark;
+    va_list args;
+    va_start(args, fmt);
+    tsk_buf_str(note, note->len ? "; " : "");
+    tsk_buf_vprintf(note, fmt, args);
+    va_end(args);
+}
+
+const char *tsk_conf_warning(const struct tsk_conf *conf)
+{
+    return conf->warning.data;
+}
+
+const char *tsk_conf_remark(const struct tsk_conf *conf)
+{
+    return conf->remark.data;
 }
 
 void tsk_conf_note_environment(struct tsk_conf *conf, const char *name)

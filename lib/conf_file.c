@@ -176,7 +176,7 @@ int tsk_conf_read(struct tsk_conf *conf, const char *path, const char *environme
                             .document = &document};
     int result = read_document(&reader, err);
     if (result == 0)
-        tsk_conf_note_file(conf, path);
+        tsk_conf_note_file(conf, path, reader.override != NULL);
     yaml_document_delete(&document);
     tsk_conf_free(reader.scratch);
     free(reader.dir);

@@ -2,7 +2,8 @@
  * variables. (The flags come after, one by one, from the program.)
  *
  * A TASKER_SECTION_KEY variable that no key has is an error, since a mistyped name would otherwise
- * be a setting that does nothing. All other TASKER_ variables belong to somebody else: to the
+ * be a setting that does nothing. But a service that is named like a section makes its own (see
+ * is_service_link), and they are ignored. All other TASKER_ variables belong to somebody else: to the
  * choice of file and environment, or to the handlers, in which programs of tasker may be run. */
 #include "tasker/conf.h"
 
@@ -84,10 +85,13 @@ int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, str
     return tsk_unknown(err, kind, what, name, nearest_name(name, near));
 }
 
-static int choose_environment(struct tsk_conf *conf, const char *name, struct tsk_err *err)
+/* Sets *by to what names the environment: "--environment", "TASKER_ENV" ...; NULL: nothing. */
+static int choose_environment(struct tsk_conf *conf, const char *name, const char **by,
+                              struct tsk_err *err)
 {
     static const char *const names[] = {"TASKER_ENV", "APP_ENV", "RAILS_ENV", "RACK_ENV"};
     const char *from = NULL;
+    *by = name ? "--environment" : NULL;
     for (size_t i = 0; !name && i < COUNT(names); i++) {
         name = variable(names[i]);
         from = names[i];
@@ -100,8 +104,23 @@ static int choose_environment(struct tsk_conf *conf, const char *name, struct ts
                            from ? "$" : "", from ? from : "", from ? ": " : "",
                            tsk_quote(name, quoted), TSK_CONF_ENVIRONMENTS);
     }
+    if (from && variable(from))
+        *by = from;
     tsk_conf_note_environment(conf, name);
     return 0;
+}
+
+/* Notes that the file has no section for the environment. APP_ENV and its like are set for other
+ * programs too, and development is what everybody has. */
+static void note_section(struct tsk_conf *conf, const char *by)
+{
+    const char *file = tsk_conf_file(conf), *name = tsk_conf_environment(conf);
+    if (!by || !file || tsk_conf_has_section(conf))
+        return;
+    bool ours = strcmp(by, "--environment") == 0 || strcmp(by, "TASKER_ENV") == 0;
+    tsk_conf_add_note(conf, ours && strcmp(name, environments[0]) != 0,
+                      "%s%s is %s, but %s has no section \"%s\": its common values are used",
+                      *by == '-' ? "" : "$", by, name, file, name);
 }
 
 static void variable_name(const struct tsk_conf_spec *spec, char out[NAME_SIZE])
@@ -152,6 +171,45 @@ static int set_from_variables(struct tsk_conf *conf, struct tsk_err *err)
     return 0;
 }
 
+/* Whether text is the end of a link's name behind _PORT_: "5555_TCP", "5555_TCP_ADDR". */
+static bool is_port_link(const char *text)
+{
+    static const char *const ends[] = {"", "_ADDR", "_PORT", "_PROTO", "_PORT_START", "_PORT_END"};
+    size_t digits = strspn(text, "0123456789");
+    const char *protocol = text + digits + 1;
+    size_t len = digits && text[digits] == '_' ? strcspn(protocol, "_") : 0;
+    bool known = (len == 3 && (!strncmp(protocol, "TCP", 3) || !strncmp(protocol, "UDP", 3))) ||
+                 (len == 4 && !strncmp(protocol, "SCTP", 4));
+    for (size_t i = 0; known && i < COUNT(ends); i++) {
+        if (strcmp(protocol + len, ends[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), tail = strlen(end);
+    return len >= tail && strcmp(text + len - tail, end) == 0;
+}
+
+/* Whether a variable has the form in which Kubernetes tells each container of the services of its
+ * namespace, and Docker of linked containers: a service "tasker-worker" makes TASKER_WORKER_PORT,
+ * TASKER_WORKER_SERVICE_HOST and so on. */
+static bool is_service_link(const char *name, const char *value)
+{
+    if (ends_with(name, "_PORT") && strstr(value, "://"))
+        return true;
+    if (ends_with(name, "_SERVICE_HOST") || ends_with(name, "_SERVICE_PORT") ||
+        strstr(name, "_SERVICE_PORT_"))
+        return true;
+    for (const char *at = strstr(name, "_PORT_"); at; at = strstr(at + 1, "_PORT_")) {
+        if (is_port_link(at + strlen("_PORT_")))
+            return true;
+    }
+    return (ends_with(name, "_NAME") && *value == '/') || strstr(name, "_ENV_");
+}
+
 static bool known_variable(const char *name)
 {
     char known[NAME_SIZE];
@@ -163,18 +221,29 @@ static bool known_variable(const char *name)
     return strcmp(name, exempt) == 0;
 }
 
-static int check_variables(struct tsk_err *err)
+static int check_variables(struct tsk_conf *conf, struct tsk_err *err)
 {
+    struct tsk_buf links = TSK_BUF_INIT;
     int result = 0;
     for (char **entry = environ; entry && *entry && result == 0; entry++) {
         if (strncmp(*entry, "TASKER_", 7) != 0)
             continue;
         char *name = tsk_strdup(*entry);
-        name[strcspn(name, "=")] = '\0';
-        if (has_section(name) && !known_variable(name))
+        size_t len = strcspn(name, "=");
+        const char *value = *entry + len + (name[len] == '=');
+        name[len] = '\0';
+        if (!has_section(name) || known_variable(name))
+            ;
+        else if (is_service_link(name, value))
+            tsk_buf_printf(&links, "%s%s", links.len ? ", " : "", name);
+        else
             result = unknown_variable(name, err);
         free(name);
     }
+    if (links.len)
+        tsk_conf_add_note(conf, false, "service links of Kubernetes or Docker are ignored: %s",
+                          links.data);
+    tsk_buf_fini(&links);
     return result;
 }
 
@@ -222,7 +291,9 @@ static int load_file(struct tsk_conf *conf, const char *path, struct tsk_err *er
 int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environment,
                   struct tsk_err *err)
 {
-    if (choose_environment(conf, environment, err) < 0 || load_file(conf, path, err) < 0)
+    const char *by;
+    if (choose_environment(conf, environment, &by, err) < 0 || load_file(conf, path, err) < 0)
         return -1;
-    return check_variables(err) < 0 ? -1 : set_from_variables(conf, err);
+    note_section(conf, by);
+    return check_variables(conf, err) < 0 ? -1 : set_from_variables(conf, err);
 }

@@ -11,9 +11,15 @@
 int tsk_conf_put(struct tsk_conf *conf, enum tsk_conf_key key, const char *text, const char *dir,
                  const char *origin, struct tsk_err *err);
 
-/* Remember which file and which environment were used; both are copied. */
-void tsk_conf_note_file(struct tsk_conf *conf, const char *path);
+/* Remember which file was used, whether it has a section for the environment, and which environment
+ * that is; the texts are copied. */
+void tsk_conf_note_file(struct tsk_conf *conf, const char *path, bool section);
 void tsk_conf_note_environment(struct tsk_conf *conf, const char *name);
+bool tsk_conf_has_section(const struct tsk_conf *conf);
+
+/* Adds to the warning or the remark of conf. */
+void tsk_conf_add_note(struct tsk_conf *conf, bool warning, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Whether name is a section of the table, or one of the four environments. */
 bool tsk_conf_is_section(const char *name);

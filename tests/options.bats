@@ -242,3 +242,34 @@ status_takes() { # SUBCOMMAND
     done
     return $bad
 }
+
+@test "service links of Kubernetes are ignored by all programs, with a line for who asks" {
+    export TASKER_WORKER_PORT=tcp://10.0.0.11:5556 TASKER_WORKER_SERVICE_HOST=10.0.0.11
+    export TASKER_WORKER_PORT_5556_TCP_ADDR=10.0.0.11
+    local program
+    for program in $programs; do
+        run --separate-stderr "$program" --set no.key=1
+        has 'unknown key "no.key"' "$stderr"
+        [ "$(wc -l <<<"$stderr")" -eq 1 ] || { echo "$stderr"; return 1; }
+    done
+    tasker-status config -v >out 2>err
+    has 'info: service links of Kubernetes or Docker are ignored: TASKER_WORKER_' err
+    has 'TASKER_WORKER_PORT_5556_TCP_ADDR' err
+    TASKER_WORKER_PROT=1 run --separate-stderr -78 tasker-status config
+    has 'unknown environment variable "TASKER_WORKER_PROT"' "$stderr"
+}
+
+@test "an environment without a section in the file is told once" {
+    mkdir config
+    echo 'test: {log: {level: warning}}' >config/tasker.yaml
+    TASKER_ENV=production tasker-status config >out 2>err
+    [ "$(cat err)" = 'tasker-status: warning: $TASKER_ENV is production, but config/tasker.yaml has no section "production": its common values are used' ]
+    tasker-status -e staging config >out 2>err
+    has 'warning: --environment is staging, but config/tasker.yaml has no section "staging"' err
+    for environment in TASKER_ENV=test TASKER_ENV=development APP_ENV=production RAILS_ENV=development TASKER_ENV=; do
+        env $environment tasker-status config >out 2>err
+        [ ! -s err ] || { cat err; return 1; }
+    done
+    APP_ENV=production tasker-status config -v >out 2>err
+    has 'info: $APP_ENV is production, but config/tasker.yaml has no section' err
+}

@@ -260,6 +260,10 @@ static struct tsk_conf *load(struct parse *parse)
     set_level(conf, common);
     diag_format((enum diag_level)tsk_conf_int(conf, TSK_LOG_LEVEL),
                 tsk_conf_int(conf, TSK_LOG_FORMAT) == 1);
+    if (tsk_conf_warning(conf))
+        diag_warn("%s", tsk_conf_warning(conf));
+    if (tsk_conf_remark(conf))
+        diag_info("%s", tsk_conf_remark(conf));
     return conf;
 }
 

@@ -144,7 +144,8 @@ void tsk_conf_free(struct tsk_conf *conf); /* NULL is fine */
 /* Loads the layers below the flags: the file (path, else $TASKER_CONFIG, else the places of
  * DESIGN; none found is fine unless it was named), its section for the environment (environment,
  * else $TASKER_ENV, APP_ENV, RAILS_ENV, RACK_ENV, else development), and the TASKER_SECTION_KEY
- * variables. An empty variable counts as unset; one of such a name that no key has is an error.
+ * variables. An empty variable counts as unset; one of such a name that no key has is an error,
+ * unless it has the form of a service link (Kubernetes, Docker), which is a remark.
  * Returns 0, or -1 with kind TSK_CONFIG and FILE:LINE or $VARIABLE in the text; conf then holds
  * some of it. */
 int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environment,
@@ -172,5 +173,10 @@ bool tsk_conf_is_set(const struct tsk_conf *conf, enum tsk_conf_key key);
 
 const char *tsk_conf_file(const struct tsk_conf *conf);        /* the file read, or NULL */
 const char *tsk_conf_environment(const struct tsk_conf *conf); /* "development" … */
+
+/* What loading found that is no error, for people: a warning, or a remark for who wants to know
+ * more. NULL: nothing. Borrowed. */
+const char *tsk_conf_warning(const struct tsk_conf *conf);
+const char *tsk_conf_remark(const struct tsk_conf *conf);
 
 #endif
