@@ -137,9 +137,6 @@ static int put_steps(struct making *making, struct tsk_err *err)
     int64_t wanted = 0, next;
     for (size_t i = 0; i < template->count; i++)
         wanted += !template->steps[i].optional;
-    if (!wanted)
-        return tsk_err_set(err, TSK_CONFIG, "template %s: all steps are optional, none can start",
-                           template->path);
     if (tsk_step_ids(making->store, wanted, &next, err) < 0)
         return -1;
     for (size_t i = 0; i < template->count; i++) {

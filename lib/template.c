@@ -176,6 +176,9 @@ static void read_all(struct tsk_reading *reading, struct tsk_template_file *file
     tsk_each_pair(reading, root, "a template", read_top, file);
     if (!template->name || !*template->name)
         tsk_mistake(reading, 1, "name is missing");
+    else if (tsk_template_is_path(template->name))
+        tsk_mistake(reading, 1, "name \"%.80s\" is that of a file: no request could name it",
+                    template->name);
     read_steps(reading, file);
     tsk_template_sections(reading, file);
     finish_steps(reading, file);

@@ -143,8 +143,13 @@ void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *dra
                         tsk_alloc((count + 1) * sizeof(size_t)), 0};
     for (size_t i = 0; i < count; i++)
         find_depends(reading, drafts[i], &template->steps[i]);
-    for (size_t i = 0; i < count; i++)
+    size_t optional = 0;
+    for (size_t i = 0; i < count; i++) {
         check_optional(reading, &template->steps[i]);
+        optional += template->steps[i].optional;
+    }
+    if (count && optional == count)
+        tsk_mistake(reading, template->steps[0].line, "all steps are optional: none can start");
     for (size_t i = 0; i < count; i++) {
         if (walk.marks[i] == NEW)
             walk_from(&walk, i);

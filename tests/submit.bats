@@ -35,7 +35,15 @@ sql() { sqlite3 store.db "$1"; }
     printf '{"name":"process_order","context":{"id":1,\0}}\n' >nul
     printf '{"name":"a\xff"}\n' >utf8
     printf '{"id":1}' >context.json
-    mkdir folder empty
+    mkdir folder empty tasks/split
+    steps='step_templates: [{name: a, handler_class: H}]'
+    printf 'name: halved\nstep_templates:\n  - {name: a, handler_class: [\n' >tasks/halved.yaml
+    printf 'name: split\nsteps: "\n' >tasks/split/1.yaml
+    printf 'nmae: unnamed\n' >tasks/unnamed.yaml
+    printf 'name: twice\nversion: 2.0.0\n%s\n' "$steps" | tee tasks/twice-a.yaml >tasks/twice-b.yaml
+    printf 'name: twice\nversion: 2.0.0-rc.1\n%s\n' "$steps" >tasks/twice-c.yaml
+    printf 'name: ./x\n%s\n' "$steps" >name.yaml
+    printf 'name: x\nstep_templates: [{name: a, handler_class: H, optional: true}]\n' >optional.yaml
     printf 'name: x\nschema: {}\nstep_templates:\n- {name: a, handler_class: H, handler_config: &c {in: [*c]}}\n' >self.yaml
     printf 'name: x\nenvironments: &e\n  test:\n    handler_config: *e\n' >environments.yaml
     printf 'log: &l\n  level: *l\n' >conf.yaml
@@ -57,6 +65,13 @@ no such file            | -n gone                           | -  | 74 | gone: ca
 a folder                | -n folder                         | -  | 74 | folder
 no name                 | -n                                | {"context":{}}\n | 65 | -:1: name is missing, and no --template
 unknown member          | -n                                | {"nme":"x"}\n | 65 | unknown member "nme" (did you mean "name"?)
+a file of that name      | -n -T halved                      | {}\n | 78 | tasks/halved.yaml:3: wrong YAML
+a folder of that name    | -n                                | {"name":"split"}\n | 78 | tasks/split/1.yaml:2: wrong YAML
+a file without its name  | -n                                | {"name":"unnamed"}\n | 78 | tasks/unnamed.yaml:1: name is missing
+one version, two files   | -n                                | {"name":"twice"}\n | 78 | tasks/twice-b.yaml are both the template of default/twice 2.0.0
+two files, checked       | --check tasks                     | -  | 78 | tasks/twice-a.yaml and tasks/twice-b.yaml are both the template of default/twice 2.0.0
+a name of a file         | --check name.yaml                 | -  | 78 | name.yaml:1: name "./x" is that of a file
+none can start           | --check optional.yaml             | -  | 78 | all steps are optional
 name is no text         | -n                                | {"name":7}\n | 65 | name has to be a text
 context is no object    | -n                                | {"name":"process_order","context":[]}\n | 65 | context has to be an object
 tags are no texts       | -n                                | {"name":"process_order","tags":[1]}\n | 65 | tags has to be a list of texts
@@ -102,6 +117,44 @@ no store to draw from   | --dot --task 3 --store sqlite:no/such.db | - | 69 | th
 unknown option          | --contxt                          | -  | 64 | --contxt
 EOF
     run_case_table tasker-submit <table
+}
+
+@test "a folder of templates: each regular file once, whatever links, FIFOs and devices are in it" {
+    mkdir tasks/a tasks/b
+    ln -s .. tasks/a/up
+    ln -s ../../tasks tasks/b/again
+    ln -s order.yaml tasks/same.yaml
+    mkfifo tasks/pipe.yaml
+    ln -s /dev/zero tasks/zero.yaml
+    ln -s /dev/tty tasks/tty.yml
+    python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("tasks/socket.yaml")'
+    run -0 --separate-stderr tasker-submit --check
+    [ "$output" = "$PWD/tasks/order.yaml: fulfillment/process_order 1.0.0, 6 steps" ]
+    has 'pipe.yaml: not a regular file' "$stderr"
+    run -0 --separate-stderr tasker-submit -n -T process_order -x '{"id":1}'
+    run -78 --separate-stderr tasker-submit --check tasks/pipe.yaml
+    has 'pipe.yaml:1: the file is empty' "$stderr"
+    run -0 --separate-stderr tasker-submit --check <(cat tasks/order.yaml)
+}
+
+@test "a name with a slash is that of a task, for --check and for a request" {
+    sed 's/^name: .*/name: api_task\/order/' tasks/order.yaml >tasks/api.yaml
+    run -0 --separate-stderr tasker-submit --check tasks/api.yaml
+    run -0 --separate-stderr tasker-submit -T api_task/order -x '{"id":1}'
+    [ "$(jq -r .name <<<"$output")" = api_task/order ]
+    mkdir api_task
+    touch api_task/order
+    run -0 --separate-stderr tasker-submit <<<'{"name":"api_task/order","context":{"id":1}}'
+    run -78 --separate-stderr tasker-submit -T api_task/order -x '{"id":1}'
+    has 'api_task/order:1: the file is empty' "$stderr"
+}
+
+@test "of several versions the newest is taken, and a release is newer than its candidates" {
+    for version in 2.0.0-rc.1 2.0.0-rc.2 2.0.0 2.0.0-beta; do
+        sed "s/^version: .*/version: $version/" tasks/order.yaml >"tasks/$version.yaml"
+    done
+    tasker-submit -n -T process_order -x '{"id":1}' >out
+    [ "$(jq -r .version out)" = 2.0.0 ]
 }
 
 @test "a task, its steps and dependencies are there when its line is" {

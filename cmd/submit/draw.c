@@ -220,7 +220,7 @@ enum tsk_exit draw_run(const struct options *opts, const struct tsk_conf *conf)
     enum tsk_exit status = TSK_OK;
     if (opts->task)
         return draw_task(&drawing, conf, opts->task);
-    templates_init(&templates, conf);
+    templates_init(&templates, opts, conf);
     const struct tsk_template *template =
         templates_get(&templates, opts->namespace_name, opts->template, opts->version, &err);
     if (template)

@@ -128,7 +128,7 @@ template_of(struct submit *submit, const struct tsk_task_request *request, struc
         tsk_err_set(err, TSK_DATA, "name is missing, and no --template is given");
         return NULL;
     }
-    if (!submit->opts->template && templates_is_path(name)) {
+    if (!submit->opts->template && tsk_template_is_path(name)) {
         tsk_err_set(err, TSK_DATA, "name is a path: a request names a task, not a file");
         return NULL;
     }
@@ -346,7 +346,7 @@ enum tsk_exit requests_run(const struct options *opts, const struct tsk_conf *co
         free(submit);
         return err.kind;
     }
-    templates_init(&submit->templates, conf);
+    templates_init(&submit->templates, opts, conf);
     submit->parser = tsk_json_new();
     if (opts->context)
         read_context(submit, opts->context);

@@ -25,22 +25,21 @@ struct options {
 
 struct templates {
     const struct tsk_conf *conf;
+    bool by_user; /* the name is that of --template */
     char *folder;
     struct tsk_map *loaded; /* struct tsk_template by what was asked for */
 };
 
-void templates_init(struct templates *templates, const struct tsk_conf *conf);
+void templates_init(struct templates *templates, const struct options *opts,
+                    const struct tsk_conf *conf);
 void templates_fini(struct templates *templates);
 
-/* Returns a template (borrowed): of a file, where name is a path (it has a slash or ends with .yaml
- * or .yml), or of a task by its name in the folder. Its mistakes are told. NULL with err. */
+/* Returns a template (borrowed): of a task by its name in the folder, or of a file, where name is a
+ * path (tsk_template_is_path). A user may also name a file without such an end if name has a slash;
+ * a request may not, as it comes from anybody. Its mistakes are told. NULL with err. */
 const struct tsk_template *templates_get(struct templates *templates, const char *namespace_name,
                                          const char *name, const char *version,
                                          struct tsk_err *err);
-
-/* Whether a name is that of a file. Only a user may give one, not a request, which comes from
- * anybody. */
-bool templates_is_path(const char *name);
 
 /* Tells a mistake of a template on stderr (a tsk_template_fn). */
 void templates_tell(void *ctx, const char *path, size_t line, const char *what);

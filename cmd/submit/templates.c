@@ -1,5 +1,4 @@
 /* Templates by name or path, each read once; and --check. */
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,9 +29,11 @@ static char *folder_of(const struct tsk_conf *conf)
     return text.data;
 }
 
-void templates_init(struct templates *templates, const struct tsk_conf *conf)
+void templates_init(struct templates *templates, const struct options *opts,
+                    const struct tsk_conf *conf)
 {
     templates->conf = conf;
+    templates->by_user = opts->template != NULL;
     templates->folder = folder_of(conf);
     templates->loaded = tsk_map_new(free_template);
 }
@@ -49,25 +50,14 @@ void templates_tell(void *ctx, const char *path, size_t line, const char *what)
     diag_input(path, (int64_t)line, what);
 }
 
-static bool is_yaml(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    return dot && (!strcmp(dot, ".yaml") || !strcmp(dot, ".yml"));
-}
-
-bool templates_is_path(const char *name)
-{
-    return strchr(name, '/') || is_yaml(name);
-}
-
-/* Whoever writes NAMESPACE/NAME has it taken for a path: err tells what to write instead. */
+/* Whoever writes NAMESPACE/NAME means a template of that namespace: err tells what to write. */
 static void hint_namespace(const char *name, struct tsk_err *err)
 {
     const char *slash = strrchr(name, '/');
-    if (!slash || slash == name || !slash[1] || is_yaml(name) || access(name, F_OK) == 0)
+    if (!slash || slash == name || !slash[1])
         return;
     char *text = tsk_strdup(err->text);
-    tsk_err_set(err, err->kind,
+    tsk_err_set(err, TSK_CONFIG,
                 "%s; a template of a namespace is named by --namespace %.*s --template %s", text,
                 (int)(slash - name), name, slash + 1);
     free(text);
@@ -80,15 +70,16 @@ const struct tsk_template *templates_get(struct templates *templates, const char
     tsk_buf_printf(&key, "%s\n%s\n%s", namespace_name ? namespace_name : "", name,
                    version ? version : "");
     struct tsk_template *template = tsk_map_get(templates->loaded, key.data);
-    bool is_path = templates_is_path(name);
+    bool file = tsk_template_is_path(name) ||
+                (templates->by_user && strchr(name, '/') && access(name, F_OK) == 0);
     char *path = template ? NULL
-                 : is_path
+                 : file
                      ? tsk_strdup(name)
                      : tsk_template_locate(templates->folder, namespace_name, name, version, err);
     if (path)
         template = tsk_template_load(path, tsk_conf_environment(templates->conf), templates_tell,
                                      NULL, err);
-    if (is_path && !template)
+    else if (!template && !file)
         hint_namespace(name, err);
     if (path && template)
         tsk_map_put(templates->loaded, key.data, template);
@@ -101,79 +92,98 @@ const struct tsk_template *templates_get(struct templates *templates, const char
 
 struct checking {
     const char *environment;
-    size_t files, wrong;
+    struct tsk_map *paths; /* of the templates of this operand, by what they are */
+    size_t files;
     enum tsk_exit status;
 };
+
+/* Adds NAMESPACE/NAME VERSION of template. */
+static void add_title(struct tsk_buf *out, const struct tsk_template *template)
+{
+    plain_add(out, template->namespace_name);
+    tsk_buf_char(out, '/');
+    plain_add(out, template->name);
+    tsk_buf_char(out, ' ');
+    plain_add(out, template->version);
+}
 
 static void tell_right(const char *path, const struct tsk_template *template)
 {
     struct tsk_buf line = TSK_BUF_INIT;
     plain_add(&line, path);
     tsk_buf_str(&line, ": ");
-    plain_add(&line, template->namespace_name);
-    tsk_buf_char(&line, '/');
-    plain_add(&line, template->name);
-    tsk_buf_char(&line, ' ');
-    plain_add(&line, template->version);
+    add_title(&line, template);
     tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t) template->count));
     out_line(line.data, line.len);
     tsk_buf_fini(&line);
 }
 
-static void check_file(struct checking *checking, const char *path)
+/* Two files of a folder that are the same version of a task: neither would be taken. */
+static void check_twin(struct checking *checking, const struct tsk_template *template)
 {
+    struct tsk_buf title = TSK_BUF_INIT;
+    add_title(&title, template);
+    const char *first = tsk_map_get(checking->paths, title.data);
+    if (first) {
+        diag_error("%s and %s are both the template of %s", first, template->path, title.data);
+        checking->status = TSK_CONFIG;
+    } else {
+        tsk_map_put(checking->paths, title.data, tsk_strdup(template->path));
+    }
+    tsk_buf_fini(&title);
+}
+
+static void check_file(void *ctx, const char *path, const struct tsk_err *skipped)
+{
+    struct checking *checking = ctx;
     struct tsk_err err = TSK_ERR_INIT;
-    struct tsk_template *template =
-        tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
+    if (skipped && skipped->kind == TSK_OK) {
+        diag_warn("%s", skipped->text);
+        return;
+    }
+    struct tsk_template *template = NULL;
     checking->files++;
-    if (template)
+    if (!skipped)
+        template = tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
+    if (template) {
         tell_right(path, template);
-    else
-        diag_err(&err);
-    if (!template) {
-        checking->wrong++;
+        check_twin(checking, template);
+    } else {
+        diag_err(skipped ? skipped : &err);
         checking->status = TSK_CONFIG;
     }
     tsk_template_free(template);
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b)
+static void check_path(struct checking *checking, const char *path)
 {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void check_path(struct checking *checking, const char *path, bool named)
-{
+    struct tsk_err err = TSK_ERR_INIT;
     struct stat info;
-    struct dirent **entries;
-    bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    if (!folder && (named || is_yaml(path)))
-        check_file(checking, path);
-    int count = folder ? scandir(path, &entries, NULL, by_name) : 0;
-    for (int i = 0; i < count; i++) {
-        struct tsk_buf within = TSK_BUF_INIT;
-        tsk_buf_printf(&within, "%s/%s", path, entries[i]->d_name);
-        if (entries[i]->d_name[0] != '.')
-            check_path(checking, within.data, false);
-        tsk_buf_fini(&within);
-        free(entries[i]);
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        check_file(checking, path, NULL);
+        return;
     }
-    if (folder && count >= 0)
-        free(entries);
+    struct tsk_map *paths = checking->paths;
+    checking->paths = tsk_map_new(free);
+    if (tsk_template_files(path, check_file, checking, &err) < 0)
+        checking->status = diag_err(&err);
+    tsk_map_free(checking->paths);
+    checking->paths = paths;
 }
 
 enum tsk_exit templates_check(const struct tsk_conf *conf, char *const *operands, size_t count)
 {
-    struct checking checking = {tsk_conf_environment(conf), 0, 0, TSK_OK};
+    struct checking checking = {tsk_conf_environment(conf), tsk_map_new(free), 0, TSK_OK};
     char *folder = folder_of(conf);
     for (size_t i = 0; i < count; i++)
-        check_path(&checking, operands[i], true);
+        check_path(&checking, operands[i]);
     if (!count)
-        check_path(&checking, folder, false);
-    if (!checking.files) {
+        check_path(&checking, folder);
+    if (!checking.files && checking.status == TSK_OK) {
         diag_error("there is no template in %s", count ? "what was named" : folder);
         checking.status = TSK_CONFIG;
     }
+    tsk_map_free(checking.paths);
     free(folder);
     return checking.status;
 }

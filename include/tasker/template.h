@@ -89,11 +89,24 @@ void tsk_template_free(struct tsk_template *template); /* NULL is fine */
 /* Finds a step by name. Returns its place, or template->count. */
 size_t tsk_template_find(const struct tsk_template *template, const char *name);
 
-/* Finds the file of a task in a folder: NAME.yaml, NAMESPACE/NAME.yaml, NAMESPACE/NAME/VERSION.yaml
- * (also .yml), by what the files themselves say they are. namespace_name and version may be NULL:
- * any; of several versions the newest is taken. Returns its path (the caller's); or NULL with kind
- * TSK_DATA if there is none (the nearest name is told) or more than one namespace has it, or
- * TSK_CONFIG if the folder cannot be read. Files that are no templates are passed over. */
+/* Calls fn for each YAML file (.yaml, .yml) in a folder and in those within it, in the order of their
+ * names, each file and folder once however many links lead to it; names that begin with a dot are
+ * left out. For what cannot be read skipped says why: its kind is TSK_OK for what is no regular file
+ * (a FIFO, a device). Returns 0, or -1 with kind TSK_CONFIG if folder cannot be read. */
+typedef void tsk_template_file_fn(void *ctx, const char *path, const struct tsk_err *skipped);
+int tsk_template_files(const char *folder, tsk_template_file_fn *fn, void *ctx,
+                       struct tsk_err *err);
+
+/* Whether a name is that of a file: it begins with /, ./ or ../, or ends with .yaml or .yml. No task
+ * can have such a name. */
+bool tsk_template_is_path(const char *name);
+
+/* Finds the file of a task in a folder (tsk_template_files), by what the files themselves say they
+ * are. namespace_name and version may be NULL: any; of several versions the newest by semantic
+ * versioning is taken. Returns its path (the caller's); or NULL with kind TSK_DATA if there is none
+ * (the nearest name is told) or more than one namespace has it, or TSK_CONFIG if the folder, or the
+ * file that has the name of the task, cannot be read, or two files are the same version. Files that
+ * are no templates are passed over. */
 char *tsk_template_locate(const char *folder, const char *namespace_name, const char *name,
                           const char *version, struct tsk_err *err);
 

@@ -298,12 +298,42 @@ static void test_locate(void)
     check_located("pay", "order", "2", "there is no template for task \"order\"");
     check_located(NULL, "plain", "9", "version 9 in tasks (there is 0.1.0)");
     check_located(NULL, "note", NULL, "there is no template");
+    check_located(NULL, "note", NULL, "(not read: tasks/broken.yaml:1: wrong YAML");
     CHECK(!tsk_template_locate("nowhere", NULL, "x", NULL, &err));
     CHECK_INT(err.kind, TSK_CONFIG);
 }
 
+/* Each version is newer than the one before, whatever the names of the files are. */
+static void test_versions(void)
+{
+    static const char *const versions[] = {
+        "0.9",          "1.0.0-alpha",     "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta",
+        "1.0.0-beta.2", "1.0.0-beta.11",   "1.0.0-rc.1",    "1.0.0",            "1.9.0",
+        "1.10.0",       "1.10.0.1-x-y.z",  "1.10.0.1",      "2.0.0-rc.1",       "2.0.0",
+        "2.0.1-0",      "2.0.1-1",         "2.0.1-0a",      "v2.0.1",           "2.0.1.x",
+        "10",           "18446744073709551616.0.0"};
+    for (size_t i = 0; i + 1 < COUNT(versions); i++) {
+        const char *pair[] = {versions[i], versions[i + 1]};
+        for (size_t turn = 0; turn < 2; turn++) {
+            struct tsk_buf text = TSK_BUF_INIT;
+            for (size_t n = 0; n < 2; n++) {
+                tsk_buf_reset(&text);
+                tsk_buf_printf(&text, "name: v\nversion: \"%s\"\n", pair[n]);
+                write_file(n == turn ? "versions/a.yaml" : "versions/b.yaml", text.data);
+            }
+            tsk_buf_fini(&text);
+            char *path = tsk_template_locate("versions", NULL, "v", NULL, NULL);
+            if (!CHECK_STR(path, turn ? "versions/a.yaml" : "versions/b.yaml"))
+                fprintf(stderr, "    %s, %s\n", pair[0], pair[1]);
+            free(path);
+        }
+    }
+}
+
 int main(void)
 {
+    mkdir("versions", 0700);
+    test_versions();
     test_whole();
     test_environments();
     test_mistakes();
