@@ -15,6 +15,8 @@ static void put_metadata(struct tsk_buf *body, const struct tsk_ready *step, siz
     tsk_write_int(body, "attempt", step->attempt);
     tsk_write_int(body, "retry_limit", step->retry_limit);
     tsk_write_bool(body, "retryable", step->retryable);
+    if (step->backoff)
+        tsk_write_str(body, "backoff", step->backoff);
     if (step->count) {
         tsk_write_int(body, "index", step->index);
         tsk_write_int(body, "count", step->count);

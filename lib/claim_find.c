@@ -10,7 +10,7 @@
 #define COLUMNS                                                                                    \
     "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, "           \
     "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
-    "t.name, t.handler_config, s.template_name, s.created_index, s.created_count "                 \
+    "t.name, t.handler_config, s.template_name, s.created_index, s.created_count, s.backoff "      \
     "FROM steps s JOIN tasks t ON t.task_id = s.task "
 #define CONDITION                                                                                  \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
@@ -71,6 +71,7 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
                            .task_name = text_of(&row[11]),
                            .task_config = text_of(&row[12]),
                            .kind = row[13].type == TSK_TEXT ? tsk_strdup(row[13].data) : NULL,
+                           .backoff = row[16].type == TSK_TEXT ? tsk_strdup(row[16].data) : NULL,
                            .index = row[14].number,
                            .count = row[15].number};
     return 0;
@@ -81,6 +82,7 @@ void tsk_ready_fini(struct tsk_ready_list *list)
     for (size_t i = 0; i < list->count; i++) {
         struct tsk_ready *step = &list->items[i];
         free(step->kind);
+        free(step->backoff);
         free(step->name);
         free(step->handler_class);
         free(step->handler_config);

@@ -13,6 +13,7 @@ struct tsk_ready {
     int64_t index, count; /* which of how many of its kind it is; 0: not one of several */
     bool retryable;
     char *kind; /* its name in the template, if it was made at run time; else NULL */
+    char *backoff; /* its own (retry.h), or NULL */
     char *name, *handler_class, *handler_config, *context, *namespace_name, *task_name;
     char *task_config;       /* handler_config of the task */
     struct tsk_buf previous; /* members of previous_results, with commas between */

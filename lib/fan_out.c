@@ -197,6 +197,7 @@ static int put_step(struct fan *fan, int64_t id, const char *name, const struct 
                                .unsatisfied = tsk_json_str(about, "unsatisfied"),
                                .place = (int64_t)place,
                                .retry_limit = 1,
+                               .backoff = tsk_json_str(about, "backoff"),
                                .retryable = true,
                                .waits_for = 1,
                                .at = wanted->at,

@@ -101,6 +101,7 @@ static int read_metadata(struct tsk_step *step, struct json_object *metadata,
     bool retryable;
     if (metadata && tsk_json_bool(metadata, "retryable", &retryable) == 1)
         step->retryable = retryable;
+    step->backoff = tsk_json_str(metadata, "backoff");
     if (step->attempt == 0)
         step->attempt = 1; /* some publishers count the attempts that were made before */
     return step->timeout_ms ? 0 : read_timeout_seconds(config, &step->timeout_ms, err);

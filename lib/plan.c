@@ -71,6 +71,8 @@ static struct json_object *about(const struct tsk_template_step *step, size_t pl
     tsk_json_put_shared(json, "handler_config", step->handler_config);
     tsk_json_put_bool(json, "retryable", step->retryable);
     tsk_json_put_int(json, "retry_limit", step->retry_limit);
+    if (step->backoff)
+        tsk_json_put_str(json, "backoff", step->backoff);
     tsk_json_put_int(json, "timeout_ms", step->timeout_ms);
     tsk_json_put_str(json, "join", tsk_join_name(step->join));
     tsk_json_put_str(json, "unsatisfied", tsk_unsatisfied_name(step->unsatisfied));

@@ -42,6 +42,7 @@ struct tsk_rpartial {
     bool unused;  /* of a failure: the step was never started, so its attempt was not used */
     bool refused; /* it completed with an output that cannot be: it has failed for good */
     const char *step_name, *worker_id, *category, *reason; /* or NULL */
+    const char *backoff;                                   /* of a failure (retry.h), or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
 /* The same of a result in the usual shape; false if it has to be parsed. Texts are borrowed from
@@ -49,11 +50,11 @@ void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message
 bool tsk_rpartial_usual(struct tsk_rpartial *partial, const struct tsk_usual *usual,
                         struct tsk_buf *texts);
 
-/* One entry of a completion (status) or of a receipt (limit, task_id, step_name). */
+/* One entry of a completion (status) or of a receipt (limit, backoff, task_id, step_name). */
 struct tsk_rentry {
     int64_t step_id, task_id, attempt, time_ms, limit;
     enum tsk_step_status status;
-    const char *step_name, *worker_id;
+    const char *step_name, *worker_id, *backoff;
 };
 void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json);
 
@@ -88,7 +89,7 @@ struct tsk_rstep {
     uint32_t published;       /* attempt that the receipt tells; 0: not told */
     uint32_t summary_attempt; /* 0: not told */
     uint32_t limit;           /* UINT32_MAX: not told */
-    uint32_t name, worker, category, reason;
+    uint32_t name, worker, category, reason, backoff;
     uint8_t status, summary; /* enum tsk_step_status, by partial result and by completion */
     uint16_t flags;
 };

@@ -47,6 +47,7 @@ static void read_failure(struct tsk_rpartial *partial, struct json_object *messa
     partial->unused = tsk_error_unused(error);
     partial->retry_after = number(error, "retry_after_ms", -1);
     partial->limit = number(about, "retry_limit", -1);
+    partial->backoff = tsk_json_str(about, "backoff");
     partial->ended = tsk_rtime_read(message, "timestamp");
 }
 
@@ -180,5 +181,6 @@ void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json)
     entry->task_id = number(json, "task_id", 0);
     entry->attempt = number(json, "attempt", 0);
     entry->limit = number(json, "retry_limit", -1);
+    entry->backoff = tsk_json_str(json, "backoff");
     entry->step_name = tsk_json_str(json, "step_name");
 }

@@ -141,6 +141,8 @@ static void note_names(struct tsk_rstep *step, const struct tsk_rpartial *partia
         step->worker = tsk_names_add(names, partial->worker_id);
     if (step->limit == UINT32_MAX)
         step->limit = narrow_told(partial->limit);
+    if (!step->backoff)
+        step->backoff = tsk_names_add(names, partial->backoff);
 }
 
 void tsk_rstep_partial(struct tsk_rstep *step, const struct tsk_rpartial *partial, bool completed,
@@ -207,6 +209,8 @@ void tsk_rstep_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
         step->published = attempt;
     if (entry->limit >= 0)
         step->limit = narrow(entry->limit);
+    if (entry->backoff)
+        step->backoff = tsk_names_add(names, entry->backoff);
     if (entry->task_id)
         step->task_id = entry->task_id;
     if (entry->step_name)

@@ -90,9 +90,9 @@ static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcil
 {
     bool again = retryable && (out->unused || tsk_retry_left(out->attempt, out->retry_limit));
     out->outcome = again ? TSK_OUTCOME_RETRY : TSK_OUTCOME_FAILED;
+    const struct tsk_retry retry = tsk_retry_with(&opts->retry, out->backoff);
     if (again && ended >= 0)
-        out->retry_at =
-            ended + tsk_retry_delay(&opts->retry, out->step_id, out->attempt, retry_after);
+        out->retry_at = ended + tsk_retry_delay(&retry, out->step_id, out->attempt, retry_after);
 }
 
 /* A step that did not end, in a batch that could not be run or is out of time. */
@@ -139,6 +139,7 @@ void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_ve
         .worker_id = tsk_names_get(names, step->worker),
         .category = tsk_names_get(names, step->category),
         .reason = tsk_names_get(names, step->reason),
+        .backoff = tsk_names_get(names, step->backoff),
         .unused = step->flags & TSK_RSTEP_UNUSED && known_status(step) == TSK_STEP_FAILED,
     };
     fill_outcome(out, verdict, step);

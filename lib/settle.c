@@ -95,6 +95,7 @@ void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
     step->attempt = (uint32_t)from->attempt;
     step->limit = (uint32_t)from->retry_limit;
     step->name = tsk_names_add(&s->names, from->name);
+    step->backoff = tsk_names_add(&s->names, from->backoff);
     step->owns = (uint8_t)from->owns;
 }
 
@@ -188,7 +189,8 @@ static void publish(struct tsk_settle *s)
                                          .task_id = step->task_id,
                                          .attempt = step->attempt,
                                          .limit = step->limit,
-                                         .step_name = tsk_names_get(&s->names, step->name)};
+                                         .step_name = tsk_names_get(&s->names, step->name),
+                                         .backoff = tsk_names_get(&s->names, step->backoff)};
     }
     s->reconcile = tsk_reconcile_new(&s->rules, take_verdict, s);
     tsk_reconcile_publish(s->reconcile, s->id, entries, s->count, s->batch.published_at);

@@ -19,7 +19,7 @@ struct tsk_fold_step {
     int64_t retry_at, time_ms;                   /* of the verdict */
     struct tsk_kept results, error;
     uint32_t creates, refusal; /* JSON: what its output asks for; the error, if that cannot be */
-    uint32_t attempt, limit, name;
+    uint32_t attempt, limit, name, backoff;
     uint32_t heard;                    /* the attempt of what was heard; 0: not told */
     uint32_t told;                     /* the attempt that the verdict tells */
     uint32_t worker, category, reason; /* of the verdict */

@@ -116,7 +116,9 @@ static int64_t retry_of(const struct tsk_settle *s, const struct tsk_fold_step *
         return -1;
     if (step->retry_at >= 0)
         return step->retry_at;
-    return end_of(s, step) + tsk_retry_delay(&s->rules.retry, step->step_id, step->told, -1);
+    struct tsk_retry retry =
+        tsk_retry_with(&s->rules.retry, tsk_names_get(&s->names, step->backoff));
+    return end_of(s, step) + tsk_retry_delay(&retry, step->step_id, step->told, -1);
 }
 
 /* Whether it was not done, as is only right for one that an operator has ended: that it was

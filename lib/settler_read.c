@@ -93,7 +93,7 @@ static const char get_steps[] =
     " coalesce(s.template_name, s.name), s.creates,"
     " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"
     " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status = 'completed'"
-    " AND d.outcome = 'done'), r.attempt, r.error_message"
+    " AND d.outcome = 'done'), r.attempt, r.error_message, s.backoff"
     " FROM batch_steps p JOIN steps s ON s.id = p.step"
     " LEFT JOIN settled_steps r ON r.batch = p.batch AND r.step_id = p.step_id AND r.status ="
     " 'completed' AND r.outcome = 'failed'"
@@ -122,6 +122,7 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
         .attempt = row[3].number,
         .retry_limit = row[4].number,
         .name = row[5].data,
+        .backoff = row[19].data,
         .since = row[6].number,
         .hand = {state_at(TSK_SUBJECT_STEP, &row[7]), number_at(&row[8], -1)},
         .hand_from = state_at(TSK_SUBJECT_STEP, &row[12]),

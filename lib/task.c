@@ -98,6 +98,7 @@ static int put_step(struct making *making, size_t place, struct tsk_err *err)
                                .unsatisfied = tsk_unsatisfied_name(step->unsatisfied),
                                .place = (int64_t)place,
                                .retry_limit = step->retry_limit,
+                               .backoff = step->backoff,
                                .timeout_ms = step->timeout_ms,
                                .retryable = step->retryable,
                                .waits_for = waits_for(making, step, &making->waits),

@@ -14,6 +14,7 @@ struct tsk_step_row {
     const char *join, *unsatisfied; /* words of template.h */
     int64_t place;                  /* in the template */
     int64_t retry_limit;
+    const char *backoff; /* its own (retry.h), or NULL */
     int64_t timeout_ms; /* 0: none named */
     bool retryable;     /* false: it has one attempt, whatever retry_limit says */
     int64_t waits_for;  /* how many dependencies it waits for */

@@ -228,6 +228,7 @@ void tsk_template_free(struct tsk_template *template)
         free(step->name);
         free(step->handler_class);
         free(step->description);
+        free(step->backoff);
         free(step->depends);
         json_object_put(step->handler_config);
     }

@@ -204,6 +204,7 @@ static void step_fini(struct tsk_template_step *step)
     free(step->name);
     free(step->handler_class);
     free(step->description);
+    free(step->backoff);
     json_object_put(step->handler_config);
 }
 

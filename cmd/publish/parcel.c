@@ -61,6 +61,8 @@ static void note_step(struct parcel *parcel, const struct tsk_step *step)
     tsk_json_put_str(note, "handler_class", step->handler_class);
     tsk_json_put_int(note, "attempt", step->attempt);
     tsk_json_put_int(note, "retry_limit", step->retry_limit);
+    if (step->backoff)
+        tsk_json_put_str(note, "backoff", step->backoff);
     if (step->timeout_ms)
         tsk_json_put_int(note, "timeout_ms", step->timeout_ms);
     else

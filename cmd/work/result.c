@@ -42,6 +42,8 @@ static void write_metadata(const struct work *work, const struct run *run,
     tsk_write_str(text, "handler_class", run->step->handler_class);
     tsk_write_int(text, "timeout_ms", run_time_limit(work, run));
     tsk_write_int(text, "retry_limit", run->step->retry_limit);
+    if (run->step->backoff)
+        tsk_write_str(text, "backoff", run->step->backoff);
     tsk_write_object(text, "handler_config", tsk_json_get(run->step->json, "handler_config"));
     if (run->process)
         tsk_write_time(text, "started_at", run->process->started_wall);

@@ -20,6 +20,7 @@ struct tsk_step {
     int64_t sequence, total_steps; /* place in its batch, from 1, and the batch's size */
     int64_t attempt;               /* from 1 */
     int64_t retry_limit;
+    const char *backoff;      /* metadata.backoff (retry.h), or NULL */
     int retryable;            /* metadata.retryable: 0, 1; -1: not told */
     int64_t timeout_ms;       /* 0: none named */
     struct json_object *json; /* the step as it came */

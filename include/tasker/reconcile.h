@@ -118,6 +118,7 @@ struct tsk_verdict_step {
     int64_t retry_at;                             /* wall ms; -1: no retry, or time unknown */
     int64_t time_ms;                              /* it ran for; -1: not told */
     const char *step_name, *worker_id, *category; /* NULL: not told */
+    const char *backoff;                          /* its own (retry.h); NULL: as configured */
     const char *reason; /* message of the error, its first 200 bytes; NULL: not told */
     bool unused;        /* it was never started: a retry has the same attempt number again */
 };

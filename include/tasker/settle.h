@@ -60,7 +60,7 @@ struct tsk_settle_batch {
 struct tsk_settle_step {
     int64_t row; /* the caller's name for it */
     int64_t step_id, task_id, attempt, retry_limit;
-    const char *name;             /* copied */
+    const char *name, *backoff;   /* copied; backoff (retry.h) may be NULL */
     int64_t since;                /* when it was enqueued with this attempt */
     struct tsk_settle_state hand; /* an operator's, after this attempt began */
     enum tsk_state hand_from;     /* what the step was before it; NONE: not known */

@@ -56,6 +56,7 @@ enum tsk_unsatisfied tsk_unsatisfied_find(const char *word);
 
 struct tsk_template_step {
     char *name, *handler_class, *description; /* description may be NULL */
+    char *backoff;                            /* its own (retry.h), or NULL */
     struct json_object *handler_config;       /* an object */
     bool retryable, optional, skippable;
     int64_t retry_limit;
