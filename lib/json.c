@@ -1,82 +1,8 @@
-/* JSON values by json-c. It is lenient in ways that would change data in silence, or let pass what
- * is no JSON (integers beyond 64 bits are cut to the largest one; NaN, some leading zeros, UTF-8
- * that is none and control characters pass), so scan.c decides first what is JSON. */
+/* Values of json-c, asked for their members. */
 #include "tasker/json.h"
 
-#include <limits.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include "tasker/buf.h"
-#include "tasker/clock.h"
-#include "tasker/scan.h"
-
-struct tsk_json {
-    struct json_tokener *tokener;
-};
-
-struct tsk_json *tsk_json_new(void)
-{
-    struct tsk_json *parser = tsk_alloc(sizeof *parser);
-    parser->tokener = json_tokener_new_ex(TSK_JSON_DEPTH);
-    if (!parser->tokener)
-        abort();
-    json_tokener_set_flags(parser->tokener, JSON_TOKENER_STRICT);
-    return parser;
-}
-
-void tsk_json_free(struct tsk_json *parser)
-{
-    if (!parser)
-        return;
-    json_tokener_free(parser->tokener);
-    free(parser);
-}
-
-static int fail(struct tsk_err *err, enum json_tokener_error why, size_t at)
-{
-    switch (why) {
-    case json_tokener_error_depth:
-        return tsk_err_set(err, TSK_DATA, "JSON is nested deeper than %d", TSK_JSON_DEPTH);
-    case json_tokener_continue:
-        return tsk_err_set(err, TSK_DATA, "malformed JSON: it ends in the middle");
-    default:
-        return tsk_err_set(err, TSK_DATA, "malformed JSON at byte %zu: %s", at + 1,
-                           json_tokener_error_desc(why));
-    }
-}
-
-int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
-                   struct tsk_err *err)
-{
-    struct json_tokener *tokener = parser->tokener;
-    *out = NULL;
-    if (tsk_scan_check(text, len, err))
-        return -1;
-    while (len && strchr(" \t\r\n", text[len - 1]) && text[len - 1])
-        len--;
-    if (len > INT_MAX)
-        return tsk_err_set(err, TSK_DATA, "JSON text of over 2 GiB");
-    json_tokener_reset(tokener);
-    struct json_object *value = json_tokener_parse_ex(tokener, text, (int)len);
-    enum json_tokener_error why = json_tokener_get_error(tokener);
-    size_t end = json_tokener_get_parse_end(tokener);
-    if (why == json_tokener_continue && len) { /* a bare number ends only with the text */
-        value = json_tokener_parse_ex(tokener, "", 1);
-        why = json_tokener_get_error(tokener);
-        if (why != json_tokener_success)
-            why = json_tokener_continue;
-    } else if (why == json_tokener_success && end < len) {
-        why = json_tokener_error_parse_unexpected;
-    }
-    if (why != json_tokener_success) {
-        json_object_put(value);
-        return fail(err, why, end);
-    }
-    *out = value;
-    return 0;
-}
 
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
                                     struct tsk_err *err)

@@ -11,11 +11,11 @@
 
 /* What can be wrong; anything but these is a word on the syntax. */
 static const char depth[] = "depth", utf8[] = "UTF-8", control[] = "control character",
-                  nonfinite[] = "NaN", long_integer[] = "64 bits";
+                  nonfinite[] = "NaN", nul_name[] = "NUL";
 
 static const uint64_t ones = UINT64_MAX / 255; /* a 1 in each byte */
 
-static const char *wrong(struct tsk_scan *s, const char *at, const char *what)
+const char *tsk_scan_wrong(struct tsk_scan *s, const char *at, const char *what)
 {
     s->wrong = what;
     s->wrong_at = at;
@@ -75,13 +75,13 @@ static const char *scan_escape(struct tsk_scan *s, const char *at)
         return NULL;
     if (*at != 'u') {
         bool known = *at && strchr("\"\\/bfnrt", *at);
-        return known ? at + 1 : wrong(s, at, "invalid escape sequence");
+        return known ? at + 1 : tsk_scan_wrong(s, at, "invalid escape sequence");
     }
     for (int i = 0; i < 4; i++) {
         if (++at == s->end)
             return NULL;
         if (!is_digit(*at) && !((*at | 0x20) >= 'a' && (*at | 0x20) <= 'f'))
-            return wrong(s, at, "invalid \\u sequence");
+            return tsk_scan_wrong(s, at, "invalid \\u sequence");
     }
     return at + 1;
 }
@@ -102,12 +102,12 @@ static const char *scan_utf8(struct tsk_scan *s, const char *at)
     else if (c[0] == 0xF4)
         most = 0x8F;
     if (c[0] < 0xC2 || c[0] > 0xF4)
-        return wrong(s, at, utf8);
+        return tsk_scan_wrong(s, at, utf8);
     for (int i = 1; i <= more; i++) {
         if (at + i == s->end)
             return NULL;
         if (c[i] < least || c[i] > most)
-            return wrong(s, at, utf8);
+            return tsk_scan_wrong(s, at, utf8);
         least = 0x80;
         most = 0xBF;
     }
@@ -125,7 +125,7 @@ static __attribute__((noinline)) const char *scan_rest(struct tsk_scan *s, const
         if (*at == '"')
             return done(s, at + 1, kind);
         if ((unsigned char)*at < 0x20)
-            return wrong(s, at, control);
+            return tsk_scan_wrong(s, at, control);
         if (*at == '\\') {
             kind = TSK_SCAN_ESCAPED;
             at = scan_escape(s, at);
@@ -151,7 +151,7 @@ static const char *scan_digits(struct tsk_scan *s, const char *at)
     if (at == s->end)
         return NULL;
     if (!is_digit(*at))
-        return wrong(s, at, "number expected");
+        return tsk_scan_wrong(s, at, "number expected");
     while (at < s->end && is_digit(*at))
         at++;
     return at;
@@ -174,22 +174,14 @@ static const char *scan_fraction(struct tsk_scan *s, const char *at)
 static const char *take_integer(struct tsk_scan *s, const char *digits, const char *end,
                                 bool negative)
 {
-    uint64_t value = 0;
+    uint64_t value = 0, most = (uint64_t)INT64_MAX + negative;
     for (const char *at = digits; at < end; at++) {
         uint64_t digit = (uint64_t)(*at - '0');
-        if (at - digits >= 19 && value > (UINT64_MAX - digit) / 10)
-            return wrong(s, digits, long_integer);
+        if (at - digits >= 18 && value > (most - digit) / 10)
+            return done(s, end, TSK_SCAN_NUMBER);
         value = value * 10 + digit;
     }
-    if (value <= INT64_MAX) {
-        s->number = negative ? -(int64_t)value : (int64_t)value;
-        return done(s, end, TSK_SCAN_INT);
-    }
-    if (!negative)
-        return done(s, end, TSK_SCAN_NUMBER);
-    if (value > (uint64_t)INT64_MAX + 1)
-        return wrong(s, digits, long_integer);
-    s->number = INT64_MIN;
+    s->number = negative ? (int64_t)(0 - value) : (int64_t)value;
     return done(s, end, TSK_SCAN_INT);
 }
 
@@ -202,7 +194,7 @@ static const char *scan_number(struct tsk_scan *s, const char *at)
     if (!end)
         return NULL;
     if (zero && end < s->end && is_digit(*end))
-        return wrong(s, at, "number with a leading zero");
+        return tsk_scan_wrong(s, at, "number with a leading zero");
     at = scan_fraction(s, end);
     if (!at)
         return NULL;
@@ -216,7 +208,7 @@ static const char *scan_word(struct tsk_scan *s, const char *at, const char *wor
         if (at == s->end)
             return NULL;
         if (*at != *word)
-            return wrong(s, at, "unexpected character");
+            return tsk_scan_wrong(s, at, "unexpected character");
     }
     return done(s, at, kind);
 }
@@ -238,14 +230,29 @@ const char *tsk_scan_after(struct tsk_scan *s, const char *at, char bracket)
     s->more = *at == ',';
     if (s->more || *at == bracket)
         return at + 1;
-    return wrong(s, at, bracket == '}' ? "comma or } expected" : "comma or ] expected");
+    return tsk_scan_wrong(s, at, bracket == '}' ? "comma or } expected" : "comma or ] expected");
+}
+
+/* Whether a string with escapes has \u0000 among them. */
+static bool has_nul(const char *at, const char *end)
+{
+    for (; (at = memchr(at, '\\', (size_t)(end - at))); at += 2) {
+        if (end - at > 5 && !memcmp(at + 1, "u0000", 5))
+            return true;
+    }
+    return false;
 }
 
 const char *tsk_scan_name(struct tsk_scan *s, const char *at)
 {
     if (at == s->end)
         return NULL;
-    return *at == '"' ? scan_string(s, at) : wrong(s, at, "name in quotes expected");
+    if (*at != '"')
+        return tsk_scan_wrong(s, at, "name in quotes expected");
+    const char *end = scan_string(s, at);
+    if (end && s->kind == TSK_SCAN_ESCAPED && has_nul(at, end))
+        return tsk_scan_wrong(s, at, nul_name);
+    return end;
 }
 
 const char *tsk_scan_colon(struct tsk_scan *s, const char *at)
@@ -253,7 +260,7 @@ const char *tsk_scan_colon(struct tsk_scan *s, const char *at)
     at = skip_space(s, at);
     if (at == s->end)
         return NULL;
-    return *at == ':' ? at + 1 : wrong(s, at, "colon expected");
+    return *at == ':' ? at + 1 : tsk_scan_wrong(s, at, "colon expected");
 }
 
 static const char *scan_object(struct tsk_scan *s, const char *at)
@@ -278,6 +285,11 @@ static const char *scan_array(struct tsk_scan *s, const char *at)
     return at ? done(s, at, TSK_SCAN_ARRAY) : NULL;
 }
 
+bool tsk_scan_deeper(struct tsk_scan *s, const char *at)
+{
+    return s->depth < TSK_JSON_DEPTH || tsk_scan_wrong(s, at, depth);
+}
+
 /* What stands in an object or array is one level deeper. */
 static const char *scan_nested(struct tsk_scan *s, const char *at)
 {
@@ -292,8 +304,8 @@ const char *tsk_scan_value(struct tsk_scan *s, const char *at)
     at = skip_space(s, at);
     if (at == s->end)
         return NULL;
-    if (s->depth >= TSK_JSON_DEPTH)
-        return wrong(s, at, depth);
+    if (!tsk_scan_deeper(s, at))
+        return NULL;
     switch (*at) {
     case '"':
         return scan_string(s, at);
@@ -308,10 +320,10 @@ const char *tsk_scan_value(struct tsk_scan *s, const char *at)
         return scan_word(s, at, "null", TSK_SCAN_NONE);
     case 'N':
     case 'I':
-        return wrong(s, at, nonfinite);
+        return tsk_scan_wrong(s, at, nonfinite);
     default:
         if (*at != '-' && !is_digit(*at))
-            return wrong(s, at, "unexpected character");
+            return tsk_scan_wrong(s, at, "unexpected character");
         return scan_number(s, at);
     }
 }
@@ -319,10 +331,10 @@ const char *tsk_scan_value(struct tsk_scan *s, const char *at)
 bool tsk_scan_end(struct tsk_scan *s, const char *at)
 {
     at = skip_space(s, at);
-    return at == s->end || wrong(s, at, "more than one value");
+    return at == s->end || tsk_scan_wrong(s, at, "more than one value");
 }
 
-static int fail(const struct tsk_scan *s, const char *text, struct tsk_err *err)
+int tsk_scan_fail(const struct tsk_scan *s, const char *text, struct tsk_err *err)
 {
     if (!s->wrong)
         return tsk_err_set(err, TSK_DATA, "malformed JSON: it ends in the middle");
@@ -337,9 +349,9 @@ static int fail(const struct tsk_scan *s, const char *text, struct tsk_err *err)
                            "editors write it: take it away");
     if (s->wrong == nonfinite)
         return tsk_err_set(err, TSK_DATA, "NaN and Infinity are not JSON");
-    if (s->wrong == long_integer)
-        return tsk_err_set(err, TSK_DATA, "an integer does not fit 64 bits");
     size_t at = (size_t)(s->wrong_at - text) + 1;
+    if (s->wrong == nul_name)
+        return tsk_err_set(err, TSK_DATA, "a name with a NUL (\\u0000) at byte %zu", at);
     if (s->wrong == utf8)
         return tsk_err_set(err, TSK_DATA, "invalid UTF-8 at byte %zu", at);
     return tsk_err_set(err, TSK_DATA, "malformed JSON at byte %zu: %s", at, s->wrong);
@@ -349,5 +361,5 @@ int tsk_scan_check(const char *text, size_t len, struct tsk_err *err)
 {
     struct tsk_scan s = {.end = text + len};
     const char *at = tsk_scan_value(&s, text);
-    return at && tsk_scan_end(&s, at) ? 0 : fail(&s, text, err);
+    return at && tsk_scan_end(&s, at) ? 0 : tsk_scan_fail(&s, text, err);
 }

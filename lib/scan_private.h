@@ -26,7 +26,16 @@ const char *tsk_scan_after(struct tsk_scan *s, const char *at, char bracket);
 const char *tsk_scan_name(struct tsk_scan *s, const char *at);
 const char *tsk_scan_colon(struct tsk_scan *s, const char *at);
 
+/* Whether a value at s->depth is within the limit. */
+bool tsk_scan_deeper(struct tsk_scan *s, const char *at);
+
 /* Whether nothing but white space is left. */
 bool tsk_scan_end(struct tsk_scan *s, const char *at);
+
+/* Notes what is wrong at a place. Returns NULL. */
+const char *tsk_scan_wrong(struct tsk_scan *s, const char *at, const char *what);
+
+/* Sets err to what is wrong with text. Returns -1. */
+int tsk_scan_fail(const struct tsk_scan *s, const char *text, struct tsk_err *err);
 
 #endif

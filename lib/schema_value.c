@@ -72,14 +72,23 @@ bool tsk_schema_is(struct json_object *value, const char *type)
     return false;
 }
 
+/* Returns the text of a number that is written as an integer, of any size; else NULL. */
+static const char *integer_text(struct json_object *number)
+{
+    size_t len;
+    const char *text = tsk_json_text(number, &len);
+    return strspn(text + (*text == '-'), "0123456789") + (*text == '-') == len ? text : NULL;
+}
+
 int tsk_schema_compare(struct json_object *a, struct json_object *b)
 {
-    if (json_object_is_type(a, json_type_int) && json_object_is_type(b, json_type_int)) {
-        int64_t m = json_object_get_int64(a), n = json_object_get_int64(b);
-        return m < n ? -1 : m > n;
-    }
     double x = json_object_get_double(a), y = json_object_get_double(b);
-    return x < y ? -1 : x > y;
+    const char *m = integer_text(a), *n = integer_text(b);
+    if (x != y || x == 0 || !m || !n)
+        return x < y ? -1 : x > y;
+    /* integers of the same sign, so near that a double may not tell them apart */
+    int order = strlen(m) == strlen(n) ? strcmp(m, n) : strlen(m) < strlen(n) ? -1 : 1;
+    return x < 0 ? -order : order;
 }
 
 static bool equal_lists(struct json_object *a, struct json_object *b)
@@ -131,8 +140,13 @@ int64_t tsk_schema_length(struct json_object *text)
 
 bool tsk_schema_multiple(struct json_object *number, struct json_object *step)
 {
-    if (json_object_is_type(number, json_type_int) && json_object_is_type(step, json_type_int))
-        return json_object_get_int64(number) % json_object_get_int64(step) == 0;
+    const char *digits = integer_text(number);
+    int64_t of = json_object_get_int64(step), rest = 0;
+    if (digits && json_object_is_type(step, json_type_int) && of <= INT64_MAX / 16) {
+        for (digits += *digits == '-'; *digits; digits++)
+            rest = (rest * 10 + (*digits - '0')) % of;
+        return rest == 0;
+    }
     double times = json_object_get_double(number) / json_object_get_double(step);
     return isfinite(times) && fabs(times - round(times)) <= 1e-9 * fmax(1, fabs(times));
 }

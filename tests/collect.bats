@@ -74,7 +74,7 @@ two values on a line |  | {} {}\n | 65 | -:1: malformed JSON
 the line is told |  | {}\n\n{}\n{"a"}\n | 65 | -:4: malformed JSON
 NUL bytes |  | {"a":"\0"}\n | 65 | -:1: line holds a NUL byte
 invalid UTF-8 |  | {"a":"\377"}\n | 65 | -:1: invalid UTF-8
-a number beyond 64 bits |  | {"a":99999999999999999999}\n | 65 | -:1: an integer does not fit 64 bits
+a name with a NUL |  | {"a\\u0000b":1}\n | 65 | -:1: a name with a NUL
 a line over the limit | --set zeromq.max_message_bytes=1024 | @long | 65 | -:1: line of over 8192 bytes
 a receipt without batch_id |  | {"message_type":"batch_published"}\n | 65 | -:1: receipt: batch_id is missing
 a receipt with a bad batch_id |  | {"message_type":"batch_published","batch_id":"a b"}\n | 65 | -:1: receipt: batch_id
@@ -127,7 +127,7 @@ invalid UTF-8|s(b'partial_result {"batch_id":"\xff\xfe"}')|invalid UTF-8
 random bytes|s(b"partial_result" + bytes(range(256)))|cannot be read
 an escape sequence|s(b"partial_result \x1b[2J\x1b]0;x\x07")|cannot be read
 depth|s("partial_result " + "[" * 100000)|nested deeper
-a number beyond 64 bits|s('partial_result {"batch_id":"b1","step_id":99999999999999999999,"status":"completed"}')|does not fit 64 bits
+a number beyond 64 bits|s('partial_result {"batch_id":"b1","step_id":99999999999999999999,"status":"completed"}')|step_id is not a positive integer
 no batch_id|s('partial_result {"step_id":1,"status":"completed"}')|batch_id is missing
 batch_id of another type|s('partial_result {"batch_id":[],"step_id":1,"status":"completed"}')|batch_id
 no step_id|s('partial_result {"batch_id":"b1","status":"completed"}')|step_id is missing
@@ -258,14 +258,14 @@ END
     receipt b1 1,2,3,4 '"source":"src-1"' >receipt
     worker w <<'END'
 w.partial("b1", 1)
-w.partial("b1", 2, output_of=2 ** 70)
+w.partial("b1", 2, output_of={"a\0": 1})
 w.partial("b1", 3, output_of="x" * 80000)
 w.partial("b1", 4)
 w.completion("b1", [1, 2, 3, 4])
 w.until(lambda: w.confirmed == 5)
 END
     run -0 --separate-stderr timeout 60 tasker-collect --set zeromq.max_message_bytes=64K receipt
-    has "an integer does not fit 64 bits" "$stderr"
+    has "a name with a NUL" "$stderr"
     has "bytes are over max_message_bytes" "$stderr"
     has "batch b1: complete, but without the results of 2 of 4 steps: 2, 3" "$stderr"
     [ "${#stderr_lines[@]}" -eq 3 ]

@@ -113,6 +113,44 @@ services() {
     finish_with 0 work
     rm ../starts # it is in the folder of the handlers
 }
+# JSON that a parser and a writer would change.
+ODD='{"zero":-0,"e":1.0e2,"big":18446744073709551617,"low":-9223372036854775809,"far":[1E400,1e-400],"long":0.1000000000000000055511151231257827,"text":"\u00e9\/\ud800\u0000","d":1,"d":2, "w" : [ 1,2 ]}'
+
+own_bytes() {
+    printf '%s' "$ODD" >odd.json
+    cat >"$TASKER_TASKS_PATH/odd.yaml" <<'END'
+name: odd
+step_templates:
+  - {name: say, handler_class: Odd}
+  - {name: hear, handler_class: Hear, depends_on_step: say}
+END
+    cat >handlers.yaml <<END
+handlers:
+  Odd: {command: [cat, $PWD/odd.json]}
+  Hear: {command: [tee, $PWD/heard]}
+END
+    spawn work tasker-work --handlers "$PWD/handlers.yaml"
+    tasker-submit -T odd --context odd.json >submitted
+    for _ in 1 2; do
+        tasker-ready >batches.jsonl
+        tasker-publish batches.jsonl | tasker-collect >>results
+        tasker-reconcile --ledger >>verdicts
+    done
+    states_are "complete "
+    has "\"output\":$ODD," results
+    has "\"context\":$ODD}" heard
+    has "\"previous_results\":{\"say\":$ODD}}" heard
+    has "\"task_context\":$ODD,\"previous_results\":{\"say\":$ODD}," heard
+    [ "$(store_sql "select results from steps where name = 'say'")" = "$ODD" ]
+    [ "$(store_sql "select context from tasks")" = "$ODD" ]
+    tasker-status steps --format=json >steps
+    has "\"results\":$ODD" steps
+    # the same from a line, as a context alone and in a request
+    printf '%s\n{"context":%s}\n' "$ODD" "$ODD" | tasker-submit -T odd >>submitted
+    [ "$(store_sql "select count(*) from tasks where context = '$ODD'")" = 3 ]
+}
+@test "what a handler prints and a request says goes on in its own bytes" { for_each_store own_bytes; }
+
 @test "as services: the pipe closes on itself" { for_each_store services; }
 
 failed_for_good() {

@@ -88,7 +88,7 @@ the same batch twice       | -n twice                      | -      | 65 | twice
 the same step in a batch   | -n dup                        | -      | 65 | dup:1: step 2: step_id 1 is in the batch twice
 the same step in a group   | -n same                       | -      | 65 | same:4: step_id 1 is in the batch twice (first in same:1)
 two attempts of a step     | -n attempts                   | -      | 0
-beyond 64 bits             | -n huge                       | -      | 65 | huge:1: an integer does not fit 64 bits
+beyond 64 bits             | -n huge                       | -      | 65 | huge:1: step_id is not an integer
 nested too deep            | -n deep                       | -      | 65 | deep:1: JSON is nested deeper
 a time limit below 0       | -n timeout                    | -      | 65 | metadata.timeout_ms is not in 0 to
 invalid UTF-8              | -n utf8                       | -      | 65 | utf8:1: invalid UTF-8

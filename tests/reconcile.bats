@@ -440,7 +440,7 @@ not an object | - | [1,2]\n | 65 | -:1: not a JSON object
 a bare number | - | 17\n | 65 | not a JSON object
 NUL byte | - | {"a":"\0"}\n | 65 | -:1: line holds a NUL byte
 invalid UTF-8 | - | {"a":"\377"}\n | 65 | -:1: invalid UTF-8
-number beyond 64 bits | - | {"a":99999999999999999999}\n | 65 | does not fit 64 bits
+name with a NUL | - | {"a\\\\u0000b":1}\n | 65 | a name with a NUL
 NaN | - | {"a":NaN}\n | 65 | -:1:
 line over the limit | --set zeromq.max_message_bytes=2048 long | - | 65 | long:1: line of over 12288 bytes
 nested too deep | - | $(printf '[%.0s' {1..100})\n | 65 | nested deeper

@@ -117,7 +117,7 @@ cases = [  # name, message, text of the reason, whether it has a batch_id to ans
     ("batch_id empty", batch("", ok), "batch_id", 0),
     ("batch_id with a space", batch("a b", ok), "batch_id", 0),
     ("batch_id long", batch("x" * 129, ok), "batch_id", 0),
-    ("over 64 bits", raw().replace(b'"step_id": 1', b'"step_id": 99999999999999999999'), "64 bits", 1),
+    ("over 64 bits", raw().replace(b'"step_id": 1', b'"step_id": 99999999999999999999'), "step_id is not an integer", 1),
     ("no steps", {"batch_id": "h"}, "steps is missing", 1),
     ("steps an object", {"batch_id": "h", "steps": {}}, "steps is not an array", 1),
     ("steps empty", batch("h"), "steps is empty", 1),

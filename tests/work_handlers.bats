@@ -154,8 +154,8 @@ END
     is "$(of 4 '.output|tostring')" null
     is "$(of 5 '.output|@json')" '"two\nlines\n"'
     is "$(of 6 '.output|@json')" '"{}\n{}"'
-    is "$(of 7 '.output')" '99999999999999999999'
-    is "$(of 7 '.output|type')" string
+    is "$(of 7 '.output|type')" number
+    has '"output": 99999999999999999999,' results
     is "$(of 8 '.output|@json')" '"a��b"'
     is "$(of 9 '.output|@json')" '"a\u0000b"'
     is "$(of 10 '[(.output|type),(.output|length),.status]')" '["string",500,"completed"]'

@@ -34,6 +34,7 @@ static struct json_object *parse(struct tsk_json **parser, const struct tsk_valu
         *parser = tsk_json_new();
     if (tsk_json_parse(*parser, value->data, value->len, &json, NULL) < 0)
         return tsk_json_lossy(value->data, value->len);
+    tsk_json_keep(json, value->data, value->len);
     return json;
 }
 

@@ -257,6 +257,8 @@ static void take_line(struct submit *submit, const struct tsk_line *line)
 {
     struct tsk_err err = TSK_ERR_INIT;
     struct json_object *json = tsk_json_object(submit->parser, line->data, line->len, &err);
+    if (json && !is_request(submit->opts, json))
+        tsk_json_keep(json, line->data, line->len); /* as a context, which it becomes */
     if (!json)
         refuse(submit, line->file, line->number, err.text, err.kind);
     else
@@ -305,6 +307,7 @@ static struct json_object *read_file(const struct submit *submit, const char *pa
         tsk_err_set(err, TSK_DATA, "longer than max_message_bytes (%zu)", most);
     else
         json = tsk_json_object(submit->parser, text.data ? text.data : "", text.len, err);
+    tsk_json_keep(json, text.data, text.len);
     if (file)
         fclose(file);
     tsk_buf_fini(&text);
@@ -318,6 +321,7 @@ static void read_context(struct submit *submit, const char *context)
     struct json_object *json = NULL;
     if (context[strspn(context, " \t\n")] == '{') {
         json = tsk_json_object(submit->parser, context, strlen(context), &err);
+        tsk_json_keep(json, context, strlen(context));
     } else {
         json = read_file(submit, context, &err);
     }

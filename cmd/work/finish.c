@@ -68,8 +68,10 @@ static struct json_object *output_value(struct work *work, const struct process 
     if (!text->len)
         return NULL;
     if (!cut && tsk_json_parse(work->json, text->data, text->len, &value, NULL) == 0) {
-        if (tsk_json_within(value, TSK_JSON_DEPTH - TSK_JSON_ROOM))
+        if (tsk_json_within(value, TSK_JSON_DEPTH - TSK_JSON_ROOM)) {
+            tsk_json_keep(value, text->data, text->len);
             return value;
+        }
         json_object_put(value);
     }
     size_t len = text->len;

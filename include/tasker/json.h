@@ -1,5 +1,9 @@
-/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited, and
- * integers that do not fit 64 bits refused. scan.h says what is JSON. */
+/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited. scan.h
+ * says what is JSON. No value changes on its way: a number is written as it was read, whatever its
+ * size, precision and form, and a payload (a member output, previous_results, task_context,
+ * handler_config, context or progress: data of users, which no program here changes) in its own
+ * bytes, without its line breaks. A name with a NUL is refused: as a C string it would be another
+ * name. */
 #ifndef TASKER_JSON_H
 #define TASKER_JSON_H
 
@@ -25,6 +29,10 @@ void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
  * be NULL: JSON null), owned by the caller (json_object_put); or -1 with kind TSK_DATA. */
 int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
                    struct tsk_err *err);
+
+/* Makes value (NULL is fine), which was parsed from text, be written as this text, without its line
+ * breaks and the white space around it. Its members must not be changed any more. */
+void tsk_json_keep(struct json_object *value, const char *text, size_t len);
 
 /* As tsk_json_parse for a text that must be an object. Returns it, or NULL with err set. */
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,

@@ -1,6 +1,6 @@
 /* JSON text looked through in one pass: is it JSON at all, and what stands in the few members that
  * the caller names. Nothing is allocated and nothing is copied, so that it costs a small part of
- * what building the values does. What is JSON is decided here alone: tsk_json_parse asks here too.
+ * what building the values does. tsk_json_parse builds its values by the same grammar.
  */
 #ifndef TASKER_SCAN_H
 #define TASKER_SCAN_H
@@ -41,8 +41,8 @@ struct tsk_scan_key {
     }
 
 /* Whether text is strict JSON (RFC 8259): one value with nothing but white space around it, UTF-8
- * throughout, nested no deeper than TSK_JSON_DEPTH, its integers of 64 bits at most. Returns 0, or
- * -1 with kind TSK_DATA. text needs no NUL after it. */
+ * throughout, nested no deeper than TSK_JSON_DEPTH, no NUL in the name of a member. Numbers may
+ * have any length. Returns 0, or -1 with kind TSK_DATA. text needs no NUL after it. */
 int tsk_scan_check(const char *text, size_t len, struct tsk_err *err);
 
 /* Reads a text that must be an object: values[i] becomes its member keys[i]. It is quickest where
