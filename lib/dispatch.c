@@ -6,7 +6,7 @@
  *   allowed  it has a worker, and may be sent
  *   sent     it has a worker that did not answer yet; in order of the time to send it again, which
  *            is the order of sending, since that time is the same for all
- *   parked   its worker left just now: if only a connection was cut, it comes again and has it, and
+ *   parked   its worker left: if only the connection was lost, the worker has it and comes again, and
  *            another worker would run it a second time
  *   refused  every registered worker rejected it, and whoever was to connect again has had the time
  *
@@ -296,8 +296,9 @@ static void offer(struct tsk_dispatch *dispatch)
 /* After all that could be sent was: what is still queued has nowhere to go. */
 static void note_stranded(struct tsk_dispatch *dispatch, int64_t now)
 {
-    bool reserved = dispatch->reserved.first && !tsk_dispatch_registered(dispatch);
-    if ((!dispatch->queued.first && !reserved) || serves_plain(dispatch))
+    bool kept = (dispatch->reserved.first || dispatch->parked.first) &&
+                !tsk_dispatch_registered(dispatch);
+    if ((!dispatch->queued.first && !kept) || serves_plain(dispatch))
         dispatch->stranded = -1;
     else if (dispatch->stranded < 0)
         dispatch->stranded = now;
@@ -376,13 +377,33 @@ int64_t tsk_dispatch_stranded(const struct tsk_dispatch *dispatch)
 
 /* ---- to look at */
 
-void tsk_dispatch_each_batch(const struct tsk_dispatch *dispatch,
-                             void (*fn)(void *ctx, void *tag, const char *worker_id,
-                                        int64_t attempts),
+static struct tsk_dispatch_batch describe(const struct tsk_dispatch *dispatch,
+                                          const struct held *held)
+{
+    struct tsk_dispatch_batch batch = {held->tag, NULL, held->attempts, -1,
+                                       TSK_DISPATCH_FOR_WORKER};
+    if (held->worker)
+        batch.worker_id = held->worker->seen.worker_id;
+    if (held->list == &dispatch->reserved || held->list == &dispatch->parked) {
+        batch.wait = TSK_DISPATCH_FOR_RETURN;
+        batch.worker_id = held->parked_for ? held->parked_for : held->prefer;
+        batch.due = held->due;
+    } else if (held->list == &dispatch->sent) {
+        batch.wait = TSK_DISPATCH_FOR_ANSWER;
+        batch.due = held->due;
+    } else if (held->list == &dispatch->offered || (dispatch->opts.ask && !held->plain)) {
+        batch.wait = TSK_DISPATCH_FOR_ALLOW;
+    } else if (held->list == &dispatch->allowed) {
+        batch.wait = TSK_DISPATCH_FOR_SOCKET;
+    }
+    return batch;
+}
+
+void tsk_dispatch_each_batch(const struct tsk_dispatch *dispatch, tsk_dispatch_batch_fn *fn,
                              void *ctx)
 {
     for (struct tsk_map_entry *e = tsk_map_first(dispatch->held); e; e = tsk_map_next(e)) {
-        const struct held *held = tsk_map_value(e);
-        fn(ctx, held->tag, held->worker ? held->worker->seen.worker_id : NULL, held->attempts);
+        struct tsk_dispatch_batch batch = describe(dispatch, tsk_map_value(e));
+        fn(ctx, &batch);
     }
 }

@@ -27,8 +27,8 @@ struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const ch
     return tsk_map_get(dispatch->workers, id);
 }
 
-/* Takes all that a worker has not answered from it, to be kept for it for a while. All that is
- * parked waits equally long, so that the list stays in the order of time. */
+/* Takes all that a worker has not answered from it, and keeps it for that worker for a while: it may
+ * run it. A worker that said that it stops runs nothing of it. */
 static void park(struct tsk_dispatch *dispatch, const struct worker *worker, int64_t now)
 {
     for (struct held *held = dispatch->sent.first, *next; held; held = next) {
@@ -37,6 +37,10 @@ static void park(struct tsk_dispatch *dispatch, const struct worker *worker, int
             continue;
         tsk_held_unassign(held);
         tsk_held_remove(held);
+        if (worker->stopping) {
+            tsk_held_queue(dispatch, held, false);
+            continue;
+        }
         held->parked_for = tsk_strdup(worker->seen.worker_id);
         held->due = now + dispatch->opts.grace_ms;
         tsk_held_append(&dispatch->parked, held);
@@ -87,6 +91,7 @@ int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t 
         dispatch->gathered_at = now + dispatch->opts.gather_ms;
     dispatch->registrations++;
     worker->seen.registered++;
+    worker->stopping = false;
     give_back(dispatch, worker, now);
     tsk_dispatch_reserved_for(dispatch, worker);
     return worker->seen.registered;
@@ -103,6 +108,13 @@ void tsk_dispatch_unpark(struct tsk_dispatch *dispatch, int64_t now)
         tsk_held_queue(dispatch, held, true);
     }
     tsk_dispatch_reserved_end(dispatch, now);
+}
+
+void tsk_dispatch_stopping(struct tsk_dispatch *dispatch, const char *worker_id)
+{
+    struct worker *worker = tsk_dispatch_worker(dispatch, worker_id);
+    if (worker)
+        worker->stopping = true;
 }
 
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now)
@@ -162,6 +174,11 @@ static bool better(const struct worker *a, const struct worker *b)
     return a->used < b->used;
 }
 
+static bool takes_more(const struct worker *worker)
+{
+    return worker->seen.registered == 1 && !worker->stopping;
+}
+
 struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const struct held *held,
                                    bool *refused)
 {
@@ -169,7 +186,7 @@ struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const st
     *refused = false;
     if (held->prefer) {
         best = tsk_dispatch_worker(dispatch, held->prefer);
-        return best && best->seen.registered == 1 ? best : NULL;
+        return best && takes_more(best) ? best : NULL;
     }
     *refused = true;
     for (struct tsk_map_entry *e = tsk_map_first(dispatch->workers); e; e = tsk_map_next(e)) {
@@ -177,7 +194,7 @@ struct worker *tsk_dispatch_choose(const struct tsk_dispatch *dispatch, const st
         if (tsk_held_refused_by(held, worker->seen.worker_id))
             continue;
         *refused = false;
-        if (worker->seen.registered == 1 && (!best || better(worker, best)))
+        if (takes_more(worker) && (!best || better(worker, best)))
             best = worker;
     }
     return best;

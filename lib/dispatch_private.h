@@ -10,6 +10,7 @@ struct worker {
     struct tsk_dispatch_worker seen; /* worker_id is owned */
     int64_t unanswered_steps;
     uint64_t used; /* when it was chosen last, on a clock of its own */
+    bool stopping; /* it accepts nothing more */
 };
 
 struct held;

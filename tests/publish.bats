@@ -242,7 +242,8 @@ END
     wait_until 10 lines_are "$attempts" w.out '^worker.w '
 }
 
-@test "a worker that dies: another gets the batch at once" {
+@test "a worker that dies: another gets the batch once its own does not connect again" {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=200ms
     peer a "$E" --id a --die 1
     spawn pub tasker-publish --set zeromq.resend_after=60s batch.jsonl -v <&-
     wait_line pub.err 'worker.a: gone'

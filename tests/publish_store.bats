@@ -277,7 +277,7 @@ killed_between_the_acceptance_and_its_re() {
 lease_is_over() { now_ms && [ "$(store_sql "SELECT claimed_until FROM batches")" -lt "$REPLY" ]; }
 
 an_offer_is_recorded_after_the_lease() {
-    export TASKER_STORE_CLAIM=1s TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms TASKER_ZEROMQ_RECONNECT_MAX=20ms
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=100ms TASKER_ZEROMQ_RECONNECT_MAX=20ms
     peer dead "$E" --id dead --ignore 1000
     spawn p tasker-publish -vv one
     wait_line dead.out B1
@@ -287,6 +287,8 @@ an_offer_is_recorded_after_the_lease() {
     finish dead
     wait_line p.err "batch B1: offered to w"
     wait_until 10 lease_is_over
+    run tasker-status endpoints "$E"
+    has "batch B1 waits for the store (w)" "$output"
     unlock
     finish_with 0 p
     [ "$(jq -r .worker_id p.out)" = w ]

@@ -31,6 +31,39 @@ static void add_worker(void *ctx, const struct tsk_dispatch_worker *worker)
     json_object_array_add(listing->workers, one);
 }
 
+/* Names what a batch waits for; NULL if nothing is known to come, which must never be. */
+static const char *waits_for(const struct tsk_dispatch_batch *batch)
+{
+    const struct parcel *parcel = batch->tag;
+    switch (batch->wait) {
+    case TSK_DISPATCH_FOR_WORKER:
+        return "a worker";
+    case TSK_DISPATCH_FOR_RETURN:
+        return "its worker to connect again";
+    case TSK_DISPATCH_FOR_ALLOW:
+        return parcel->todo ? "the store" : NULL;
+    case TSK_DISPATCH_FOR_SOCKET:
+        return "room in the socket";
+    case TSK_DISPATCH_FOR_ANSWER:
+        return "the answer of its worker";
+    }
+    return NULL;
+}
+
+static void add_batch(void *ctx, const struct tsk_dispatch_batch *batch)
+{
+    const struct parcel *parcel = batch->tag;
+    const char *what = waits_for(batch);
+    struct json_object *one = json_object_new_object();
+    tsk_json_put_str(one, "batch_id", parcel->batch_id);
+    tsk_json_put(one, "waits_for", what ? json_object_new_string(what) : NULL);
+    if (batch->worker_id)
+        tsk_json_put_str(one, "worker_id", batch->worker_id);
+    if (batch->due >= 0)
+        tsk_json_put_int(one, "due_ms", tsk_left_ms(batch->due));
+    json_object_array_add(ctx, one);
+}
+
 static struct json_object *status_message(const struct post *post)
 {
     struct json_object *status = json_object_new_object();
@@ -43,6 +76,9 @@ static struct json_object *status_message(const struct post *post)
     tsk_json_put(status, "workers", workers);
     tsk_json_put_int(status, "plain", (int64_t)tsk_dispatch_plain(post->dispatch));
     tsk_json_put_int(status, "waiting", (int64_t)tsk_dispatch_count(post->dispatch));
+    struct json_object *batches = json_object_new_array();
+    tsk_dispatch_each_batch(post->dispatch, add_batch, batches);
+    tsk_json_put(status, "batches", batches);
     tsk_json_put_int(status, "accepted", post->accepted);
     tsk_json_put_str(status, "version", TASKER_VERSION);
     tsk_json_put_time(status, "timestamp", tsk_wall_ms());
@@ -73,6 +109,10 @@ static void joined(struct post *post, const char *topic, int64_t now)
         return;
     }
     char id[TSK_ID_SIZE] = "";
+    if (tsk_topic_own(topic, TSK_TOPIC_STOPPING, id)) {
+        tsk_dispatch_stopping(post->dispatch, id);
+        return;
+    }
     int times = tsk_dispatch_join(post->dispatch, topic, now);
     tsk_topic_own(topic, TSK_TOPIC_WORKER, id);
     if (times == 1)

@@ -11,20 +11,20 @@
 #define WARN_EVERY_MS 10000
 
 /* ctx is the post. */
-static void name_held(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+static void name_held(void *ctx, const struct tsk_dispatch_batch *batch)
 {
     const struct post *post = ctx;
-    const struct parcel *parcel = tag;
-    if (!attempts && parcel->todo & RECORD_ADD)
+    const struct parcel *parcel = batch->tag;
+    if (!batch->attempts && parcel->todo & RECORD_ADD)
         diag_error("not in the store and not sent: batch %s (%s)", parcel->batch_id, parcel->place);
-    else if (!attempts)
+    else if (!batch->attempts)
         diag_error("not sent: batch %s (%s)%s", parcel->batch_id, parcel->place,
                    post->record.store && !post->record.unsent.wanted
                        ? "; \"tasker-publish --pending\" sends it later"
                        : "");
     else
         diag_error("sent, not accepted: batch %s (%s)%s%s", parcel->batch_id, parcel->place,
-                   worker_id ? ", last to " : "", worker_id ? worker_id : "");
+                   batch->worker_id ? ", last to " : "", batch->worker_id ? batch->worker_id : "");
 }
 
 /* Names those that were on their way into the store, or are another publisher's. */
@@ -54,7 +54,7 @@ static void name_new(struct post *post, struct parcel *parcel)
         return;
     if (post->record.store)
         parcel->todo |= RECORD_ADD;
-    name_held(post, parcel, NULL, 0);
+    name_held(post, &(struct tsk_dispatch_batch){.tag = parcel});
     parcel_free(parcel);
 }
 

@@ -18,7 +18,7 @@
 
 enum {
     QUIET_MS = 200,      /* after the last subscription: plain subscribers are no workers */
-    GRACE_MS = 60,       /* a cut connection is there again within two reconnect_min, as a rule */
+    DEAD_INTERVALS = 3,  /* heartbeats that a peer may miss, as in tasker-collect */
     OPEN_EVERY_MS = 100, /* tries to have the port */
     TICK_MS = 1000,      /* looks for something to warn of */
     LINES_AT_ONCE = 256  /* before the sockets are looked at again */
@@ -286,10 +286,10 @@ static bool turn(struct post *post)
     return true;
 }
 
-static void free_parcel(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+static void free_parcel(void *ctx, const struct tsk_dispatch_batch *batch)
 {
-    (void)ctx, (void)worker_id, (void)attempts;
-    parcel_free(tag);
+    (void)ctx;
+    parcel_free(batch->tag);
 }
 
 static int open_all(struct post *post, struct tsk_err *err)
@@ -301,7 +301,8 @@ static int open_all(struct post *post, struct tsk_err *err)
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
         .quiet_ms = QUIET_MS,
         .workers = post->workers,
-        .grace_ms = GRACE_MS,
+        .grace_ms = DEAD_INTERVALS * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
+                    tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
         .ask = post->record.store,
         .gather_ms = tsk_earlier(tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX), post->wait),
     };

@@ -303,10 +303,9 @@ static void look_again(struct record *record, int64_t now)
     record->look_at = -1;
 }
 
-static void doubt(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+static void doubt(void *ctx, const struct tsk_dispatch_batch *batch)
 {
-    (void)worker_id, (void)attempts;
-    record_note(ctx, tag, RECORD_LOOK);
+    record_note(ctx, batch->tag, RECORD_LOOK);
 }
 
 static bool store_failed(struct post *post, int64_t now)

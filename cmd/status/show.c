@@ -72,6 +72,24 @@ static void add_worker(struct tsk_buf *out, struct json_object *status)
         add_sentence(out, "; it takes batches from {batch_endpoint}", status);
 }
 
+/* What the first batches of a publisher wait for. */
+static void add_waiting(struct tsk_buf *out, struct json_object *batches)
+{
+    enum { SHOWN = 5 };
+    bool is_list = json_object_is_type(batches, json_type_array);
+    size_t count = is_list ? json_object_array_length(batches) : 0;
+    for (size_t i = 0; i < count && i < SHOWN; i++) {
+        struct json_object *batch = json_object_array_get_idx(batches, i);
+        bool known = tsk_json_str(batch, "waits_for");
+        add_sentence(out, known ? "; batch {batch_id} waits for {waits_for}"
+                                : "; batch {batch_id} waits for nothing that is known", batch);
+        if (tsk_json_str(batch, "worker_id"))
+            add_sentence(out, " ({worker_id})", batch);
+    }
+    if (count > SHOWN)
+        tsk_buf_printf(out, "; %zu more batches wait", count - SHOWN);
+}
+
 static void add_publisher(struct tsk_buf *out, struct json_object *status)
 {
     struct json_object *workers = tsk_json_get(status, "workers");
@@ -84,6 +102,7 @@ static void add_publisher(struct tsk_buf *out, struct json_object *status)
                      "; worker {worker_id}: {unanswered} unanswered, {queued} queued, {free_slots} "
                      "free",
                      json_object_array_get_idx(workers, i));
+    add_waiting(out, tsk_json_get(status, "batches"));
 }
 
 /* Who was heard, behind what is said before it. */

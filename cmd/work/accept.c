@@ -373,6 +373,15 @@ bool accept_drain(struct work *work)
     return any;
 }
 
+/* Subscribes to a topic on which nothing is sent: so the publisher knows that the worker stops, and that
+ * another worker may have at once what this one did not accept. */
+static void announce_stop(struct work *work)
+{
+    char topic[TSK_TOPIC_SIZE];
+    snprintf(topic, sizeof topic, TSK_TOPIC_STOPPING "%s ", work->id);
+    tsk_bus_subscribe(work->steps, topic);
+}
+
 /* "steps" is without the space that ends it in PROTOCOL, for the peers that send two frames. */
 static void subscribe(struct work *work, void (*change)(struct tsk_bus *, const char *))
 {
@@ -389,5 +398,6 @@ void accept_all(struct work *work)
 
 void accept_none(struct work *work)
 {
+    announce_stop(work);
     subscribe(work, tsk_bus_unsubscribe);
 }

@@ -49,6 +49,14 @@ void answer_accepted(struct work *work, const char *batch_id, size_t steps)
     answer(work, message);
 }
 
+void answer_again(struct work *work)
+{
+    for (struct tsk_map_entry *e = tsk_map_first(work->batches); e; e = tsk_map_next(e)) {
+        const struct batch *batch = tsk_map_value(e);
+        answer_accepted(work, batch->data.batch_id, batch->data.count);
+    }
+}
+
 void answer_rejected(struct work *work, const char *topic, const char *batch_id, const char *text,
                      const char *type, const char *category)
 {

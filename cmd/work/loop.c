@@ -24,6 +24,7 @@ static void stop_queued(struct work *work)
 static void begin_draining(struct work *work, int64_t now)
 {
     work->state = WORK_DRAINING;
+    answer_again(work);
     answer_send(work);
     accept_none(work);
     diag_info("stopping: %zu step%s running, %zu will not be run", work->live.count,

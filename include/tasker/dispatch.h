@@ -18,7 +18,7 @@ struct tsk_dispatch_opts {
     int64_t resend_after_ms; /* without an answer for so long a batch is sent again */
     int64_t quiet_ms;        /* no subscription came or went for so long: plain peers are plain */
     size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
-    int64_t grace_ms;        /* a worker that left and comes again so soon keeps what it was sent */
+    int64_t grace_ms;        /* a worker that left and comes again within it keeps what it was sent */
     bool ask;                /* nothing is sent that was not allowed */
     int64_t gather_ms;       /* from the first worker on, until all that connect again are there */
 };
@@ -33,6 +33,10 @@ void tsk_dispatch_free(struct tsk_dispatch *dispatch); /* NULL is fine; tags are
  * name) gets nothing, since both would run it, until one is left. */
 int tsk_dispatch_join(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
 int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t now);
+
+/* A worker said that it accepts nothing more: what it was sent and did not accept is free once it
+ * leaves. */
+void tsk_dispatch_stopping(struct tsk_dispatch *dispatch, const char *worker_id);
 
 /* Adds a batch of so many steps to be sent. Returns false if that batch_id is held already. */
 bool tsk_dispatch_add(struct tsk_dispatch *dispatch, const char *batch_id, int64_t steps,
@@ -117,11 +121,26 @@ void tsk_dispatch_each_worker(const struct tsk_dispatch *dispatch,
                               void (*fn)(void *ctx, const struct tsk_dispatch_worker *worker),
                               void *ctx);
 
-/* Calls fn for each batch held, in the order of adding: its tag, the worker that has it and did
- * not answer (or NULL), and how often it was sent. */
-void tsk_dispatch_each_batch(const struct tsk_dispatch *dispatch,
-                             void (*fn)(void *ctx, void *tag, const char *worker_id,
-                                        int64_t attempts),
+/* What a batch that is held waits for. */
+enum tsk_dispatch_wait {
+    TSK_DISPATCH_FOR_WORKER, /* any worker */
+    TSK_DISPATCH_FOR_RETURN, /* worker_id, until due, which is not connected */
+    TSK_DISPATCH_FOR_ALLOW,  /* tsk_dispatch_allow */
+    TSK_DISPATCH_FOR_SOCKET,
+    TSK_DISPATCH_FOR_ANSWER /* worker_id, until due, when it is sent again */
+};
+
+struct tsk_dispatch_batch {
+    void *tag;
+    const char *worker_id; /* the worker that has it and did not answer, or is waited for; or NULL */
+    int64_t attempts;      /* how often it was sent */
+    int64_t due;           /* -1: no time is set */
+    enum tsk_dispatch_wait wait;
+};
+
+/* Calls fn for each batch held, in the order of adding. fn may free the tag. */
+typedef void tsk_dispatch_batch_fn(void *ctx, const struct tsk_dispatch_batch *batch);
+void tsk_dispatch_each_batch(const struct tsk_dispatch *dispatch, tsk_dispatch_batch_fn *fn,
                              void *ctx);
 
 #endif

@@ -10,6 +10,7 @@
 
 #define TSK_TOPIC_STEPS "steps"          /* batches for whoever listens */
 #define TSK_TOPIC_WORKER "worker."       /* batches for one worker; its subscription registers it */
+#define TSK_TOPIC_STOPPING "stopping."   /* a worker that accepts nothing more subscribes to its own */
 #define TSK_TOPIC_RESULTS "results"      /* results in the older shape */
 #define TSK_TOPIC_COLLECTOR "collector." /* what one collector asked for */
 #define TSK_TOPIC_STATUS "status."       /* an answer to one who only looks */

@@ -374,9 +374,12 @@ static void test_silence(void)
     tsk_dispatch_free(d);
 }
 
-static void note_batch(void *ctx, void *tag, const char *worker_id, int64_t attempts)
+static void note_batch(void *ctx, const struct tsk_dispatch_batch *batch)
 {
-    tsk_buf_printf(ctx, "%s:%s:%" PRId64 " ", (char *)tag, worker_id ? worker_id : "-", attempts);
+    static const char *const waits[] = {"worker", "return", "allow", "socket", "answer"};
+    tsk_buf_printf(ctx, "%s:%s:%" PRId64 ":%s:%" PRId64 " ", (char *)batch->tag,
+                   batch->worker_id ? batch->worker_id : "-", batch->attempts, waits[batch->wait],
+                   batch->due);
 }
 
 static void test_each_batch(void)
@@ -390,8 +393,31 @@ static void test_each_batch(void)
     next(d, 0);
     add(d, "3");
     tsk_dispatch_each_batch(d, note_batch, &out);
-    CHECK_STR(out.data, "1:a:1 2:a:1 3:-:0 ");
+    CHECK_STR(out.data, "1:a:1:answer:1000 2:a:1:answer:1000 3:-:0:worker:-1 ");
+    tsk_dispatch_leave(d, "worker.a ", 5);
+    tsk_buf_reset(&out);
+    tsk_dispatch_each_batch(d, note_batch, &out);
+    CHECK_STR(out.data, "1:a:1:return:5 2:a:1:return:5 3:-:0:worker:-1 ");
     tsk_buf_fini(&out);
+    tsk_dispatch_free(d);
+}
+
+/* A worker that said that it stops gets nothing more, and keeps nothing. */
+static void test_stopping(void)
+{
+    struct tsk_dispatch *d = start(64, 0);
+    tsk_dispatch_join(d, "worker.a ", 0);
+    add(d, "1");
+    CHECK_STR(next(d, 0), "send 1 to a");
+    tsk_dispatch_join(d, "worker.b ", 1);
+    tsk_dispatch_stopping(d, "a");
+    tsk_dispatch_stopping(d, "nobody");
+    CHECK_STR(next(d, 2), "");
+    tsk_dispatch_leave(d, "worker.a ", 2);
+    CHECK_STR(next(d, 2), "send 1 to b");
+    tsk_dispatch_join(d, "worker.a ", 3);
+    add(d, "2");
+    CHECK_STR(next(d, 3), "send 2 to a");
     tsk_dispatch_free(d);
 }
 
@@ -679,6 +705,7 @@ int main(int argc, char **argv)
     test_window_and_blocked();
     test_silence();
     test_each_batch();
+    test_stopping();
     test_offers();
     test_prefer();
     if (argc > 1)
