@@ -2,6 +2,7 @@
  * not in POSIX and mktime asks the local zone. */
 #include "tasker/clock.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,48 +67,94 @@ static int64_t days_since_epoch(int64_t year, int64_t month, int64_t day)
     return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
 }
 
-/* Reads ".123" (any number of digits) as milliseconds and moves on. */
-static int64_t read_fraction(const char **text)
+/* Reads exactly count digits. Returns their number, or -1. */
+static int digits(const char **at, int count)
+{
+    int value = 0;
+    for (; count > 0; count--, ++*at) {
+        if (**at < '0' || **at > '9')
+            return -1;
+        value = value * 10 + **at - '0';
+    }
+    return value;
+}
+
+/* Reads ".123" (any number of digits) as milliseconds. Returns -1 if there is a point alone. */
+static int64_t read_fraction(const char **at)
 {
     int64_t ms = 0, unit = 100;
-    if (**text != '.')
+    if (**at != '.')
         return 0;
-    for ((*text)++; **text >= '0' && **text <= '9'; (*text)++, unit /= 10)
-        ms += (**text - '0') * unit;
+    ++*at;
+    if (**at < '0' || **at > '9')
+        return -1;
+    for (; **at >= '0' && **at <= '9'; ++*at, unit /= 10)
+        ms += (**at - '0') * unit;
     return ms;
 }
 
-/* Reads "Z" or "+hh:mm" up to the end. Returns 0 and the offset in ms, or -1. */
-static int read_zone(const char *text, int64_t *offset)
+/* Reads "Z" or "+hh:mm" into minutes. */
+static bool read_zone(const char **at, int *offset)
 {
-    unsigned hours, minutes;
-    int used = 0;
+    char sign = **at;
     *offset = 0;
-    if (!strcmp(text, "Z") || !strcmp(text, "z"))
-        return 0;
-    if ((*text != '+' && *text != '-') || strlen(text) != 6 ||
-        sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &used) != 2 || used != 5)
-        return -1;
-    *offset = (int64_t)(hours * 60 + minutes) * 60000 * (*text == '-' ? -1 : 1);
-    return 0;
+    if (sign)
+        ++*at;
+    if (sign == 'Z' || sign == 'z')
+        return true;
+    int hours = sign == '+' || sign == '-' ? digits(at, 2) : -1;
+    if (hours < 0 || hours > 23 || *(*at)++ != ':')
+        return false;
+    int minutes = digits(at, 2);
+    *offset = (hours * 60 + minutes) * (sign == '-' ? -1 : 1);
+    return minutes >= 0 && minutes < 60;
+}
+
+const char *tsk_date_read(const char *text, int64_t *days)
+{
+    static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int year = digits(&text, 4);
+    if (year < 0 || *text++ != '-')
+        return NULL;
+    int month = digits(&text, 2);
+    if (month < 1 || month > 12 || *text++ != '-')
+        return NULL;
+    int day = digits(&text, 2);
+    bool leap = month == 2 && year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    if (day < 1 || day > lengths[month - 1] + leap)
+        return NULL;
+    *days = days_since_epoch(year, month, day);
+    return text;
+}
+
+const char *tsk_daytime_read(const char *text, int64_t *ms)
+{
+    int offset;
+    int hour = digits(&text, 2);
+    if (hour < 0 || hour > 23 || *text++ != ':')
+        return NULL;
+    int minute = digits(&text, 2);
+    if (minute < 0 || minute > 59 || *text++ != ':')
+        return NULL;
+    int second = digits(&text, 2);
+    int64_t fraction = second < 0 || second > 60 ? -1 : read_fraction(&text);
+    if (fraction < 0 || !read_zone(&text, &offset))
+        return NULL;
+    int since = (hour * 60 + minute - offset) * 60 + second; /* midnight UTC */
+    if (second == 60 && since % 86400 != 0)
+        return NULL;
+    *ms = (int64_t)since * 1000 + fraction;
+    return text;
 }
 
 int tsk_time_parse(const char *text, int64_t *wall_ms)
 {
-    unsigned year, month, day, hour, minute, second;
-    int used = 0;
-    if (sscanf(text, "%4u-%2u-%2u%*1[Tt ]%2u:%2u:%2u%n", &year, &month, &day, &hour, &minute,
-               &second, &used) != 6 ||
-        used != 19 || !month || month > 12 || !day || day > 31 || hour > 23 || minute > 59 ||
-        second > 60)
+    int64_t days, ms;
+    text = tsk_date_read(text, &days);
+    if (!text || !*text || !strchr("Tt ", *text) || !(text = tsk_daytime_read(text + 1, &ms)) ||
+        *text)
         return -1;
-    text += used;
-    int64_t fraction = read_fraction(&text), offset;
-    if (read_zone(text, &offset) < 0)
-        return -1;
-    int64_t seconds =
-        days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
-    *wall_ms = seconds * 1000 + fraction - offset;
+    *wall_ms = days * 86400000 + ms;
     return 0;
 }
 

@@ -9,6 +9,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "tasker/clock.h"
+
 #include "schema_private.h"
 
 enum { MATCH_LIMIT = 1000000, HOST_MOST = 253, LABEL_MOST = 63 };
@@ -51,88 +53,24 @@ int tsk_schema_matches(const char *pattern, const char *text, size_t len)
     return rc >= 0 ? 1 : rc == PCRE2_ERROR_NOMATCH ? 0 : -1;
 }
 
-/* Reads exactly count digits. Returns their number, or -1. */
-static int digits(const char **at, int count)
-{
-    int value = 0;
-    for (; count > 0; count--, ++*at) {
-        if (!isdigit((unsigned char)**at))
-            return -1;
-        value = value * 10 + **at - '0';
-    }
-    return value;
-}
-
-static bool leap(int year)
-{
-    return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-}
-
-static bool read_date(const char **at)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    int year = digits(at, 4);
-    if (year < 0 || *(*at)++ != '-')
-        return false;
-    int month = digits(at, 2);
-    if (month < 1 || month > 12 || *(*at)++ != '-')
-        return false;
-    int day = digits(at, 2);
-    return day >= 1 && day <= days[month - 1] + (month == 2 && leap(year));
-}
-
-/* "Z", "+01:00", "-05:30". */
-static bool read_zone(const char **at)
-{
-    char sign = *(*at)++;
-    if (sign == 'Z' || sign == 'z')
-        return true;
-    if (sign != '+' && sign != '-')
-        return false;
-    int hours = digits(at, 2);
-    if (hours < 0 || hours > 23 || *(*at)++ != ':')
-        return false;
-    int minutes = digits(at, 2);
-    return minutes >= 0 && minutes < 60;
-}
-
-static bool read_time(const char **at)
-{
-    int hour = digits(at, 2);
-    if (hour < 0 || hour > 23 || *(*at)++ != ':')
-        return false;
-    int minute = digits(at, 2);
-    if (minute < 0 || minute > 59 || *(*at)++ != ':')
-        return false;
-    int second = digits(at, 2);
-    if (second < 0 || second > 60) /* a leap second */
-        return false;
-    if (**at == '.') {
-        ++*at;
-        if (digits(at, 1) < 0)
-            return false;
-        while (isdigit((unsigned char)**at))
-            ++*at;
-    }
-    return read_zone(at);
-}
-
 static bool is_date(const char *text)
 {
-    return read_date(&text) && !*text;
+    int64_t days;
+    const char *end = tsk_date_read(text, &days);
+    return end && !*end;
 }
 
 static bool is_time(const char *text)
 {
-    return read_time(&text) && !*text;
+    int64_t ms;
+    const char *end = tsk_daytime_read(text, &ms);
+    return end && !*end;
 }
 
 static bool is_date_time(const char *text)
 {
-    if (!read_date(&text) || (*text != 'T' && *text != 't' && *text != ' '))
-        return false;
-    text++;
-    return read_time(&text) && !*text;
+    int64_t ms;
+    return tsk_time_parse(text, &ms) == 0;
 }
 
 /* Labels of letters, digits and inner hyphens, between dots. */

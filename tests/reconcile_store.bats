@@ -472,6 +472,7 @@ away() {
 store 1 | --since 1h |  | 64 | --since is only of use with --ledger
 store 2 | --ledger --since soon |  | 64 | --since is neither a time
 store 3 | --ledger --since |  | 64 | since
+no such day | --ledger --since 2026-02-30T12:00:00Z |  | 64 | --since is neither a time
 store 4 | --dry-run |  | 64 | --dry-run is only of use with --ledger or --batch
 store 5 | --ledger file |  | 64 | no lines are read
 store 6 | --batch b --pass |  | 64 | no lines are read

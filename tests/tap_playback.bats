@@ -14,7 +14,7 @@ load tap
         echo '{"message_type":"tapped","topic":"steps"}'
         line steps '[]' # 7
         line steps '{}' '"raw":"x"'
-        line steps '{}' '"time":"noon"' # 9
+        line steps '{}' '"time":"2026-02-29T12:00:00Z"' # 9
         echo '{"message_type":"tapped","topic":"steps","raw":1}'
         echo '{"message_type":"tapped","topic":"steps","raw":"","raw_base64":"%"}' # 11
         line "$(printf %0256d 1)" '{}'

@@ -16,8 +16,15 @@ int64_t tsk_wall_ms(void);
 /* Writes wall_ms as "2026-01-24T12:00:00.123Z" into out. */
 void tsk_time_format(int64_t wall_ms, char out[TSK_TIME_SIZE]);
 
-/* Reads RFC 3339 (fraction optional; Z or +hh:mm). Returns 0 and the milliseconds, or -1. */
+/* Reads RFC 3339 (fraction optional; Z or +hh:mm). Returns 0 and the milliseconds, or -1 if it is
+ * no such text or the date does not exist. Second 60 is only read as the leap second at 23:59:60
+ * UTC, which is the same as the midnight after it. */
 int tsk_time_parse(const char *text, int64_t *wall_ms);
+
+/* Read its two parts: a date as days since 1970, a time as milliseconds since midnight UTC. Return
+ * what follows, or NULL. */
+const char *tsk_date_read(const char *text, int64_t *days);
+const char *tsk_daytime_read(const char *text, int64_t *ms);
 
 #define TSK_UUID_SIZE 37
 

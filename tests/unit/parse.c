@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "check.h"
+#include "tasker/clock.h"
 #include "tasker/parse.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -269,6 +270,60 @@ static void check_quoting(void)
     CHECK_INT(tsk_parse_int("x", 0, 1, &number, NULL), -1); /* err may be NULL */
 }
 
+static void check_times(void)
+{
+    static const struct {
+        const char *text;
+        int64_t ms; /* -1: refused */
+    } cases[] = {
+        {"2026-01-24T12:00:00Z", 1769256000000},
+        {"2026-01-24 12:00:00.1239z", 1769256000123},
+        {"2026-01-24t13:30:00+01:30", 1769256000000},
+        {"2024-02-29T00:00:00Z", 1709164800000},
+        {"2000-02-29T00:00:00Z", 951782400000},
+        {"2016-12-31T23:59:60Z", 1483228800000},
+        {"2017-01-01T00:59:60+01:00", 1483228800000},
+        {"2026-02-29T00:00:00Z", -1},
+        {"2026-02-30T00:00:00Z", -1},
+        {"2100-02-29T00:00:00Z", -1},
+        {"2026-04-31T00:00:00Z", -1},
+        {"2026-13-01T00:00:00Z", -1},
+        {"2026-00-01T00:00:00Z", -1},
+        {"2026-01-00T00:00:00Z", -1},
+        {"2026-01-32T00:00:00Z", -1},
+        {"2026-01-24T24:00:00Z", -1},
+        {"2026-01-24T12:60:00Z", -1},
+        {"2026-01-24T12:00:60Z", -1},
+        {"2026-01-24T23:59:61Z", -1},
+        {"2026-01-24T23:59:60+01:00", -1},
+        {"2026-01-24T12:00:00", -1},
+        {"2026-01-24T12:00:00.Z", -1},
+        {"2026-01-24T12:00:00+24:00", -1},
+        {"2026-01-24T12:00:00+01:60", -1},
+        {"2026-01-24T12:00:00+0100", -1},
+        {"2026-01-24T12:00:00Z ", -1},
+        {"2026-+1-24T12:00:00Z", -1},
+        {"2026- 1-24T12:00:00Z", -1},
+        {"+026-01-24T12:00:00Z", -1},
+        {"2026-1-24T12:00:00Z", -1},
+        {"2026-01-24", -1},
+        {"", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t ms = -1;
+        CHECK_INT(tsk_time_parse(cases[i].text, &ms), cases[i].ms < 0 ? -1 : 0);
+        if (!CHECK_INT(ms, cases[i].ms))
+            fprintf(stderr, "    %s\n", cases[i].text);
+    }
+    for (int64_t day = -135140; day < 157054; day++) { /* 1600 to 2399 */
+        char text[TSK_TIME_SIZE];
+        int64_t ms = 0, wanted = day * 86400000 + 86399999;
+        tsk_time_format(wanted, text);
+        if (tsk_time_parse(text, &ms) < 0 || ms != wanted)
+            CHECK_STR(text, "the same again");
+    }
+}
+
 int main(void)
 {
     check_numbers("int", tsk_parse_int, ints, COUNT(ints));
@@ -279,5 +334,6 @@ int main(void)
     check_names();
     check_nearest();
     check_quoting();
+    check_times();
     return check_done();
 }
