@@ -466,6 +466,28 @@ away() {
     rebuilt
 }
 
+clock_is() { now_ms && [ "$REPLY" -ge "$1" ]; }
+
+a_short_stall() {
+    local due
+    make_store
+    spawn rec tasker-reconcile --ledger --follow --set store.timeout=1m
+    now_ms
+    due=$((REPLY + 1500))
+    batch b 1 $((due - 60000))
+    lock
+    wait_until 5 clock_is $((due + 2500)) # it waits for the lock, to end the batch
+    unlock
+    wait_until 5 settled b "timeout pending"
+    batch c 1 "$(date +%s)000"
+    results c 1
+    wait_until 5 settled c "completed complete"
+    signal rec TERM
+    finish_with 75 rec
+}
+
+@test "reconcile --ledger --follow: a stall of the store makes no pause" { for_each_store a_short_stall; }
+
 @test "reconcile: bad use of the store" {
     TASKER_STORE_URL=sqlite:$PWD/s.db
     run_case_table tasker-reconcile <<'END'

@@ -84,7 +84,6 @@ static bool again(struct settling *s, const struct tsk_err *err)
     if (s->opts->follow && passes && !signals_stopped()) {
         if (!s->away)
             diag_warn("%s; waiting for it", err->text);
-        s->outages += !s->away;
         s->away = true;
         if (err->kind == TSK_IO) /* which the library does not wait for */
             poll(NULL, 0, FULL_MS);
@@ -133,6 +132,16 @@ bool settling_time_out(struct settling *s, int64_t now, const struct tsk_settle_
             return false;
     }
     return back(s);
+}
+
+int64_t settling_pause(int64_t *took, int64_t start, int64_t times, int64_t least, int64_t most)
+{
+    int64_t now = tsk_now_ms(), last = now - start;
+    int64_t pause = (last < *took ? last : *took) * times;
+    *took = last;
+    if (pause > most)
+        pause = most;
+    return now + (pause > least ? pause : least);
 }
 
 /* --- Looking for batches. */

@@ -24,7 +24,6 @@ struct settling {
     struct tsk_settler *settler;
     int64_t patience, claim_timeout;
     bool away;           /* it was told that the store is */
-    int64_t outages;     /* how often */
     bool loud;           /* verdicts from the store are printed */
     int64_t told_before; /* revision of the verdict that the batch at hand had at its end; 0 */
     size_t done, total;  /* batches */
@@ -38,6 +37,7 @@ struct settling {
     /* settling_look.c */
     struct tsk_settle_list seen; /* batches that had news at the last look */
     int64_t look_at;
+    int64_t overdue_at, overdue_took; /* the same for overdue batches; what the last look took */
 };
 
 /* Connects to the store that conf names. Returns NULL with TSK_OK in *status if there is none, and
@@ -63,6 +63,11 @@ bool settling_time_out(struct settling *settling, int64_t now, const struct tsk_
 /* Finds batches, replacing list: all that have news, or are out of time at now. The same. */
 bool settling_find_news(struct settling *settling, struct tsk_settle_list *list);
 bool settling_find_overdue(struct settling *settling, int64_t now, struct tsk_settle_list *list);
+
+/* Returns when to do again what began at start: its cost times times later, and at least least and at
+ * most most ms later. *took is what it took the time before, and is replaced. The smaller of both is
+ * its cost, since the store may have been locked meanwhile, and waiting is no work. */
+int64_t settling_pause(int64_t *took, int64_t start, int64_t times, int64_t least, int64_t most);
 
 /* --- Of lines (settling_lines.c). */
 

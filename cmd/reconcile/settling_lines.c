@@ -15,13 +15,13 @@
 #include "tasker/message.h"
 #include "tasker/source.h"
 
-enum { PAUSE_MS = 100, PAUSE_TIMES = 4, LINES_MOST = 1000, BYTES_MOST = 1 << 20 };
+enum { PAUSE_MS = 100, PAUSE_MOST_MS = 10000, PAUSE_TIMES = 4, LINES_MOST = 1000, BYTES_MOST = 1 << 20 };
 
 #define COLLECTOR "reconcile"
 
 struct touched {
     int64_t batch;                         /* batches.id; 0: not known yet */
-    int64_t next, cost;                    /* not before that; what the last time took, in ms */
+    int64_t next, took;                    /* not before that; what the last time took, in ms */
     bool news;                             /* a line came since it was settled last */
     bool told;                             /* it had its verdict */
     enum { UNKNOWN, OTHERS, OURS } ledger; /* who puts its lines there that have no source */
@@ -273,19 +273,18 @@ static int look_up(struct tsk_store *store, void *ctx, struct tsk_err *err)
 }
 
 /* What is settled is clean, until there is another line; what is over is forgotten. */
-static void clean(struct lookup *lookup, int64_t took)
+static void clean(struct lookup *lookup, int64_t start)
 {
     struct settling *s = lookup->s;
     struct tsk_map_entry *next;
-    int64_t now = tsk_now_ms(),
-            pause = took * PAUSE_TIMES > PAUSE_MS ? took * PAUSE_TIMES : PAUSE_MS;
     s->due = -1;
     for (struct tsk_map_entry *e = tsk_map_first(s->touched); e; e = next) {
         struct touched *touched = tsk_map_value(e);
         next = tsk_map_next(e);
         if (is_due(lookup, touched)) {
             touched->news = false;
-            touched->next = now + pause;
+            touched->next =
+                settling_pause(&touched->took, start, PAUSE_TIMES, PAUSE_MS, PAUSE_MOST_MS);
         }
         if (touched->news)
             s->due = tsk_earlier(s->due, touched->next);
@@ -301,7 +300,7 @@ static bool settle_touched(struct settling *s, int64_t now, bool all)
     s->loud = false;
     bool ok = settling_do(s, false, look_up, &lookup) && settling_run(s, &lookup.list, 0);
     if (ok)
-        clean(&lookup, tsk_now_ms() - start);
+        clean(&lookup, start);
     tsk_settle_list_fini(&lookup.list);
     return ok;
 }

@@ -11,7 +11,7 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 
-enum { LOOK_MS = 1000, LOOK_MOST_MS = 60000, LOOK_TIMES = 20 };
+enum { LOOK_MS = 1000, OVERDUE_MOST_MS = 10000, OVERDUE_TIMES = 20 };
 
 /* Keeps of list what is in seen, too; both are in order. */
 static void keep_seen(struct tsk_settle_list *list, const struct tsk_settle_list *seen)
@@ -54,13 +54,16 @@ static bool settle_overdue(struct settling *s, struct tsk_settle_list *list)
 bool settling_look(struct settling *s)
 {
     struct tsk_settle_list list = TSK_SETTLE_LIST_INIT;
-    int64_t start = tsk_now_ms(), outages = s->outages;
     s->loud = true;
-    bool ok = find_news(s, &list) && settling_run(s, &list, 0) && settle_overdue(s, &list);
+    bool ok = find_news(s, &list) && settling_run(s, &list, 0);
+    int64_t start = tsk_now_ms();
+    if (ok && start >= s->overdue_at) {
+        ok = settle_overdue(s, &list);
+        s->overdue_at =
+            settling_pause(&s->overdue_took, start, OVERDUE_TIMES, LOOK_MS, OVERDUE_MOST_MS);
+    }
     tsk_settle_list_fini(&list);
-    int64_t now = tsk_now_ms(), took = outages == s->outages ? now - start : 0;
-    int64_t pause = took * LOOK_TIMES < LOOK_MOST_MS ? took * LOOK_TIMES : LOOK_MOST_MS;
-    s->look_at = now + (pause > LOOK_MS ? pause : LOOK_MS);
+    s->look_at = tsk_now_ms() + LOOK_MS;
     return ok;
 }
 
