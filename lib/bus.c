@@ -85,7 +85,7 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
         return tsk_err_set(err, TSK_UNAVAILABLE,
                            "cannot bind %s: there is a file of that name which is no socket",
                            endpoint);
-    tsk_bus_options_for(bus->socket, endpoint, true);
+    tsk_bus_options_for(bus, endpoint);
     if (zmq_bind(bus->socket, endpoint) != 0)
         return set_bind_err(err, endpoint);
     if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
@@ -97,7 +97,7 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
 
 int tsk_bus_reach(struct tsk_bus *bus, const char *place)
 {
-    tsk_bus_options_for(bus->socket, place, bus->binds);
+    tsk_bus_options_for(bus, place);
     bus->touched = true;
     return zmq_connect(bus->socket, place);
 }
@@ -178,6 +178,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->binds = bind;
     bus->touched = true;
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
+    bus->reconnect_max = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
     bus->backlog = tsk_bus_backlog_new();
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) < 0) {

@@ -21,6 +21,7 @@ enum {
     FREE_PEERS = 100, /* events of those that come to us: a fleet may start at once */
     FREE_OWN = 3,
     PLACES_MOST = 1000,
+    STRANGER_PAUSES = 10, /* of reconnect_max, before connecting to what is none of ours */
 };
 
 /* How often one kind of event is told. */
@@ -34,6 +35,7 @@ struct pace {
 struct place {
     struct pace paces[TSK_LIFE_KINDS];
     int64_t again; /* when to connect once more, since libzmq does not; 0: it does */
+    bool up;       /* connected, and the handshake succeeded */
 };
 
 struct tsk_bus_life {
@@ -58,7 +60,7 @@ struct tsk_bus_life *tsk_bus_life_open(const struct tsk_bus *bus, const struct t
     struct tsk_bus_life *life = tsk_alloc(sizeof *life);
     life->binds = bus->binds;
     life->told = tsk_conf_int(conf, TSK_LOG_LEVEL) >= TSK_LEVEL_INFO;
-    life->pause = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
+    life->pause = STRANGER_PAUSES * tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
     life->again = -1;
     life->places = tsk_map_new(free);
     life->monitor = tsk_bus_monitor_open(bus, life->told, err);
@@ -93,6 +95,23 @@ static struct place *place_of(struct tsk_bus_life *life, const char *endpoint)
     place = tsk_alloc(sizeof *place);
     tsk_map_put(life->places, endpoint, place);
     return place;
+}
+
+static void note_up(struct tsk_bus_life *life, const struct tsk_life *event)
+{
+    if (event->kind == TSK_LIFE_READY)
+        place_of(life, event->endpoint)->up = true;
+    else if (event->kind == TSK_LIFE_DISCONNECTED)
+        place_of(life, event->endpoint)->up = false;
+}
+
+bool tsk_bus_connected(const struct tsk_bus *bus, size_t wanted)
+{
+    struct tsk_map_entry *e = bus->life ? tsk_map_first(bus->life->places) : NULL;
+    size_t up = 0;
+    for (; e; e = tsk_map_next(e))
+        up += ((struct place *)tsk_map_value(e))->up;
+    return up >= (wanted < bus->count ? wanted : bus->count);
 }
 
 /* Takes note that libzmq will not connect there again. */
@@ -189,6 +208,7 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     if (!life)
         return false;
     while (tsk_bus_monitor_read(life->monitor, out, &final)) {
+        note_up(life, out);
         if (final)
             connect_again(life, out);
         if (life->told && is_told(life, out, tsk_now_ms()))

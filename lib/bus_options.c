@@ -16,6 +16,8 @@ enum {
     ANSWER_BYTES = 65536, /* and what it may send upstream: subscriptions, answers */
     ADDRESSES = 1,        /* the threads that connections are given to, as bits */
     NAMES = 2,
+    ENDPOINT_PAUSE_MS = 4, /* so much each endpoint adds to the pause, or many would cost much */
+    PAUSE_MOST_MS = 1000,
 };
 
 static int set_int(void *socket, int option, int64_t value)
@@ -74,7 +76,6 @@ int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel 
     rc |= set_int(socket, ZMQ_RCVHWM, tsk_conf_int(conf, TSK_ZEROMQ_RECV_HWM));
     rc |= set_linger(socket, tsk_conf_int(conf, TSK_ZEROMQ_LINGER), side);
     rc |= set_int(socket, ZMQ_RECONNECT_IVL, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MIN));
-    rc |= set_int(socket, ZMQ_RECONNECT_IVL_MAX, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX));
     rc |= set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
     rc |= set_int(socket, ZMQ_BACKLOG, BACKLOG);
     rc |= set_heartbeat(socket, tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
@@ -95,10 +96,23 @@ static void set_thread(void *socket, const char *endpoint)
     zmq_setsockopt(socket, ZMQ_AFFINITY, &threads, sizeof threads);
 }
 
-void tsk_bus_options_for(void *socket, const char *endpoint, bool binds)
+/* An attempt to connect costs about 0.1 ms of processor time. The pause grows with the number of
+ * endpoints, so that hundreds at which nobody listens do not keep a processor busy. */
+static void set_pause(const struct tsk_bus *bus)
 {
-    if (!binds) /* a context that binds has one thread */
+    int64_t pause = (int64_t)bus->count * ENDPOINT_PAUSE_MS;
+    pause = pause < PAUSE_MOST_MS ? pause : PAUSE_MOST_MS;
+    set_int(bus->socket, ZMQ_RECONNECT_IVL_MAX,
+            pause < bus->reconnect_max ? bus->reconnect_max : pause);
+}
+
+void tsk_bus_options_for(struct tsk_bus *bus, const char *endpoint)
+{
+    void *socket = bus->socket;
+    if (!bus->binds) { /* a context that binds has one thread */
         set_thread(socket, endpoint);
+        set_pause(bus);
+    }
     /* not always on: a name like "localhost" would then mean ::1, where nobody may listen */
     set_int(socket, ZMQ_IPV6, strchr(endpoint, '[') != NULL);
 }

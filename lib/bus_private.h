@@ -22,6 +22,7 @@ struct tsk_bus {
     int fd;
     char *endpoint;            /* as tsk_bus_endpoint tells it */
     size_t longest;            /* message that is given whole */
+    int64_t reconnect_max;     /* ms; see tsk_bus_options_for */
     char **places;             /* all, in canonical form */
     size_t count, cap;         /* of places */
     struct tsk_bus_life *life; /* NULL: not watched */
@@ -113,7 +114,7 @@ int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel 
 #define TSK_BUS_THREADS 2
 
 /* Sets what depends on the endpoint that is bound or connected next. */
-void tsk_bus_options_for(void *socket, const char *endpoint, bool binds);
+void tsk_bus_options_for(struct tsk_bus *bus, const char *endpoint);
 
 /* ---- bus_endpoint.c */
 

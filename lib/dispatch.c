@@ -248,6 +248,17 @@ static bool serves_plain(const struct tsk_dispatch *dispatch)
            tsk_dispatch_plain(dispatch) > 0;
 }
 
+bool tsk_dispatch_serves_plain(const struct tsk_dispatch *dispatch)
+{
+    return dispatch->queued.first && serves_plain(dispatch);
+}
+
+void tsk_dispatch_hold_plain(struct tsk_dispatch *dispatch, int64_t until)
+{
+    if (dispatch->quiet_at < until)
+        dispatch->quiet_at = until;
+}
+
 /* Finds the next one that has a worker and may be sent to it. */
 static bool next_allowed(struct tsk_dispatch *dispatch)
 {

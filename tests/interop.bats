@@ -36,6 +36,14 @@ connected() {
     awk -v at="$hex" '$2 == at && $4 == "01" {found = 1} END {exit !found}' /proc/net/tcp
 }
 
+# The endpoint at which worker number $1 sends its results.
+work_results() {
+    wait_line "work$1.err" 'results at ' && sed -n 's/.*results at //p' "work$1.err" | head -n 1
+}
+
+# Whether a program with -v has reported twice, a second apart, that it cannot connect.
+kept_trying() { [ "$(grep -c 'not connected' "$1")" -ge 2 ]; }
+
 field_of() { jq -r "$2" "$1"; }
 
 @test "interop: the peers understand each other" {
@@ -130,4 +138,52 @@ field_of() { jq -r "$2" "$1"; }
     [ "$(field_of receipts .delivery)" = confirmed ]
     run -0 tasker-collect --timeout 60s receipts
     [ ! -s worker.out ] && running worker
+}
+
+# late_worker STEPS RESULTS: a plain worker that comes when the pipe has waited for a while.
+late_worker() {
+    export TASKER_ZEROMQ_BATCH_ENDPOINT=$1 TASKER_ZEROMQ_RESULT_ENDPOINT=$2
+    mkfifo receipts
+    exec 8<>receipts
+    spawn collect tasker-collect -v --timeout 60s <receipts 8>&-
+    spawn publish bash -c 'exec tasker-publish batches >&8 8>&-'
+    exec 8>&-
+    wait_until 10 kept_trying collect.err
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$1" "${2##*,}" 1 --slow-start
+    finish_with 0 collect
+    finish_with 0 publish
+    finish_with 0 worker
+    [ "$(field_of collect.out 'select(.status=="completed")|.step_id' | xargs)" = "1001 1002" ]
+    [ ! -s publish.err ]
+}
+
+@test "interop: a plain worker that comes late loses no result" {
+    late_worker "$steps" "$results"
+}
+
+@test "interop: a plain worker that comes late loses no result, over ipc" {
+    late_worker "ipc://$PWD/steps" "ipc://$PWD/results"
+}
+
+@test "interop: a plain worker that comes late loses no result, at the last of several endpoints" {
+    late_worker "$steps" "tcp://127.0.0.1:$(port),tcp://127.0.0.1:$(port),$results"
+}
+
+@test "interop: a plain publisher that sends once reaches each worker that has waited for it" {
+    local i
+    for i in 1 2 3; do
+        spawn work$i tasker-work -v --id w$i --result-endpoint "tcp://127.0.0.1:$(port)"
+        spawn collector$i $PY "$ROOT/tests/interop/collector.py" "$(work_results $i)"
+        wait_line work$i.err 'a peer subscribed to "batch_completion"'
+    done
+    for i in 1 2 3; do wait_until 10 kept_trying work$i.err; done
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" --once <batches
+    for i in 1 2 3; do finish_with 0 collector$i; done
+}
+
+@test "interop: where nothing listens at the results endpoint, plain workers get batches after a warning" {
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "tcp://127.0.0.1:$(port)"
+    run -0 --separate-stderr tasker-publish batches
+    has "nothing listens at $results after" "$stderr"
+    finish_with 0 worker
 }

@@ -17,8 +17,8 @@
 #include "tasker/topic.h"
 
 enum {
-    QUIET_MS = 200,      /* after the last subscription: plain subscribers are no workers */
     DEAD_INTERVALS = 3,  /* heartbeats that a peer may miss, as in tasker-collect */
+    GATHER_PAUSES = 10,  /* of reconnect_max: a busy worker may be late */
     OPEN_EVERY_MS = 100, /* tries to have the port */
     TICK_MS = 1000,      /* looks for something to warn of */
     LINES_AT_ONCE = 256  /* before the sockets are looked at again */
@@ -224,6 +224,7 @@ static int64_t next_deadline(const struct post *post)
     int64_t at = tsk_dispatch_deadline(post->dispatch);
     at = tsk_earlier(at, post_wait_deadline(post));
     at = tsk_earlier(at, life_deadline(post->bus));
+    at = tsk_earlier(at, life_deadline(post->results.bus));
     at = tsk_earlier(at, record_deadline(post, tsk_now_ms()));
     if (post_room(post))
         at = tsk_earlier(at, source_deadline(post->source));
@@ -261,6 +262,7 @@ static bool turn(struct post *post)
     read_input(post);
     post_receive(post);
     life_tell(post->bus);
+    results_side_look(post, tsk_now_ms());
     if (!act_recorded(post))
         return false;
     /* sending may have used up the sign that something came */
@@ -299,12 +301,13 @@ static int open_all(struct post *post, struct tsk_err *err)
     struct tsk_dispatch_opts opts = {
         .window = (size_t)tsk_conf_int(post->conf, TSK_ZEROMQ_SEND_WINDOW),
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
-        .quiet_ms = QUIET_MS,
+        .quiet_ms = POST_QUIET_MS,
         .workers = post->workers,
         .grace_ms = DEAD_INTERVALS * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
                     tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
         .ask = post->record.store,
-        .gather_ms = tsk_earlier(tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX), post->wait),
+        .gather_ms = tsk_earlier(GATHER_PAUSES * tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
+                                 post->wait),
     };
     post->dispatch = tsk_dispatch_new(&opts);
     post->parser = tsk_json_new();
@@ -324,6 +327,7 @@ static void close_all(struct post *post)
     record_close(post);
     tsk_dispatch_each_batch(post->dispatch, free_parcel, NULL);
     tsk_dispatch_free(post->dispatch);
+    results_side_close(post);
     life_close(post->bus, DIAG_WARNING); /* lingers, so that the last message leaves */
     tsk_poller_free(post->poller);
     tsk_json_free(post->parser);

@@ -13,6 +13,8 @@
 #include "tasker/map.h"
 #include "tasker/os.h"
 
+enum { POST_QUIET_MS = 200 }; /* after the last subscription: plain subscribers are no workers */
+
 /* A receipt that was printed, and of which it is not known yet that stdout has it. */
 struct given {
     char batch_id[TSK_ID_SIZE];
@@ -26,12 +28,20 @@ struct receipts {
     size_t count, cap;
 };
 
+/* The results side, which has to be there before plain subscribers are sent anything. */
+struct results_side {
+    struct tsk_bus *bus; /* while it is looked for, else NULL */
+    size_t plain;        /* plain subscribers for which it was looked for */
+    int64_t since;       /* when looking for it began */
+};
+
 struct post {
     const struct tsk_conf *conf;
     struct source *source;
     struct tsk_dispatch *dispatch; /* its tags are parcels, owned by it in effect */
     struct record record;          /* what the store is told */
     struct tsk_bus *bus;           /* NULL while another process holds the port */
+    struct results_side results;
     struct tsk_poller *poller;
     struct tsk_json *parser;          /* for answers */
     struct tsk_map *result_endpoints; /* of registered workers that accepted something, by name */
@@ -63,6 +73,12 @@ size_t post_room(const struct post *post);
 void post_accepted(struct post *post, struct parcel *parcel, struct json_object *reply,
                    int64_t attempts);
 void post_rejected(struct post *post, struct parcel *parcel);
+
+/* ---- results_side.c */
+
+/* Holds plain subscribers back until the results side is there. */
+void results_side_look(struct post *post, int64_t now);
+void results_side_close(struct post *post);
 
 /* ---- answers.c: what comes from the other side */
 

@@ -51,4 +51,8 @@ int64_t tsk_bus_life_deadline(const struct tsk_bus *bus);
  * given at first and then with growing pauses, up to a minute. Returns false if there is none. */
 bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *life);
 
+/* For a bus that connects: returns whether, by what tsk_bus_life has seen, the handshake with so
+ * many of its endpoints (or with all, if it has fewer) succeeded and they are still connected. */
+bool tsk_bus_connected(const struct tsk_bus *bus, size_t wanted);
+
 #endif

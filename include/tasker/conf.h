@@ -57,7 +57,7 @@ enum tsk_conf_type {
       NULL, "collect gives up when nothing at all is heard for so long")                           \
     X(ZEROMQ, RECONNECT_MIN, "zeromq", "reconnect_min", DURATION, "20ms", 1, 60000, NULL,          \
       "first pause before connecting again")                                                       \
-    X(ZEROMQ, RECONNECT_MAX, "zeromq", "reconnect_max", DURATION, "1s", 1, 3600000, NULL,          \
+    X(ZEROMQ, RECONNECT_MAX, "zeromq", "reconnect_max", DURATION, "20ms", 1, 3600000, NULL,        \
       "longest pause before connecting again")                                                     \
     X(ZEROMQ, MAX_MESSAGE_BYTES, "zeromq", "max_message_bytes", SIZE, "16M", 1024, 1073741824,     \
       NULL, "the longest message, and line of input (receipts may be longer)")                     \

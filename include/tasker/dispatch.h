@@ -74,6 +74,12 @@ struct tsk_dispatch_act {
     int64_t attempts;      /* how often it was sent before */
 };
 
+/* Returns whether batches are queued for plain subscribers, now or after the quiet time. */
+bool tsk_dispatch_serves_plain(const struct tsk_dispatch *dispatch);
+
+/* Sends nothing to plain subscribers before that moment. */
+void tsk_dispatch_hold_plain(struct tsk_dispatch *dispatch, int64_t until);
+
 /* Tells what to do next; call it until it returns TSK_DISPATCH_NONE. */
 enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t now,
                                          struct tsk_dispatch_act *act);

@@ -4,7 +4,8 @@
 PUB binds STEPS and sends each line of stdin as "steps {batch}"; SUB connects to RESULTS and hears
 what comes back, which is printed. A PUB cannot know whether anybody listens, so a batch is sent
 again until its first result is heard: a worker must run it once all the same. --two-frames sends
-topic and JSON as two frames. Ends when all batches are complete, or with 1 after 20 s.
+topic and JSON as two frames. With --once each batch is sent once, 200 ms after the bind. Ends when
+all batches are complete, or with 1 after 60 s.
 """
 import json
 import sys
@@ -21,6 +22,8 @@ def main(steps, results, *options):
     sub.connect(results)
     for topic in ("partial_result", "batch_completion", "batch_error"):
         sub.setsockopt_string(zmq.SUBSCRIBE, topic)
+    if "--once" in options:
+        time.sleep(0.2)  # what such publishers do, since they see no subscription
     unheard, unfinished, deadline = set(batches), set(batches), time.monotonic() + 60
     while unfinished and time.monotonic() < deadline:
         for batch_id in unheard:
@@ -29,7 +32,7 @@ def main(steps, results, *options):
                 pub.send_multipart([b"steps", body.encode()])
             else:
                 pub.send_string("steps " + body)
-        while sub.poll(200):
+        while sub.poll(60000 if "--once" in options else 200):
             topic, body = sub.recv_string().split(" ", 1)
             print(body, flush=True)
             message = json.loads(body)

@@ -3,7 +3,8 @@
 
 SUB connects to STEPS and hears "steps {batch}"; PUB binds RESULTS and sends a partial_result a step
 and then a batch_completion. Errors have the shape that such workers are known to send: "type", a
-null time. A step fails if its task_context has "fail". Ends after COUNT batches.
+null time. A step fails if its task_context has "fail". Ends after COUNT batches. With --slow-start
+it binds RESULTS half a second after it has connected to STEPS, or when the first batch comes.
 """
 import json
 import sys
@@ -23,11 +24,13 @@ def run(step):
     return {"status": "completed", "output": output, "execution_time_ms": took}
 
 
-def main(steps, results, count="1"):
+def main(steps, results, count="1", *options):
     sub = zmq.Context.instance().socket(zmq.SUB)
     sub.connect(steps)
     sub.setsockopt_string(zmq.SUBSCRIBE, "steps")
     pub = zmq.Context.instance().socket(zmq.PUB)
+    if "--slow-start" in options:
+        sub.poll(500)
     pub.bind(results)
     for _ in range(int(count)):
         batch = json.loads(sub.recv_string().split(" ", 1)[1])
