@@ -138,12 +138,14 @@ static int set_up(struct work *work, struct tsk_err *err)
     work->batches = tsk_map_new(batch_free);
     work->deferred = tsk_map_new(deferred_free);
     work->finished = tsk_map_new(free);
+    work->told_left = tsk_map_new(NULL);
     work->next_check = -1;
     input_environment(work, mark);
     work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
     if (!work->keeper || (work->signal_watch.fd = signals_open(true, err)) < 0)
         return -1;
     tsk_os_signals_changed(&work->changed);
+    work->terminal = tsk_os_has_terminal();
     tsk_os_adopt_orphans();
     if (!(work->launch = launch_start(work, err)))
         return -1;
@@ -211,7 +213,7 @@ static void tear_down(struct work *work)
     for (size_t i = 0; i < work->environment_count; i++)
         free(work->environment[i]);
     free(work->environment);
-    free(work->leftovers);
+    tsk_map_free(work->told_left);
     free(work->result_endpoint);
 }
 

@@ -74,6 +74,14 @@ int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size)
     return code ? -1 : 0;
 }
 
+bool tsk_os_has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 void tsk_os_signals_block(sigset_t *old)
 {
     sigset_t all;
@@ -150,7 +158,10 @@ void tsk_os_become(const struct tsk_spawn *spawn, const char *path, int *keep,
                    void (*close_from)(int low))
 {
     reset_signals(spawn->changed);
-    setpgid(0, 0);
+    if (spawn->session)
+        setsid();
+    else
+        setpgid(0, 0);
     if (place_fds(spawn->fds, keep) != 0)
         return;
     close_from(keep ? CHILD_FDS + 1 : CHILD_FDS);

@@ -51,8 +51,10 @@ struct birth {
 /* The child. It must leave by exec or _exit: the memory is the parent's. */
 static _Noreturn void run_child(struct birth *birth)
 {
+    int sig = birth->spawn->outlives ? 0 : SIGKILL;
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* exec keeps it */
     /* The signal comes when the thread that called vfork ends; it may have been killed already. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == birth->parent)
+    if (prctl(PR_SET_PDEATHSIG, sig) == 0 && getppid() == birth->parent)
         tsk_os_become(birth->spawn, birth->path, NULL, close_from);
     birth->failed = errno ? errno : ESRCH;
     _exit(127);

@@ -1,6 +1,6 @@
-/* Linux: what /proc knows of other processes: children, who carries a mark in the environment, who
- * listens on a port. Processes come and go while it is read, so whatever cannot be opened any more
- * is passed over. */
+/* Linux: what /proc knows of other processes: children and theirs, who carries a mark in the
+ * environment, who listens on a port. Processes come and go while it is read, so whatever cannot be
+ * opened any more is passed over. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -22,6 +22,8 @@ enum {
     PATH_SIZE = 64,      /* of the paths below /proc that are made here */
     KILL_ROUNDS = 100,   /* a process that forks for ever must not hold us for ever */
     KILL_WAIT_MS = 2000, /* in all, for the death of what was killed */
+    STOP_ROUNDS = 50,    /* a process that cannot be stopped must not hold us for ever */
+    STOP_MS = 1,         /* between two of them, while one still runs */
     INODES_MAX = 32,     /* sockets that listen on one port */
 };
 
@@ -57,38 +59,153 @@ static bool each_number(const char *folder, bool (*found)(void *ctx, pid_t numbe
     return ended;
 }
 
-struct children {
+/* Processes, parents before their children. */
+struct tree {
+    pid_t *pids, parent; /* whose children are looked at */
+    size_t count, cap;
     struct tsk_buf text;
-    pid_t spare;
-    int seen;
 };
 
-/* Kills the children of one thread of ours. */
-static bool kill_thread_children(void *ctx, pid_t thread)
+static void tree_fini(struct tree *tree)
 {
-    struct children *children = ctx;
-    char path[PATH_SIZE];
-    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)thread);
-    if (slurp(path, &children->text) != 0)
+    free(tree->pids);
+    tsk_buf_fini(&tree->text);
+}
+
+static void tree_add(struct tree *tree, pid_t pid)
+{
+    for (size_t i = 0; i < tree->count; i++) {
+        if (tree->pids[i] == pid)
+            return;
+    }
+    tree->pids = tsk_grow(tree->pids, &tree->cap, tree->count + 1, sizeof *tree->pids);
+    tree->pids[tree->count++] = pid;
+}
+
+/* Adds the children of one thread of tree->parent. */
+static bool add_children(void *ctx, pid_t thread)
+{
+    struct tree *tree = ctx;
+    char path[PATH_SIZE], *end;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)tree->parent, (int)thread);
+    if (slurp(path, &tree->text) != 0)
         return false;
-    char *end;
-    for (const char *at = children->text.data;; at = end) {
+    for (const char *at = tree->text.data;; at = end) {
         pid_t pid = (pid_t)strtol(at, &end, 10);
         if (end == at || pid <= 0)
             return false;
-        if (pid == children->spare)
-            continue;
-        kill(pid, SIGKILL);
-        children->seen++;
+        tree_add(tree, pid);
     }
+}
+
+/* Adds the children of a process, of all its threads. */
+static void add_process(struct tree *tree, pid_t parent)
+{
+    char folder[PATH_SIZE];
+    tree->parent = parent;
+    snprintf(folder, sizeof folder, "/proc/%d/task", (int)parent);
+    each_number(folder, add_children, tree);
+}
+
+static void add_descendants(struct tree *tree)
+{
+    for (size_t i = 0; i < tree->count; i++)
+        add_process(tree, tree->pids[i]);
+}
+
+size_t tsk_os_adopted(pid_t **pids, size_t *cap)
+{
+    struct tree tree = {.pids = *pids, .cap = *cap, .parent = getpid()};
+    add_children(&tree, tree.parent);
+    tsk_buf_fini(&tree.text);
+    *pids = tree.pids;
+    *cap = tree.cap;
+    return tree.count;
 }
 
 int tsk_os_kill_children(pid_t spare)
 {
-    struct children children = {.spare = spare};
-    each_number("/proc/self/task", kill_thread_children, &children);
-    tsk_buf_fini(&children.text);
-    return children.seen;
+    struct tree tree = {.count = 0};
+    int seen = 0;
+    add_process(&tree, getpid());
+    for (size_t i = 0; i < tree.count; i++) {
+        if (tree.pids[i] == spare)
+            continue;
+        kill(tree.pids[i], SIGKILL);
+        seen++;
+    }
+    tree_fini(&tree);
+    return seen;
+}
+
+/* Whether a thread is neither stopped nor dead. */
+static bool thread_runs(void *ctx, pid_t thread)
+{
+    struct tree *tree = ctx;
+    char path[PATH_SIZE];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)tree->parent, (int)thread);
+    const char *state = slurp(path, &tree->text) == 0 ? strrchr(tree->text.data, ')') : NULL;
+    return state && strlen(state) > 2 && !strchr("TtZXx", state[2]);
+}
+
+static bool any_runs(struct tree *tree)
+{
+    char folder[PATH_SIZE];
+    for (size_t i = 0; i < tree->count; i++) {
+        tree->parent = tree->pids[i];
+        snprintf(folder, sizeof folder, "/proc/%d/task", (int)tree->parent);
+        if (each_number(folder, thread_runs, tree))
+            return true;
+    }
+    return false;
+}
+
+/* Stops (SIGSTOP) the processes of tree and all their descendants, which it adds. A stopped process
+ * starts no other and does not end, so once all are stopped and none is new the tree is complete. A
+ * number is signalled at once after it was read: until it is another process's the system would
+ * have to give out all other numbers first. */
+static void stop_tree(struct tree *tree)
+{
+    size_t stopped = 0;
+    for (int round = 0; round < STOP_ROUNDS; round++) {
+        for (; stopped < tree->count; stopped++)
+            kill(tree->pids[stopped], SIGSTOP);
+        bool runs = any_runs(tree);
+        add_descendants(tree);
+        if (!runs && stopped == tree->count)
+            return;
+        if (runs)
+            poll(NULL, 0, STOP_MS);
+    }
+}
+
+void tsk_os_signal_tree(pid_t root, int sig)
+{
+    struct tree tree = {.count = 0};
+    bool leads = getpgid(root) == root;
+    tree_add(&tree, root);
+    if (sig == SIGKILL)
+        stop_tree(&tree);
+    else
+        add_descendants(&tree);
+    kill(leads ? -root : root, sig);
+    for (size_t i = 1; i < tree.count; i++) {
+        if (!leads || getpgid(tree.pids[i]) != root)
+            kill(tree.pids[i], sig);
+    }
+    tree_fini(&tree);
+}
+
+bool tsk_os_process_name(pid_t pid, char *name, size_t size)
+{
+    char path[PATH_SIZE];
+    struct tsk_buf text = TSK_BUF_INIT;
+    snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+    bool known = slurp(path, &text) == 0 && text.len > 0;
+    if (known)
+        snprintf(name, size, "%.*s", (int)strcspn(text.data, "\n"), text.data);
+    tsk_buf_fini(&text);
+    return known;
 }
 
 struct marked {
@@ -227,13 +344,9 @@ bool tsk_os_port_holder(int port, char *out, size_t size)
     note_listeners(&holder, "/proc/net/tcp6", port);
     if (holder.count == 0 || !each_number("/proc", is_holder, &holder))
         return false;
-    char path[PATH_SIZE];
-    struct tsk_buf name = TSK_BUF_INIT;
-    snprintf(path, sizeof path, "/proc/%d/comm", (int)holder.pid);
-    bool known = slurp(path, &name) == 0 && name.len > 0;
+    char name[PATH_SIZE];
+    bool known = tsk_os_process_name(holder.pid, name, sizeof name);
     if (known)
-        snprintf(out, size, "%.*s (pid %d)", (int)strcspn(name.data, "\n"), name.data,
-                 (int)holder.pid);
-    tsk_buf_fini(&name);
+        snprintf(out, size, "%s (pid %d)", name, (int)holder.pid);
     return known;
 }

@@ -177,6 +177,26 @@ bool tsk_os_adopt_orphans(void)
     return false;
 }
 
+size_t tsk_os_adopted(pid_t **pids, size_t *cap)
+{
+    (void)pids;
+    (void)cap;
+    return 0;
+}
+
+void tsk_os_signal_tree(pid_t root, int sig)
+{
+    kill(getpgid(root) == root ? -root : root, sig);
+}
+
+bool tsk_os_process_name(pid_t pid, char *name, size_t size)
+{
+    (void)pid;
+    (void)name;
+    (void)size;
+    return false;
+}
+
 int tsk_os_kill_children(pid_t spare)
 {
     (void)spare;

@@ -19,7 +19,4 @@ void tsk_os_signals_restore(const sigset_t *old);
 void tsk_os_become(const struct tsk_spawn *spawn, const char *path, int *keep,
                    void (*close_from)(int low));
 
-/* A portable close_from. */
-void tsk_os_close_from(int low);
-
 #endif

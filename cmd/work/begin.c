@@ -62,7 +62,7 @@ static int open_pipes(const struct tsk_buf *input, int theirs[4], int ours[3])
     return -1;
 }
 
-pid_t launch_begin(const struct work *work, struct child *child, bool crowded)
+pid_t launch_begin(const struct work *work, struct child *child, bool guarded, bool crowded)
 {
     int theirs[4];
     child->started_us = tsk_now_us();
@@ -70,13 +70,15 @@ pid_t launch_begin(const struct work *work, struct child *child, bool crowded)
         child->code = errno;
         return -1;
     }
-    struct tsk_spawn spawn = {child->argv,
-                              child->environment,
-                              tsk_handlers_dir(work->handlers),
-                              {theirs[0], theirs[1], theirs[2], theirs[3]},
-                              &work->changed,
-                              child->path,
-                              crowded};
+    struct tsk_spawn spawn = {.argv = child->argv,
+                              .envp = child->environment,
+                              .dir = tsk_handlers_dir(work->handlers),
+                              .fds = {theirs[0], theirs[1], theirs[2], theirs[3]},
+                              .changed = &work->changed,
+                              .path = child->path,
+                              .outlives = guarded,
+                              .session = work->terminal,
+                              .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     child->code = pid < 0 ? errno : 0;
     if (pid > 0)

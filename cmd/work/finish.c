@@ -212,7 +212,7 @@ void finish_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     pipes_last_note(work, run);
-    run->execution_ms = (tsk_now_us() - process->child.started_us) / 1000;
+    run->execution_ms = (process->ended_us - process->child.started_us) / 1000;
     struct json_object *error = exit_error(work, run);
     if (process->error && process->stop == STOP_NONE)
         error = merge_error(error, process->error);

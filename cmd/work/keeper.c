@@ -1,52 +1,80 @@
 /* The keeper: a small process beside the worker that outlives it by a moment. It sleeps in a read
- * from a pipe that only the worker holds open; when that ends, however the worker died, it kills
- * the process groups that stand in a table shared with the worker, and then every process that
- * carries the worker's mark in its environment (a handler's child that went into a session of its
- * own). Keeping the table costs the worker one store in memory a step. */
+ * from a pipe that only the worker holds open. When that ends, however the worker died, it kills
+ * the processes of a table shared with the worker, and all their descendants: the handlers, and
+ * what handlers left that have ended. Then it kills every process that has the worker's mark in its
+ * environment: one whose handler ended after the worker did. The table costs the worker one store
+ * in memory a step. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/diag.h"
 #include "work/work.h"
+
+#define END_MS 2000 /* a process that dies needs less */
 
 struct keeper {
     pid_t pid;
     int life, alive;        /* the worker's end of each pipe */
-    volatile pid_t *groups; /* shared; 0 is a free slot */
+    char *mark;
+    volatile pid_t *table; /* shared: so many slots for handlers, as many for what they left; 0:
+                            * free */
     size_t *free_slots, free_count, slots;
 };
 
-static void end_all(volatile pid_t *groups, size_t slots, const char *mark)
+static void end_all(const struct keeper *keeper)
 {
-    for (size_t i = 0; i < slots; i++) {
-        if (groups[i] > 1)
-            kill(-groups[i], SIGKILL);
+    for (size_t i = 0; i < keeper->slots * 2; i++) {
+        pid_t pid = keeper->table[i];
+        if (pid <= 1)
+            continue;
+        tsk_os_signal_tree(pid, SIGKILL);
+        kill(-pid, SIGKILL); /* of one that has ended the group is what is known */
     }
-    tsk_os_kill_marked(mark);
+    tsk_os_kill_marked(keeper->mark);
 }
 
-/* The keeper's whole life. fds: the read end of life, the write end of alive. */
-static _Noreturn void keep(const struct keeper *keeper, int life, int alive, const char *mark)
+/* Waits until the worker, which has no descriptors any more, is gone. Before that none of its
+ * children must be stopped: as the worker ends the system sends HUP to groups with a stopped
+ * process. */
+static void await_end(pid_t worker)
+{
+    for (int ms = 0; ms < END_MS && getppid() == worker; ms++)
+        poll(NULL, 0, 1);
+}
+
+/* The keeper's whole life. life and alive are its ends of the pipes; all other descriptors are
+ * closed: a keeper that replaces another one was given the worker's sockets. */
+static _Noreturn void keep(const struct keeper *keeper, int life, int alive)
 {
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP};
+    enum { LIFE = 3, ALIVE, OTHERS };
     char byte;
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     setsid();
     tsk_os_set_name("tasker-keeper");
+    alive = fcntl(alive, F_DUPFD, OTHERS);
+    dup2(life, LIFE);
+    dup2(alive, ALIVE);
+    tsk_os_close_from(OTHERS);
     int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < 3 && null >= 0; fd++)
+    for (int fd = 0; fd < LIFE && null >= 0; fd++)
         dup2(null, fd);
-    if (null > 2)
+    if (null >= OTHERS)
         close(null);
-    while (read(life, &byte, 1) > 0 || errno == EINTR)
-        errno = 0;
-    end_all(keeper->groups, keeper->slots, mark);
-    close(alive);
+    pid_t worker = getppid();
+    ssize_t n;
+    while ((n = read(LIFE, &byte, 1)) < 0 && errno == EINTR)
+        ;
+    if (n == 0)
+        await_end(worker);
+    end_all(keeper);
     _exit(0);
 }
 
@@ -63,49 +91,57 @@ static void *shared_table(size_t size, struct tsk_err *err)
     return table == MAP_FAILED ? NULL : table;
 }
 
-static void set_cloexec(int fd)
+/* Starts the process, with a pipe that ends with the worker and one that ends with the keeper.
+ * Returns 0, or -1 with errno. */
+static int start(struct keeper *keeper)
 {
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    int life[2], alive[2];
+    keeper->pid = keeper->life = keeper->alive = -1;
+    if (tsk_os_pipe(life) < 0)
+        return -1;
+    if (tsk_os_pipe(alive) < 0) {
+        close(life[0]);
+        close(life[1]);
+        return -1;
+    }
+    if (!(keeper->pid = fork()))
+        keep(keeper, life[0], alive[1]);
+    close(life[0]);
+    close(alive[1]);
+    keeper->life = life[1];
+    keeper->alive = alive[0];
+    return keeper->pid < 0 ? -1 : 0;
 }
 
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err)
 {
-    int life[2], alive[2];
     struct keeper *keeper = tsk_alloc(sizeof *keeper);
     keeper->slots = slots;
-    keeper->groups = shared_table(slots * sizeof *keeper->groups, err);
-    if (!keeper->groups) {
+    keeper->mark = tsk_strdup(mark);
+    keeper->table = shared_table(2 * slots * sizeof *keeper->table, err);
+    if (!keeper->table || start(keeper) < 0) {
+        if (keeper->table)
+            tsk_err_sys(err, TSK_UNAVAILABLE, "cannot start the keeper");
+        free(keeper->mark); /* the program ends now, and with it the rest */
         free(keeper);
         return NULL;
     }
-    if (pipe(life) < 0 || pipe(alive) < 0 || (keeper->pid = fork()) < 0) {
-        tsk_err_sys(err, TSK_UNAVAILABLE, "cannot start the keeper");
-        free(keeper); /* the program ends now, and with it the rest */
-        return NULL;
-    }
-    if (!keeper->pid) {
-        close(life[1]);
-        close(alive[0]);
-        keep(keeper, life[0], alive[1], mark);
-    }
-    close(life[0]);
-    close(alive[1]);
-    set_cloexec(keeper->life = life[1]);
-    set_cloexec(keeper->alive = alive[0]);
     keeper->free_slots = tsk_alloc(slots * sizeof *keeper->free_slots);
     for (keeper->free_count = 0; keeper->free_count < slots; keeper->free_count++)
         keeper->free_slots[keeper->free_count] = keeper->free_count;
     return keeper;
 }
 
+int keeper_restart(struct keeper *keeper)
+{
+    close(keeper->life);
+    close(keeper->alive);
+    return start(keeper);
+}
+
 int keeper_fd(const struct keeper *keeper)
 {
     return keeper->alive;
-}
-
-void keeper_gone(struct keeper *keeper)
-{
-    keeper->pid = 0;
 }
 
 pid_t keeper_pid(const struct keeper *keeper)
@@ -120,17 +156,23 @@ size_t keeper_take(struct keeper *keeper)
     return keeper->free_slots[--keeper->free_count];
 }
 
-void keeper_set(struct keeper *keeper, size_t slot, pid_t group)
+void keeper_set(struct keeper *keeper, size_t slot, pid_t pid)
 {
     if (slot < keeper->slots)
-        keeper->groups[slot] = group;
+        keeper->table[slot] = pid;
+}
+
+void keeper_set_orphan(struct keeper *keeper, size_t i, pid_t pid)
+{
+    if (i < keeper->slots)
+        keeper->table[keeper->slots + i] = pid;
 }
 
 void keeper_remove(struct keeper *keeper, size_t slot)
 {
     if (slot >= keeper->slots)
         return;
-    keeper->groups[slot] = 0;
+    keeper->table[slot] = 0;
     keeper->free_slots[keeper->free_count++] = slot;
 }
 
@@ -138,6 +180,8 @@ void keeper_stop(struct keeper *keeper)
 {
     if (!keeper)
         return;
+    if (write(keeper->life, "", 1) < 0)
+        diag_debug("the keeper is gone");
     close(keeper->life);
     if (keeper->pid > 0) {
         kill(keeper->pid, SIGCONT); /* a stopped one would never see it */
@@ -145,7 +189,8 @@ void keeper_stop(struct keeper *keeper)
             ;
     }
     close(keeper->alive);
-    munmap((void *)keeper->groups, keeper->slots * sizeof *keeper->groups);
+    munmap((void *)keeper->table, 2 * keeper->slots * sizeof *keeper->table);
     free(keeper->free_slots);
+    free(keeper->mark);
     free(keeper);
 }

@@ -5,9 +5,15 @@
  * news of it.
  *
  * All that changes hands does so under one lock. What the launcher notes of a child (struct child)
- * is its own until the news is taken. The thread lives as long as the worker: at its end the system
- * would kill all that it has started. It alone takes SIGCHLD, from the system and, as a wake-up,
- * from the loop; so nothing is lost between looking and sleeping. */
+ * is its own until the news is taken. The thread lives as long as the worker. It alone takes
+ * SIGCHLD, from the system and, as a wake-up, from the loop; so nothing is lost between looking and
+ * sleeping.
+ *
+ * Orphans: a handler adopts the orphans among its descendants (os_linux.c), and when it ends the
+ * worker adopts them all at that moment. So what the worker has adopted is left over from a handler
+ * that has ended, and what is new there since the last look is from one of those that ended since
+ * then: the step is not over before these have ended too. Which session they are in, and what is in
+ * their environment, does not matter. */
 #include "work/launch.h"
 
 #include <errno.h>
@@ -15,6 +21,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -25,6 +32,13 @@ enum {
     CROWD = 16,      /* children, beyond which there are many descriptors */
     QUICK_US = 5000, /* so long the loop does not read the pipes of a child; see pipes_open */
     GIVE_WAY_NS = 100000,
+};
+
+/* A process that was left over. Where several handlers ended at the same moment each of them has an
+ * entry of it. */
+struct orphan {
+    pid_t pid;
+    struct child *child; /* whose it is; NULL: nobody waits for it any more */
 };
 
 struct launch {
@@ -38,7 +52,13 @@ struct launch {
     int tell, told;                       /* a pipe to the loop */
     bool was_told;                        /* there is something in it */
     bool sleeping;                        /* it must be woken to see what was given */
-    bool others;                          /* somebody else's child has ended */
+    struct orphan *orphans;
+    size_t orphan_count, orphan_cap;
+    struct child **suspects; /* of which something has ended since orphans were looked for */
+    size_t suspect_count, suspect_cap;
+    pid_t *adopted; /* for tsk_os_adopted */
+    size_t adopted_cap;
+    pid_t keeper; /* it is no orphan; 0: it has ended */
     bool held; /* a child may have failed: none begins before the loop has seen it */
     bool stop;
 };
@@ -63,7 +83,7 @@ static void add_news_locked(struct launch *launch, struct child *child, int news
 /* Tells the loop that there are news. */
 static void tell_locked(struct launch *launch)
 {
-    if (launch->was_told || (!launch->first_news && !launch->others))
+    if (launch->was_told || !launch->first_news)
         return;
     ssize_t n = write(launch->tell, "", 1); /* it is empty, and so has room */
     launch->was_told = n == 1;
@@ -75,9 +95,10 @@ static void begin_one_locked(struct launch *launch)
     if (!(launch->first = child->next))
         launch->end = &launch->first;
     bool crowded = launch->running >= CROWD;
+    bool guarded = launch->keeper > 0;
     launch->running++;
     pthread_mutex_unlock(&launch->lock);
-    pid_t pid = launch_begin(launch->work, child, crowded);
+    pid_t pid = launch_begin(launch->work, child, guarded, crowded);
     pthread_mutex_lock(&launch->lock);
     if (pid < 0) {
         launch->running--;
@@ -96,12 +117,23 @@ static void begin_one_locked(struct launch *launch)
 static bool went_well(const struct child *child)
 {
     struct pollfd note = {.fd = child->fds[2], .events = POLLIN};
-    return child->status == 0 && !child->signalled && tsk_now_us() - child->started_us < QUICK_US &&
-           poll(&note, 1, 0) >= 0 && !(note.revents & POLLIN);
+    return child->status == 0 && !child->last_signal &&
+           tsk_now_us() - child->started_us < QUICK_US && poll(&note, 1, 0) >= 0 &&
+           !(note.revents & POLLIN);
 }
 
-/* Takes child out of by_pid: its number may be another's from now on, unless others are left in its
- * group. */
+static void suspect_locked(struct launch *launch, struct child *child)
+{
+    for (size_t i = 0; i < launch->suspect_count; i++) {
+        if (launch->suspects[i] == child)
+            return;
+    }
+    launch->suspects = tsk_grow(launch->suspects, &launch->suspect_cap, launch->suspect_count + 1,
+                                sizeof *launch->suspects);
+    launch->suspects[launch->suspect_count++] = child;
+}
+
+/* Takes child out of by_pid: its number may be another's from now on. */
 static void reaped_locked(struct launch *launch, struct child *child)
 {
     struct child **at = bucket(launch, child->pid);
@@ -109,30 +141,109 @@ static void reaped_locked(struct launch *launch, struct child *child)
         at = &(*at)->next;
     *at = child->next;
     child->reaped = true;
-    child->group_empty = kill(-child->pid, 0) < 0 && errno == ESRCH;
-    if (child->group_empty)
-        keeper_set(launch->work->keeper, child->slot, 0);
     launch->running--;
     launch->held |= !went_well(child);
     add_news_locked(launch, child, LAUNCH_ENDED);
+    suspect_locked(launch, child);
 }
 
-/* Under the lock, so that nobody signals a number that has just become another's. */
-static void reap_locked(struct launch *launch)
+/* Removes the entries of pid, which has ended. */
+static void remove_orphans_locked(struct launch *launch, pid_t pid)
+{
+    for (size_t i = 0; i < launch->orphan_count;) {
+        struct child *child = launch->orphans[i].child;
+        if (launch->orphans[i].pid != pid) {
+            i++;
+            continue;
+        }
+        if (child) {
+            child->orphans--;
+            suspect_locked(launch, child);
+        }
+        launch->orphans[i] = launch->orphans[--launch->orphan_count];
+        keeper_set_orphan(launch->work->keeper, i, launch->orphans[i].pid);
+        keeper_set_orphan(launch->work->keeper, launch->orphan_count, 0);
+    }
+}
+
+/* Waits for all that has ended; returns whether there was anything. Under the lock, so that nobody
+ * signals a number that has just become another's. */
+static bool wait_locked(struct launch *launch)
 {
     int status;
     struct rusage usage;
-    for (pid_t pid; (pid = tsk_os_reap(&status, &usage)) > 0;) {
+    bool any = false;
+    for (pid_t pid; (pid = tsk_os_reap(&status, &usage)) > 0; any = true) {
         struct child *child = *bucket(launch, pid);
         while (child && child->pid != pid)
             child = child->next;
         if (!child) {
-            launch->others = true;
+            launch->keeper = pid == launch->keeper ? 0 : launch->keeper;
+            remove_orphans_locked(launch, pid);
             continue;
         }
         child->status = status;
         child->usage = usage;
         reaped_locked(launch, child);
+    }
+    return any;
+}
+
+static bool is_orphan(const struct launch *launch, pid_t pid)
+{
+    for (size_t i = 0; i < launch->orphan_count; i++) {
+        if (launch->orphans[i].pid == pid)
+            return true;
+    }
+    return pid == launch->keeper;
+}
+
+/* Finds the processes that were adopted since the last look: the first so many of launch->adopted.
+ */
+static size_t find_adopted_locked(struct launch *launch)
+{
+    size_t count = tsk_os_adopted(&launch->adopted, &launch->adopted_cap), fresh = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_orphan(launch, launch->adopted[i]))
+            launch->adopted[fresh++] = launch->adopted[i];
+    }
+    return fresh;
+}
+
+/* Adds an orphan of child, which gets no chance where the child itself has none any more. */
+static void add_orphan_locked(struct launch *launch, struct child *child, pid_t pid)
+{
+    launch->orphans = tsk_grow(launch->orphans, &launch->orphan_cap, launch->orphan_count + 1,
+                               sizeof *launch->orphans);
+    keeper_set_orphan(launch->work->keeper, launch->orphan_count, pid);
+    launch->orphans[launch->orphan_count++] = (struct orphan){pid, child};
+    child->orphans++;
+    if (child->last_signal == SIGKILL)
+        tsk_os_signal_tree(pid, SIGKILL);
+}
+
+static bool all_ended(const struct child *child)
+{
+    return child->reaped && !child->orphans && kill(-child->pid, 0) < 0 && errno == ESRCH;
+}
+
+/* Waits for all that has ended, and finds what it has left. Of an orphan that is found the handler
+ * may have ended after the wait: then it is waited for, and looked again. */
+static void reap_locked(struct launch *launch)
+{
+    size_t fresh = 0;
+    launch->suspect_count = 0;
+    wait_locked(launch);
+    while (launch->suspect_count && (fresh = find_adopted_locked(launch)) && wait_locked(launch))
+        ;
+    for (size_t i = 0; i < launch->suspect_count; i++) {
+        struct child *child = launch->suspects[i];
+        for (size_t j = 0; j < fresh; j++)
+            add_orphan_locked(launch, child, launch->adopted[j]);
+        if (!all_ended(child))
+            continue;
+        keeper_set(launch->work->keeper, child->slot, 0);
+        add_news_locked(launch, child, LAUNCH_ALL_ENDED);
     }
 }
 
@@ -216,6 +327,7 @@ struct launch *launch_start(const struct work *work, struct tsk_err *err)
     launch->most = work->max_workers;
     launch->end = &launch->first;
     launch->end_news = &launch->first_news;
+    launch->keeper = keeper_pid(work->keeper);
     pthread_mutex_init(&launch->lock, NULL);
     if (tsk_os_pipe(ends) < 0) {
         tsk_err_sys(err, TSK_UNAVAILABLE, "cannot make a pipe");
@@ -298,32 +410,85 @@ struct child *launch_next(struct launch *launch, int *news)
     return child;
 }
 
-bool launch_others(struct launch *launch)
+bool launch_all_ended(struct launch *launch, const struct child *child)
 {
     pthread_mutex_lock(&launch->lock);
-    bool others = launch->others;
-    launch->others = false;
+    bool result = !child->news && all_ended(child);
     pthread_mutex_unlock(&launch->lock);
-    return others;
+    return result;
 }
 
-/* The group, and its leader also where that went into another group. Until it is waited for its
- * number is its own. */
-static void signal_locked(struct child *child, int sig)
+void launch_left(struct launch *launch, const struct child *child, struct tsk_buf *text)
+{
+    enum { MOST = 3 };
+    size_t count = 0;
+    char name[64];
+    pthread_mutex_lock(&launch->lock);
+    for (size_t i = 0; i < launch->orphan_count; i++) {
+        pid_t pid = launch->orphans[i].pid;
+        if (launch->orphans[i].child != child || ++count > MOST ||
+            !tsk_os_process_name(pid, name, sizeof name))
+            continue;
+        tsk_buf_printf(text, "%s%s (pid %ld)", text->len ? ", " : "", name, (long)pid);
+    }
+    pthread_mutex_unlock(&launch->lock);
+    if (count > MOST)
+        tsk_buf_printf(text, " and %zu more", count - MOST);
+    else if (!text->len)
+        tsk_buf_str(text, "processes");
+}
+
+/* Whether child, which is not waited for yet, has ended. */
+static bool has_died(const struct child *child)
+{
+    siginfo_t info = {.si_pid = 0};
+    return waitid(P_PID, (id_t)child->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid == child->pid;
+}
+
+/* Until a child is waited for its number is its own. */
+static bool signal_locked(struct launch *launch, struct child *child, int sig)
 {
     if (child->pid <= 1)
-        return;
-    child->signalled = true;
-    if (!child->group_empty)
+        return true;
+    if (child->news & (LAUNCH_ENDED | LAUNCH_ALL_ENDED) || (!child->reaped && has_died(child)))
+        return false;
+    child->last_signal = sig;
+    if (!child->reaped)
+        tsk_os_signal_tree(child->pid, sig);
+    else if (!child->orphans)
         kill(-child->pid, sig);
-    if (!child->reaped && getpgid(child->pid) != child->pid)
-        kill(child->pid, sig);
+    for (size_t i = 0; i < launch->orphan_count; i++) {
+        if (launch->orphans[i].child == child)
+            tsk_os_signal_tree(launch->orphans[i].pid, sig);
+    }
+    return true;
 }
 
-void launch_signal(struct launch *launch, struct child *child, int sig)
+bool launch_signal(struct launch *launch, struct child *child, int sig)
 {
     pthread_mutex_lock(&launch->lock);
-    signal_locked(child, sig);
+    bool result = signal_locked(launch, child, sig);
+    pthread_mutex_unlock(&launch->lock);
+    return result;
+}
+
+bool launch_forget(struct launch *launch, struct child *child)
+{
+    pthread_mutex_lock(&launch->lock);
+    bool quiet = !child->news;
+    for (size_t i = 0; quiet && i < launch->orphan_count; i++) {
+        if (launch->orphans[i].child == child)
+            launch->orphans[i].child = NULL;
+    }
+    pthread_mutex_unlock(&launch->lock);
+    return quiet;
+}
+
+void launch_keeper(struct launch *launch, pid_t keeper)
+{
+    pthread_mutex_lock(&launch->lock);
+    launch->keeper = keeper;
     pthread_mutex_unlock(&launch->lock);
 }
 
@@ -347,5 +512,8 @@ void launch_free(struct launch *launch)
     close(launch->tell);
     close(launch->told);
     pthread_mutex_destroy(&launch->lock);
+    free(launch->orphans);
+    free(launch->suspects);
+    free(launch->adopted);
     free(launch);
 }

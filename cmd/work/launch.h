@@ -13,7 +13,9 @@ struct work;
 struct launch;
 struct run;
 
-enum { LAUNCH_FAILED = 1, LAUNCH_BEGUN = 2, LAUNCH_ENDED = 4 };
+/* What happened to a child: it could not be started, it runs, its program has ended, and so has all
+ * that it started. */
+enum { LAUNCH_FAILED = 1, LAUNCH_BEGUN = 2, LAUNCH_ENDED = 4, LAUNCH_ALL_ENDED = 8 };
 
 /* A program that is started, runs, or has ended. */
 struct child {
@@ -36,25 +38,27 @@ struct child {
     /* LAUNCH_ENDED */
     int status; /* as wait(2) gives it */
     struct rusage usage;
-    bool group_empty; /* nobody was left in its process group */
 
     /* the launcher's own */
     struct child *next, *next_news;
     int news;
-    bool signalled, reaped;
+    int last_signal; /* sent to it; 0: none */
+    bool reaped;
+    size_t orphans; /* processes that it left and that still run */
 };
 
 /* Starts the thread, for what work has set up (borrowed). From now on SIGCHLD is blocked in the
  * calling thread and those that it starts. Returns NULL with err if it cannot. */
 struct launch *launch_start(const struct work *work, struct tsk_err *err);
 
-/* Becomes readable when there is something for launch_next or launch_others; launch_heard empties
- * it, and is to be called before them. */
+/* Becomes readable when there is something for launch_next; launch_heard empties it, and is to be
+ * called before that. */
 int launch_fd(const struct launch *launch);
 void launch_heard(struct launch *launch);
 
 /* Gives it a child to be started, after those that were given before, as soon as there is room. The
- * child belongs to the launcher until it has ended or failed, and the news of that are taken. */
+ * child belongs to the launcher until it has failed, or all of it has ended, and the news of that
+ * are taken. */
 void launch_give(struct launch *launch, struct child *child);
 
 /* Has it look at what it was given, if it does not anyway. After the end of a child that may be a
@@ -67,22 +71,36 @@ void launch_go(struct launch *launch);
 struct child *launch_take_back(struct launch *launch, bool told_too);
 
 /* Returns the next child with news, in the order in which they happened, and what they are; NULL if
- * there are none. LAUNCH_BEGUN comes before LAUNCH_ENDED or together with it. */
+ * there are none. LAUNCH_BEGUN comes before LAUNCH_ENDED or together with it, and so does that with
+ * LAUNCH_ALL_ENDED. */
 struct child *launch_next(struct launch *launch, int *news);
 
-/* Whether a child that was not given has ended since the last call. */
-bool launch_others(struct launch *launch);
+/* Whether the program of child has ended and nothing is left that it started, and all news of it
+ * are taken. LAUNCH_ALL_ENDED comes only where the system tells of orphans. */
+bool launch_all_ended(struct launch *launch, const struct child *child);
 
-/* Signals all of the child's process group. One that has not begun, or is gone, is left alone. */
-void launch_signal(struct launch *launch, struct child *child, int sig);
+/* Writes which processes the program of child left ("sleep (pid 123)"). */
+void launch_left(struct launch *launch, const struct child *child, struct tsk_buf *text);
 
-/* Ends the thread. The system kills what it has started and has not ended. The rest can still be
- * called; what ends now is waited for by the caller. NULL is fine. */
+/* Signals the process of child and all that it started. Returns false, having done nothing, where
+ * the process has ended by itself already and the news of it are to come. One that has not begun,
+ * or is gone, is left alone. */
+bool launch_signal(struct launch *launch, struct child *child, int sig);
+
+/* Gives up waiting for what child left: the launcher does not look at it any more. Returns false,
+ * having done nothing, where news of it are to come. */
+bool launch_forget(struct launch *launch, struct child *child);
+
+/* There is another keeper, or (-1) none any more. */
+void launch_keeper(struct launch *launch, pid_t keeper);
+
+/* Ends the thread. The rest can still be called; what ends now is waited for by the caller. NULL is
+ * fine. */
 void launch_stop(struct launch *launch);
 void launch_free(struct launch *launch); /* NULL is fine */
 
 /* begin.c, for launch.c: starts the program of child, of work looking only at what does not change.
- * Returns its pid, or -1 with child->code. */
-pid_t launch_begin(const struct work *work, struct child *child, bool crowded);
+ * guarded: the keeper ends it if this process dies. Returns its pid, or -1 with child->code. */
+pid_t launch_begin(const struct work *work, struct child *child, bool guarded, bool crowded);
 
 #endif

@@ -58,14 +58,6 @@ static void on_launch(struct work *work, struct watch *watch)
     run_news(work);
 }
 
-/* The keeper has ended: somebody killed it. The work goes on, with one guard less. */
-static void on_keeper(struct work *work, struct watch *watch)
-{
-    diag_warn("the keeper process is gone: if this worker is killed now, handlers may outlive it");
-    tsk_poller_set(work->poller, watch->fd, 0, watch);
-    keeper_gone(work->keeper);
-}
-
 static void on_bus(struct work *work, struct watch *watch)
 {
     (void)work; /* the next turn drains it */
@@ -92,6 +84,19 @@ static void add_watch(struct work *work, struct watch *watch, int fd,
     tsk_poller_set(work->poller, fd, TSK_READ, watch);
 }
 
+/* The keeper has ended: somebody killed it. */
+static void on_keeper(struct work *work, struct watch *watch)
+{
+    tsk_poller_set(work->poller, watch->fd, 0, watch);
+    bool guarded = keeper_restart(work->keeper) == 0;
+    launch_keeper(work->launch, keeper_pid(work->keeper));
+    if (guarded)
+        add_watch(work, watch, keeper_fd(work->keeper), on_keeper);
+    diag_warn(guarded ? "the keeper process was killed: another one is started"
+                      : "the keeper process was killed, and no other one can be started: if this "
+                        "worker is killed now, handlers may outlive it");
+}
+
 static void do_timers(struct work *work, int64_t now)
 {
     run_check_limits(work, now);
@@ -116,8 +121,7 @@ static bool is_over(struct work *work, int64_t now)
 {
     if (work->stops > 1)
         return true;
-    if (work->state != WORK_DRAINING || work->live.count || run_queued(work) ||
-        work->leftover_count)
+    if (work->state != WORK_DRAINING || work->live.count || run_queued(work))
         return false;
     if (!work->confirm_until)
         work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);

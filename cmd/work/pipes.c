@@ -160,13 +160,9 @@ static void read_some(struct work *work, struct watch *watch, int times)
 
 static void on_ready(struct work *work, struct watch *watch)
 {
-    struct run *run = watch->run;
     if (watch->fd < 0)
         return; /* its step has ended since the event came */
     read_some(work, watch, READS_AT_ONCE);
-    if (run->process->exited && run->process->out.fd < 0 && run->process->err.fd < 0 &&
-        run->process->note.fd < 0)
-        finish_ended(work, run);
 }
 
 void pipes_open(struct work *work, struct run *run)
@@ -194,11 +190,10 @@ void pipes_watch(struct work *work, struct run *run)
     }
 }
 
-bool pipes_drain(struct work *work, struct run *run)
+void pipes_drain(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     read_some(work, &process->out, READS_AT_ONCE);
     read_some(work, &process->err, READS_AT_ONCE);
     read_some(work, &process->note, READS_AT_ONCE);
-    return process->out.fd < 0 && process->err.fd < 0 && process->note.fd < 0;
 }

@@ -1,4 +1,4 @@
-/* Steps as processes: start, time limits, the end of the leader and of what it left behind. */
+/* Steps as processes: start, time limits, the end of the program and of what it left. */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -12,10 +12,11 @@
 
 #define STARTS_AT_ONCE 16 /* then the loop looks at everything else */
 #define AHEAD 8           /* steps that the launcher has beyond those that run */
-#define PIPE_GRACE_MS 100 /* after the leader's end, while others of its group hold the pipes */
+#define LEFT_GRACE_MS 100 /* from the program's end until what it left is asked to end */
+#define LEFT_MS 20        /* between two looks at what is left, where no news of it come */
 #define ORPHAN_ROUNDS 100
 #define ORPHAN_MS 50 /* a round */
-#define DEAD_MS 1000 /* after KILL only a zombie is left, which its own parent must bury */
+#define DEAD_MS 1000 /* from KILL until it is plain that it does not help */
 
 size_t run_queued(const struct work *work)
 {
@@ -137,39 +138,13 @@ void run_take_back(struct work *work, bool told_too)
     run_list_prepend(&work->queue, &back);
 }
 
-static bool group_is_empty(pid_t group)
-{
-    return kill(-group, 0) < 0 && errno == ESRCH;
-}
-
-static bool nobody_left(const struct process *process)
-{
-    return process->child.group_empty || group_is_empty(process->child.pid);
-}
-
-/* The leader has ended and its step with it; what is left of its group must go too. */
-static void leave_group(struct work *work, const struct process *process)
-{
-    if (nobody_left(process)) {
-        keeper_remove(work->keeper, process->child.slot);
-        return;
-    }
-    int64_t due = tsk_now_ms() + (process->killed ? DEAD_MS : work->kill_grace);
-    kill(-process->child.pid, process->killed ? SIGKILL : SIGTERM);
-    work->leftovers = tsk_grow(work->leftovers, &work->leftover_cap, work->leftover_count + 1,
-                               sizeof *work->leftovers);
-    work->leftovers[work->leftover_count++] =
-        (struct leftover){process->child.pid, process->child.slot, due, process->killed};
-    work->next_check = tsk_earlier(work->next_check, due);
-}
-
 void run_release(struct work *work, struct run *run)
 {
     struct process *process = run->process;
     pipes_close(work, &process->out);
     pipes_close(work, &process->err);
     pipes_close(work, &process->note);
-    leave_group(work, process);
+    keeper_remove(work->keeper, process->child.slot);
     run_list_remove(&work->live, run);
     work->exited -= process->exited;
     run->process = NULL;
@@ -203,60 +178,44 @@ void run_free_ended(struct work *work)
     }
 }
 
-static void check_leftovers(struct work *work, int64_t now)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < work->leftover_count; i++) {
-        struct leftover *left = &work->leftovers[i];
-        if (group_is_empty(left->group) || (left->killed && now >= left->due)) {
-            keeper_remove(work->keeper, left->slot);
-            continue;
-        }
-        if (now >= left->due) {
-            kill(-left->group, SIGKILL);
-            left->killed = true;
-            left->due = now + DEAD_MS;
-        }
-        work->next_check = tsk_earlier(work->next_check, left->due);
-        work->leftovers[kept++] = *left;
-    }
-    work->leftover_count = kept;
-}
-
-/* Reads out what run has written and, if nobody else holds its pipes, ends the step. */
+/* The program of run has ended. Ends the step, if nothing is left that it started. What is left has
+ * a moment to end by itself, as the other end of a pipe does. */
 static void look_at_ended(struct work *work, struct run *run)
 {
     struct process *process = run->process;
-    if (pipes_drain(work, run) || nobody_left(process)) {
+    if (launch_all_ended(work->launch, &process->child)) {
+        pipes_drain(work, run);
         finish_ended(work, run);
         return;
     }
     pipes_watch(work, run);
-    process->linger_until = tsk_now_ms() + PIPE_GRACE_MS;
-    process->deadline = -1;
-    work->next_check = tsk_earlier(work->next_check, process->linger_until);
+    int64_t now = tsk_now_ms();
+    if (!process->asked)
+        process->deadline = now + LEFT_GRACE_MS;
+    else if (process->deadline < 0)
+        process->deadline = now + DEAD_MS;
+    work->next_check = tsk_earlier(work->next_check, now + LEFT_MS);
 }
 
-static void signal_all(struct work *work, struct process *process, int sig)
+/* Asks all processes of run to end. Returns false if its program has ended by itself, and that is
+ * not known here yet. */
+static bool ask_to_end(struct work *work, struct run *run, int64_t now)
 {
-    launch_signal(work->launch, &process->child, sig);
-}
-
-static void ask_to_end(struct work *work, struct run *run, int64_t now)
-{
-    signal_all(work, run->process, SIGTERM);
-    signal_all(work, run->process, SIGCONT); /* a stopped process would not see it */
-    run->process->deadline = now + work->kill_grace;
+    struct process *process = run->process;
+    if (!launch_signal(work->launch, &process->child, SIGTERM))
+        return false;
+    launch_signal(work->launch, &process->child, SIGCONT); /* a stopped process would not see it */
+    process->asked = true;
+    process->deadline = now + work->kill_grace;
+    return true;
 }
 
 /* One that has not begun is asked when it has. */
 static void stop_one(struct work *work, struct run *run, int64_t now)
 {
     struct process *process = run->process;
-    if (process->stop != STOP_NONE || process->exited || !process->begun)
-        return;
-    process->stop = run->cancelled ? STOP_OPERATOR : STOP_WORKER;
-    ask_to_end(work, run, now);
+    if (!process->asked && !process->exited && process->begun && ask_to_end(work, run, now))
+        process->stop = run->cancelled ? STOP_OPERATOR : STOP_WORKER;
 }
 
 void run_cancel(struct work *work, struct run *run)
@@ -301,29 +260,65 @@ void run_news(struct work *work)
             on_failed(work, run);
         if (news & LAUNCH_BEGUN)
             on_begun(work, run);
-        if (!(news & LAUNCH_ENDED))
-            continue;
-        run->process->exited = true;
-        work->exited++;
-        look_at_ended(work, run);
+        if (news & LAUNCH_ENDED) {
+            run->process->exited = true;
+            run->process->ended_us = tsk_now_us();
+            work->exited++;
+        }
+        if (news & (LAUNCH_ENDED | LAUNCH_ALL_ENDED))
+            look_at_ended(work, run);
     }
     if (work->state == WORK_READY)
         run_start_some(work);
     accept_deferred(work);
-    if (launch_others(work->launch) && work->leftover_count)
-        check_leftovers(work, tsk_now_ms());
 }
 
+/* Tells, once a handler, that its program leaves processes. */
+static void tell_left(struct work *work, struct run *run)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (tsk_map_get(work->told_left, run->handler->pattern))
+        return;
+    tsk_map_put(work->told_left, run->handler->pattern, work);
+    launch_left(work->launch, &run->process->child, &text);
+    diag_warn("handler %s: step %lld: its program ended and left %s, ended now: a step ends with "
+              "all that it started (reported once a handler)",
+              run->handler->pattern, (long long)run->step->step_id, text.data);
+    tsk_buf_fini(&text);
+}
+
+/* KILL did not end what is left of run: it hangs in the system, or belongs to another user. */
+static void give_up(struct work *work, struct run *run)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    launch_left(work->launch, &run->process->child, &text);
+    if (launch_forget(work->launch, &run->process->child)) {
+        diag_warn("step %lld: cannot end %s, which its program left", (long long)run->step->step_id,
+                  text.data);
+        pipes_drain(work, run);
+        finish_ended(work, run);
+    }
+    tsk_buf_fini(&text);
+}
+
+/* The deadline of run has come, whose program may have ended. */
 static void limit_reached(struct work *work, struct run *run, int64_t now)
 {
     struct process *process = run->process;
-    if (process->stop == STOP_NONE) {
-        process->stop = STOP_TIMEOUT;
-        ask_to_end(work, run, now);
-    } else {
-        signal_all(work, process, SIGKILL);
+    process->deadline = -1;
+    if (!process->asked) {
+        if (process->exited)
+            tell_left(work, run);
+        if (!ask_to_end(work, run, now))
+            process->deadline = now + 1; /* the news of its end come first */
+        else if (!process->exited)
+            process->stop = STOP_TIMEOUT;
+    } else if (!process->killed) {
         process->killed = true;
-        process->deadline = -1;
+        launch_signal(work->launch, &process->child, SIGKILL);
+        process->deadline = now + DEAD_MS;
+    } else if (process->exited) {
+        give_up(work, run);
     }
 }
 
@@ -335,21 +330,19 @@ void run_check_limits(struct work *work, int64_t now)
     for (struct run *run = work->live.first, *next; run; run = next) {
         struct process *process = run->process;
         next = run->next;
-        if (process->exited && now >= process->linger_until) {
-            pipes_drain(work, run);
-            finish_ended(work, run);
+        if (process->exited && launch_all_ended(work->launch, &process->child)) {
+            look_at_ended(work, run);
             continue;
         }
-        if (!process->exited && process->deadline >= 0 && now >= process->deadline)
-            limit_reached(work, run, now);
         if (process->watch_at >= 0 && now >= process->watch_at)
             pipes_watch(work, run);
-        work->next_check = tsk_earlier(work->next_check, process->watch_at);
         pipes_progress(work, run, now);
-        work->next_check = tsk_earlier(work->next_check,
-                                       process->exited ? process->linger_until : process->deadline);
+        if (process->deadline >= 0 && now >= process->deadline)
+            limit_reached(work, run, now); /* run may be gone now, not so process */
+        int64_t look_at = process->exited ? now + LEFT_MS : process->watch_at;
+        work->next_check = tsk_earlier(work->next_check, look_at);
+        work->next_check = tsk_earlier(work->next_check, process->deadline);
     }
-    check_leftovers(work, now);
 }
 
 void run_stop_all(struct work *work, int64_t now)
@@ -362,9 +355,7 @@ void run_stop_all(struct work *work, int64_t now)
 void run_kill_all(struct work *work)
 {
     for (struct run *run = work->live.first; run; run = run->next)
-        signal_all(work, run->process, SIGKILL);
-    for (size_t i = 0; i < work->leftover_count; i++)
-        kill(-work->leftovers[i].group, SIGKILL);
+        launch_signal(work->launch, &run->process->child, SIGKILL);
     tsk_os_kill_children(keeper_pid(work->keeper));
 }
 

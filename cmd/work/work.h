@@ -13,8 +13,8 @@
  *   flow.c     how much of them may wait in the sockets
  *   loop.c     the one event loop around all that, and the end
  *
- * keeper.c ends all handlers if the worker itself is killed; input.c makes what a handler is
- * given. */
+ * keeper.c ends all handlers and their descendants if the worker itself is killed; input.c makes
+ * what a handler is given. */
 #ifndef WORK_WORK_H
 #define WORK_WORK_H
 
@@ -61,12 +61,12 @@ struct process {
     int64_t out_bytes;  /* all that came, also what was cut */
     bool note_skipping; /* within a line of fd 3 that was too long */
     bool note_told;     /* that a line of fd 3 is wrong */
-    int64_t started_wall;
+    int64_t started_wall, ended_us;
     int64_t watch_at; /* when its pipes are to be polled; -1: they are */
-    int64_t deadline; /* when TERM is due, and then KILL; -1 never */
+    int64_t deadline; /* when the next of these is due: TERM, KILL, to give up; -1 never */
     enum { STOP_NONE, STOP_TIMEOUT, STOP_WORKER, STOP_OPERATOR } stop; /* why TERM was sent */
-    bool killed, exited;
-    int64_t linger_until;         /* once exited: how long the pipes may still give something */
+    bool asked, killed;                                                /* TERM was sent, and KILL */
+    bool exited;                  /* its program has ended; not so, perhaps, what it started */
     struct json_object *error;    /* from descriptor 3 */
     struct json_object *progress; /* from there, not sent yet */
     int64_t progress_at;          /* when progress was last sent */
@@ -99,14 +99,6 @@ struct run_list {
     size_t count;
 };
 
-/* A process group whose leader has ended and that is not empty. */
-struct leftover {
-    pid_t group;
-    size_t slot;
-    int64_t due; /* when KILL is, and once that was sent, when it is forgotten */
-    bool killed;
-};
-
 /* What waits in the sockets of the results. */
 struct flow {
     int64_t room;        /* bytes that may */
@@ -133,6 +125,7 @@ struct work {
     char id[TSK_ID_SIZE], source[TSK_UUID_SIZE];
     char *result_endpoint; /* as told to others; NULL where collectors bind */
     char **environment;    /* what all handlers get */
+    bool terminal;         /* this process has one, so a handler needs a session to have none */
     sigset_t changed;      /* the signals that this process does not leave alone */
     size_t environment_count;
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
@@ -140,6 +133,7 @@ struct work {
 
     struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
     struct tsk_map *finished;    /* ended: batch_id to struct known (accept.c) */
+    struct tsk_map *told_left;   /* handlers of which it is told that they leave processes */
     struct tsk_map *deferred;    /* the queue is full: batch_id to struct deferred */
     size_t accepted_bytes;       /* the texts of batches */
     size_t deferred_bytes;       /* what the deferred ones take */
@@ -149,8 +143,6 @@ struct work {
     bool calm;                   /* no handler was failing when steps were given last */
     size_t beginning;            /* of the live ones: the launcher has not told of them yet */
     size_t exited;               /* of the live ones: their leader has ended, they take no place */
-    struct leftover *leftovers;
-    size_t leftover_count, leftover_cap;
     struct process *ended; /* to be freed when no event can refer to them any more */
     int64_t next_check;    /* when a time limit may be due; -1 never */
 
@@ -229,7 +221,7 @@ void run_news(struct work *work);
 /* Takes steps that have not begun back into the queue; those that are told to be in progress only
  * if told_too. */
 void run_take_back(struct work *work, bool told_too);
-/* Does what is due by now (time limits, leftovers) and sets work->next_check. */
+/* Does what is due by now (time limits) and sets work->next_check. */
 void run_check_limits(struct work *work, int64_t now);
 /* Asks all running steps to end (TERM, later KILL). */
 void run_stop_all(struct work *work, int64_t now);
@@ -237,11 +229,10 @@ void run_stop_all(struct work *work, int64_t now);
 void run_cancel(struct work *work, struct run *run);
 /* Ends all that runs, at once. */
 void run_kill_all(struct work *work);
-/* At the end: kills what handlers left behind. Whatever lost its parent is this process's child,
- * also one in a session of its own and without the mark; and so, when that is killed, are its
- * children. */
+/* At the end: kills all that handlers left. What lost its parent is this process's child, and so
+ * are its children when it is killed. */
 void run_end_orphans(struct work *work);
-/* Takes the process away from run: closes, leaves its group to end. The leader must have ended. */
+/* Takes the process away from run, and closes its pipes. */
 void run_release(struct work *work, struct run *run);
 /* At the end: releases all, begun or not. */
 void run_release_all(struct work *work);
@@ -265,8 +256,8 @@ void pipes_open(struct work *work, struct run *run);
  * would wake the worker three times for each. */
 void pipes_watch(struct work *work, struct run *run);
 void pipes_close(struct work *work, struct watch *watch);
-/* Reads what is there now; returns whether all three are at their end. */
-bool pipes_drain(struct work *work, struct run *run);
+/* Reads what is there now. */
+void pipes_drain(struct work *work, struct run *run);
 /* Takes what is left of descriptor 3 as its last line, where that has no newline. */
 void pipes_last_note(struct work *work, struct run *run);
 /* Sends progress that was held back, once it is due. */
@@ -295,7 +286,7 @@ void result_shorten(struct work *work, size_t most, struct tsk_buf *text);
 /* finish.c */
 void finish_started(struct work *work, struct run *run);
 void finish_progress(struct work *work, struct run *run, struct json_object *progress);
-/* The leader has ended and its output is read. Frees the process. */
+/* All processes of the step have ended and its output is read. Frees the process. */
 void finish_ended(struct work *work, struct run *run);
 /* The step could not be started: code is an errno. */
 void finish_not_started(struct work *work, struct run *run, int code);
@@ -345,13 +336,15 @@ bool flow_look(struct work *work, int64_t unsent, int64_t now);
 /* keeper.c */
 struct keeper *keeper_start(size_t slots, const char *mark, struct tsk_err *err);
 int keeper_fd(const struct keeper *keeper); /* becomes readable when the keeper itself is gone */
-/* It is gone: its number may be another's. */
-void keeper_gone(struct keeper *keeper);
-pid_t keeper_pid(const struct keeper *keeper); /* 0: it is gone */
-/* Returns a slot for a process group. */
+/* It is gone: starts another one. Returns 0, or -1 with errno. */
+int keeper_restart(struct keeper *keeper);
+pid_t keeper_pid(const struct keeper *keeper); /* -1: there is none */
+/* Returns a slot for a handler. */
 size_t keeper_take(struct keeper *keeper);
-/* Puts a group under its eyes, or with 0 none. The launcher may call it at any time. */
-void keeper_set(struct keeper *keeper, size_t slot, pid_t group);
+/* Puts a process into a slot, or with 0 none; and into the one of the i-th orphan. The launcher may
+ * call them at any time. */
+void keeper_set(struct keeper *keeper, size_t slot, pid_t pid);
+void keeper_set_orphan(struct keeper *keeper, size_t i, pid_t pid);
 /* Gives the slot back. */
 void keeper_remove(struct keeper *keeper, size_t slot);
 /* Lets it end all that is left, waits for it, frees. NULL is fine. */

@@ -41,6 +41,8 @@ struct tsk_spawn {
     int fds[4];              /* become 0 to 3; -1: closed */
     const sigset_t *changed; /* the signals to be reset (see below); NULL: all */
     const char *path;        /* as tsk_os_find found it; NULL: it is looked for */
+    bool outlives;           /* it is not killed when the thread that started it dies */
+    bool session;            /* it gets a session of its own, else a process group only */
     bool crowded;            /* so many descriptors are open that copying them for each child would
                               * be dear; a hint, of use where those in fds are low ones */
 };
@@ -49,6 +51,12 @@ struct tsk_spawn {
  * slash), as seen from spawn->dir. Returns 0, or -1 with ENOENT, EACCES or ENAMETOOLONG. */
 int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size);
 
+/* Whether this process has a controlling terminal. */
+bool tsk_os_has_terminal(void);
+
+/* Closes all descriptors from low on. */
+void tsk_os_close_from(int low);
+
 /* Makes a pipe that exec closes. Returns 0, or -1 with errno. */
 int tsk_os_pipe(int ends[2]);
 
@@ -56,9 +64,10 @@ int tsk_os_pipe(int ends[2]);
  * tsk_os_spawn the resetting of all that there are. */
 void tsk_os_signals_changed(sigset_t *set);
 
-/* Starts it in a process group of its own, signals reset, all other descriptors closed, and (where
- * the system can) to be killed when the thread that called this dies. Returns the pid, or -1 with
- * errno as fork or exec left it. */
+/* Starts it as the leader of a process group, signals reset, all other descriptors closed. Where
+ * the system can, it adopts the orphans among its descendants, and is killed (unless it outlives)
+ * when the thread that called this dies. Returns the pid, or -1 with errno as fork or exec left it.
+ */
 pid_t tsk_os_spawn(const struct tsk_spawn *spawn);
 
 /* Returns a descriptor from which data can be read, from its start, without anybody writing; or -1
@@ -68,6 +77,18 @@ int tsk_os_memory_file(const void *data, size_t len);
 /* Makes orphans below this process its children, so that they can be found and ended. Returns
  * false where the system cannot. */
 bool tsk_os_adopt_orphans(void);
+
+/* Lists the processes that this process adopted, and all that its main thread started. Returns how
+ * many; *pids (grown by tsk_grow, *cap) has them. 0 where the system cannot tell. */
+size_t tsk_os_adopted(pid_t **pids, size_t *cap);
+
+/* Sends sig to a process, to its group if it leads one, and (where the system can tell) to all its
+ * descendants, once each. Before SIGKILL all are stopped, so that none escapes by a fork. The
+ * process must not be waited for meanwhile. */
+void tsk_os_signal_tree(pid_t root, int sig);
+
+/* Writes the name of a process to name. Returns false where the system cannot tell. */
+bool tsk_os_process_name(pid_t pid, char *name, size_t size);
 
 /* Ends (SIGKILL) all children of this process but spare (0: none). Returns how many were seen, also
  * dead ones that were not waited for; 0 where the system cannot tell. */

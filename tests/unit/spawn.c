@@ -36,7 +36,7 @@ static int run(char *const *argv, char *const *envp, const char *dir, struct tsk
 {
     int ends[2], null = null_fd();
     CHECK(pipe2(ends, O_CLOEXEC) == 0);
-    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}, NULL, NULL, crowded};
+    struct tsk_spawn spawn = {argv, envp, dir, {null, ends[1], 2, ends[1]}, .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno, status = -1;
     close(ends[1]);
@@ -63,7 +63,7 @@ static int spawn_errno(const char *program, const char *dir)
 {
     char *argv[] = {(char *)program, NULL};
     int null = null_fd();
-    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}, NULL, NULL, crowded};
+    struct tsk_spawn spawn = {argv, environ, dir, {null, null, null, null}, .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     int code = errno;
     close(null);
@@ -213,7 +213,7 @@ static void test_spawn_fds(void)
     dup2(first[1], 3);
     dup2(second[1], 1);
     char *argv[] = {"sh", "-c", "echo out; echo three >&3; cat <&0 2>/dev/null", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}, NULL, NULL, crowded};
+    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 3, 2, 1}, .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn);
     dup2(old_out, 1);
     close(3);
@@ -241,7 +241,7 @@ static void test_reap(void)
     int null = null_fd(), status;
     struct rusage usage;
     char *argv[] = {"sh", "-c", "exit 3", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL, NULL, crowded};
+    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn), got;
     int64_t deadline = tsk_now_ms() + PATIENCE_MS;
     while ((got = tsk_os_reap(&status, &usage)) == 0 && tsk_now_ms() < deadline)
@@ -281,7 +281,8 @@ static void test_spawn_found(void)
     char path[300];
     char *argv[] = {"sh", "-c", "exit 4", NULL};
     int null = null_fd(), status;
-    struct tsk_spawn spawn = {argv, environ, NULL, {null, null, 2, null}, NULL, path, crowded};
+    struct tsk_spawn spawn = {argv,         environ,           NULL, {null, null, 2, null},
+                              .path = path, .crowded = crowded};
     CHECK(tsk_os_find(&spawn, path, sizeof path) == 0 && path[0] == '/');
     pid_t pid = tsk_os_spawn(&spawn);
     CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 4);
@@ -299,7 +300,7 @@ static void *start_and_wait(void *ctx)
 {
     struct starter *starter = ctx;
     char *argv[] = {"sleep", "60", NULL};
-    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 2, 2, -1}, NULL, NULL, crowded};
+    struct tsk_spawn spawn = {argv, environ, NULL, {-1, 2, 2, -1}, .crowded = crowded};
     starter->pid = tsk_os_spawn(&spawn);
     sem_post(&starter->started);
     sem_wait(&starter->end);

@@ -1,0 +1,181 @@
+#!/usr/bin/env bats
+# tasker-work: all processes that a handler starts end with its step, and with the worker.
+load helper
+load work
+
+# Handlers whose descendants leave the process group, one way each. The descendants write their
+# process ids to the file pids.CLASS; what the handler itself does then is in the file "then".
+CLASSES="Timeout Session Bare Twice Chain Jobs Nested Left"
+escapes() { # THEN
+    local class
+    mkfifo never
+    exec 8<>never
+    echo "$1" >then
+    printf '#!/bin/sh\necho $$ >>"$1"\nread -r x <never\n' >stay
+    printf '#!/bin/sh\ntrap "" TERM HUP\necho $$ >>"$1"\nread -r x <never\n' >deaf
+    cat >twice.py <<'END'
+import os
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        os.execve("./deaf", ["deaf", "pids.Twice"], {"PATH": os.environ["PATH"]})
+    os._exit(0)
+os.wait()
+END
+    # a process that hands on to a child again and again
+    cat >chain.py <<'END'
+import os, time
+for fd in range(4):
+    os.close(fd)
+if not os.fork():
+    os.setsid()
+    open("pids.Chain", "w").write("%d\n" % os.getpid())
+    while True:
+        if os.fork():
+            os._exit(0)
+        time.sleep(0.001)
+END
+    cat >left.py <<'END'
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.setpgid(0, os.getpgid(os.getppid()))
+os.execv("./then.Left", ["then.Left"])
+END
+    printf '#!/bin/sh\n./stay pids.Left & until [ -s pids.Left ]; do :; done; . ./then\n' >then.Left
+    chmod +x stay deaf then.Left
+    escape Timeout 'timeout 600 ./stay pids.Timeout &'
+    escape Session 'setsid ./stay pids.Session &'
+    escape Bare 'env -i setsid ./deaf pids.Bare &'
+    escape Twice '/usr/bin/python3 twice.py'
+    escape Chain '/usr/bin/python3 chain.py'
+    escape Jobs 'set -m; ./stay pids.Jobs & ./stay pids.Jobs &'
+    escape Left 'exec /usr/bin/python3 left.py'
+    escape Nested '(env -i setsid sh -c "./stay pids.Nested; ./stay pids.Nested" &) &'
+}
+
+escape() {
+    handler "$1" "$2"'
+until [ -s pids.'"$1"' ]; do :; done
+. ./then' 'timeout_ms: 4000'
+}
+
+# Runs a step of each class at the same time. When a result comes, none of its processes is left.
+all_end() { # STATUS ERROR_TYPE
+    py <<END
+classes, want = "$CLASSES".split(), ["$1", "$2"]
+def left(name):
+    if name == "Chain":
+        return os.popen("pgrep -f 'python3 [c]hain.py'").read().split()
+    return [pid for pid in lines("pids." + name) if os.path.exists("/proc/" + pid)]
+class Looking(Collector):
+    def on(self, data):
+        super().on(data)
+        for m in self.seen[self.looked:]:
+            if m.get("status", "in_progress") != "in_progress" and "step_id" in m:
+                name = classes[m["step_id"] - 1]
+                assert not left(name), (name, left(name))
+        self.looked = len(self.seen)
+Looking.looked = 0
+c, p = Looking(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", *classes))
+started = lambda: all(lines("pids." + n) for n in classes)
+if want[1] == "StepCancelled":
+    until(started, "the processes")
+    c.say("cancel", batch_id="b1", step_ids=list(range(1, len(classes) + 1)), answer_to="me")
+c.completion()
+assert started()
+for i, name in enumerate(classes):
+    f = c.final(i + 1)
+    assert [f["status"], (f["error"] or {}).get("error_type", "")] == want, f
+END
+}
+
+@test "work: at a time limit all descendants of a handler end before its step does" {
+    escapes 'read -r x <never'
+    worker -j 9 --kill-grace 200ms 8>&-
+    all_end failed HandlerTimeout
+}
+
+@test "work: when an operator cancels a step all descendants end before it does" {
+    escapes 'read -r x <never'
+    worker -j 9 --kill-grace 200ms 8>&-
+    all_end failed StepCancelled
+}
+
+@test "work: what a handler leaves ends before its step, and is reported once a handler" {
+    escapes 'exit 0'
+    worker -j 9 --kill-grace 200ms 8>&-
+    all_end completed ''
+    grep -Eq 'warning: handler Bare: step 3: its program ended and left [a-z]+ \(pid [0-9]+\), ended' work.err
+    is "$(grep -c 'its program ended and left' work.err)" 8
+    rm pids.*
+    echo 'exit 3' >then
+    BATCH=b2 run_steps Session Bare
+    is "$(jq -c 'select(.step_id) | .error.exit_status' results | xargs)" "3 3"
+    is "$(grep -c 'its program ended and left' work.err)" 8
+}
+
+@test "work: however it ends itself, no descendant of a handler is left" {
+    local sig pid
+    escapes 'read -r x <never'
+    for sig in TERM INT KILL ABRT; do
+        rm -f pids.*
+        worker -j 9 --kill-grace 200ms --drain-timeout 100ms --set worker.confirm_timeout=100ms 8>&-
+        py <<END
+p = Publisher().wait_worker()
+p.send(batch("b1", *"$CLASSES".split()))
+until(lambda: all(lines("pids." + n) for n in "$CLASSES".split()), "the processes")
+END
+        signal work "$sig"
+        if [ $sig = INT ]; then # twice: at once
+            wait_line work.err 'did not end in time'
+            signal work "$sig"
+        fi
+        finish work
+        for pid in $(cat pids.*); do wait_until 10 gone "$pid"; done
+        wait_until 10 no_chain
+    done
+}
+
+no_chain() { ! pgrep -f 'python3 [c]hain.py' >/dev/null; }
+
+# held_up HANDLER_STATUS: stops the worker, lets the handler end meanwhile, and lets time pass.
+held_up() {
+    cat >held_up.py <<'END'
+from work_peer import *
+import time
+pid = int(open("pid").read())
+def held_up(ms):
+    os.kill(pid, 19)
+    go()
+    until(lambda: len(lines("log")) == 2, "the end of the handler")
+    time.sleep(ms / 1000)
+    os.kill(pid, 18)
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+END
+}
+
+@test "work: a handler that ended while the worker was stopped past a limit is judged by its end" {
+    waiter
+    handler Three 'echo "started $TASKER_STEP_ID" >>log; read -r x <go; echo "ended $TASKER_STEP_ID" >>log; exit 3'
+    held_up
+    worker --drain-timeout 500ms
+    echo "${PIDS[work]}" >pid
+    { cat held_up.py; cat; } <<'END' | py
+p.send(batch("b1", step(1, "Wait", metadata={"timeout_ms": 1000})))
+until(lambda: lines("log"), "the start")
+held_up(1200)
+assert c.final(1)["status"] == "completed", c.final(1)
+os.unlink("log")
+p.send(batch("b2", step(1, "Three")))
+until(lambda: lines("log"), "the start")
+os.kill(pid, 15)
+c.wait_status(lambda s: s["state"] == "draining")
+held_up(700)
+assert c.final(1, "b2")["error"]["error_type"] == "HandlerExit", c.final(1, "b2")
+c.completion("b2")
+END
+    finish_with 0 work
+}
