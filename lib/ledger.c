@@ -162,6 +162,12 @@ void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char
     add(ledger, tsk_ledger_node_new(&entry, except));
 }
 
+void tsk_ledger_look_open(struct tsk_ledger *ledger, int64_t at)
+{
+    struct tsk_ledger_entry entry = {.raw = "", .at = at, .look = true};
+    add(ledger, tsk_ledger_node_new(&entry, NULL));
+}
+
 void tsk_ledger_flush(struct tsk_ledger *ledger)
 {
     if (ledger->given == ledger->seen)

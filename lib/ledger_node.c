@@ -77,9 +77,28 @@ static int find(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return tsk_store_run(store, sql, values, 2, add_found, node, err) < 0 ? -1 : 0;
 }
 
+#define OPEN(object, array)                                                                        \
+    "SELECT 'receipt', CAST(" object "('batch_id', b.batch_id, 'worker_id', b.accepted_by,"          \
+    " 'source', b.source, 'result_endpoint', b.result_endpoint, 'step_ids', (SELECT " array          \
+    "(p.step_id) FROM batch_steps p WHERE p.batch = b.id), 'reached', (SELECT count(*) FROM"         \
+    " (SELECT 1 FROM received_results r WHERE r.source = b.source LIMIT 1) n)) AS TEXT)"             \
+    " FROM batches b WHERE b.state IN ('published', 'executing') AND b.source IS NOT NULL"           \
+    " ORDER BY b.id"
+
+static int find_open(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    static const char sqlite[] = OPEN("json_object", "json_group_array");
+    static const char postgresql[] = OPEN("json_build_object", "json_agg");
+    struct tsk_ledger_node *node = ctx;
+    forget_found(node);
+    return tsk_store_run(store, TSK_SQL(store, sqlite, postgresql), NULL, 0, add_found, node, err) < 0
+               ? -1
+               : 0;
+}
+
 int tsk_ledger_find(struct tsk_store *store, struct tsk_ledger_node *node, struct tsk_err *err)
 {
-    int rc = tsk_store_read(store, find, node, 0, err);
+    int rc = tsk_store_read(store, node->entry.batch_id ? find : find_open, node, 0, err);
     node->entry.found = node->found;
     return rc;
 }

@@ -434,6 +434,49 @@ END
     for_each_store lost
 }
 
+publish_slow() { # BATCH STEPS
+    printf '{"batch_id":"%s","steps":[%s]}\n' "$1" "$(seq "$2" | sed "s/.*/{\"step_id\":&,\"task_id\":5,\"step_name\":\"$1-&\",\"handler_class\":\"H\"}/" | paste -sd ,)" |
+        tasker-publish >>receipts
+}
+
+a_new_collector_knows_the_open_batches() {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=200ms TASKER_ZEROMQ_RECONNECT_MAX=100ms
+    export TASKER_WORKER_HANDLERS=$PWD/handlers.yaml
+    echo 'handlers: {H: {command: [/bin/sh, -c, "read x <go; true"]}}' >handlers.yaml
+    mkfifo go
+    spawn work tasker-work --id w
+    spawn first tasker-collect --follow
+    publish_slow B1 1
+    wait_line first.out '"in_progress"'
+    signal first KILL
+    finish first
+    : >go # it ends while nobody collects
+    publish_slow B2 2
+    spawn second tasker-collect --follow
+    wait_line second.out '"batch_id":"B2".*"in_progress"'
+    wait_line second.out '"batch_completion"'
+    signal work KILL
+    signal second KILL
+    finish work
+    finish second
+    spawn third tasker-collect --follow -v
+    wait_line third.out '"batch_error"'
+    [ "$(jq -rc 'select(.message_type=="batch_error")|[.batch_id,.error.error_type,.worker_id,.missing_step_ids]' third.out)" = '["B2","WorkerLost","w",[1,2]]' ]
+    signal third TERM
+    finish_with 0 third
+    tasker-reconcile --ledger >verdicts || true
+    [ "$(store_sql "SELECT batch_id, state FROM batches ORDER BY id" | xargs)" = "B1|completed B2|failed" ]
+    spawn fourth tasker-collect --follow -v # nothing is open
+    wait_line fourth.err 'messages go into the store'
+    signal fourth TERM
+    finish_with 0 fourth
+    [ ! -s fourth.out ]
+}
+
+@test "collect, store: one that starts anew knows the open batches, and notices that their worker died" {
+    for_each_store a_new_collector_knows_the_open_batches
+}
+
 @test "collect, store: with none nothing is kept, and with nothing to wait for it ends at once" {
     export TASKER_STORE_URL=none
     : | run -0 tasker-collect

@@ -214,6 +214,28 @@ static struct batch *find_open(struct batches *batches, const char *batch_id)
     return batches->last;
 }
 
+const char *batches_record(struct batches *batches, struct json_object *receipt, int64_t now)
+{
+    const char *id = tsk_json_str(receipt, "batch_id");
+    int64_t reached = 0;
+    if (!id || batches_know(batches, id))
+        return NULL;
+    const char *wrong = batches_receipt(batches, receipt, now);
+    struct batch *batch = wrong ? NULL : find_open(batches, id);
+    if (!batch) /* what came of it before has ended it */
+        return wrong;
+    tsk_json_int(receipt, "reached", &reached);
+    batch->recorded = true;
+    batch->reached = reached != 0;
+    return NULL;
+}
+
+bool batches_recorded(struct batches *batches, const char *batch_id)
+{
+    const struct batch *batch = find_open(batches, batch_id);
+    return batch && batch->recorded;
+}
+
 bool batches_know(struct batches *batches, const char *batch_id)
 {
     return find_open(batches, batch_id) || tsk_map_get(batches->ended, batch_id);

@@ -35,6 +35,8 @@ struct batch {
     bool asked;          /* it was due, and is looked for elsewhere before it is given up */
     int why;             /* then: why, an enum batch_due */
     bool heard;          /* something of it came before that */
+    bool recorded;       /* it was read from the store, which has what came of it before */
+    bool reached;        /* then: the ledger has a message of its worker */
 };
 
 enum batch_due {
@@ -55,6 +57,10 @@ void batches_free(struct batches *batches);
 
 /* Takes a receipt. Returns NULL, or (static text) what is wrong with it. */
 const char *batches_receipt(struct batches *batches, struct json_object *receipt, int64_t now);
+
+/* The same for a receipt from the store (tsk_ledger_look_open), if the batch is not known. */
+const char *batches_record(struct batches *batches, struct json_object *receipt, int64_t now);
+bool batches_recorded(struct batches *batches, const char *batch_id);
 
 /* Whether there was a receipt for this batch (of those ended, the last 20 000 are remembered). */
 bool batches_know(struct batches *batches, const char *batch_id);

@@ -82,6 +82,8 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     tsk_poller_set(c->poller, signal_fd, TSK_READ, &c->stop);
     if (keep_open(c, conf, err) < 0)
         return -1;
+    if (c->ledger && opts->follow)
+        tsk_ledger_look_open(c->ledger, c->now);
     return open_bus(c, conf, err);
 }
 

@@ -39,7 +39,7 @@ struct tsk_ledger_entry {
     const char *reason; /* why it could not be read; NULL: it was */
     int64_t at;         /* tsk_now_ms when it came */
     void *ctx;          /* the caller's */
-    /* of tsk_ledger_look, when it is taken */
+    /* of tsk_ledger_look and tsk_ledger_look_open, when it is taken */
     bool look;
     const struct tsk_ledger_found *found;
     size_t found_count;
@@ -67,6 +67,11 @@ void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry 
  */
 void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char *except,
                      int64_t at);
+
+/* Asks which batches are open, that is published and not settled to an end, and whose worker is known.
+ * It is taken as an entry whose batch_id is NULL; what is found are receipts, with "reached" true where
+ * the ledger has a message of that worker. */
+void tsk_ledger_look_open(struct tsk_ledger *ledger, int64_t at);
 
 /* Nothing more is at hand: a group that is not full need not wait for more. */
 void tsk_ledger_flush(struct tsk_ledger *ledger);
