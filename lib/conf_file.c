@@ -125,11 +125,28 @@ static int read_section(void *ctx, const char *name, size_t line, yaml_node_t *v
     return read_map(reader, name, line, value, read_key, err);
 }
 
+/* Whether what stands under name is an environment: a usual one, the one that runs, or any with a
+ * section in it. */
+static bool is_environment(const struct reader *reader, const char *name, const yaml_node_t *value)
+{
+    if (tsk_conf_is_environment(name) || strcmp(name, reader->environment) == 0)
+        return true;
+    if (!tsk_conf_names_environment(name) || value->type != YAML_MAPPING_NODE)
+        return tsk_conf_names_environment(name) && tsk_yaml_null(value);
+    const yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+    for (; pair < value->data.mapping.pairs.top; pair++) {
+        const char *key = tsk_yaml_text(yaml_document_get_node(reader->document, pair->key));
+        if (key && tsk_conf_is_section(key))
+            return true;
+    }
+    return false;
+}
+
 static int read_top(void *ctx, const char *name, size_t line, yaml_node_t *value,
                     struct tsk_err *err)
 {
     struct reader *reader = ctx;
-    if (!tsk_conf_is_environment(name))
+    if (!is_environment(reader, name, value))
         return read_section(ctx, name, line, value, err);
     if (strcmp(name, reader->environment) == 0)
         reader->override = value;

@@ -29,15 +29,6 @@ static const char exempt[] = "TASKER_WORKER_MARK";
 
 enum { NAME_SIZE = 64 }; /* "section.key" and "TASKER_SECTION_KEY" of all keys fit */
 
-bool tsk_conf_is_environment(const char *name)
-{
-    for (size_t i = 0; i < COUNT(environments); i++) {
-        if (strcmp(environments[i], name) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* An unset variable and an empty one are the same. */
 static const char *variable(const char *name)
 {
@@ -79,6 +70,21 @@ static const char *nearest_name(const char *word, char out[NAME_SIZE])
     return found ? out : same_key(word, out);
 }
 
+bool tsk_conf_is_environment(const char *name)
+{
+    for (size_t i = 0; i < COUNT(environments); i++) {
+        if (strcmp(environments[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool tsk_conf_names_environment(const char *name)
+{
+    return tsk_name_valid(name) && !tsk_conf_is_section(name) &&
+           !tsk_nearest(name, environments, COUNT(environments));
+}
+
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err)
 {
     char near[NAME_SIZE];
@@ -98,11 +104,11 @@ static int choose_environment(struct tsk_conf *conf, const char *name, const cha
     }
     if (!name)
         name = environments[0];
-    else if (!tsk_conf_is_environment(name)) {
+    else if (!tsk_name_valid(name) || tsk_conf_is_section(name)) {
         char quoted[TSK_QUOTE_SIZE];
-        return tsk_err_set(err, TSK_CONFIG, "%s%s%s%s is not an environment (can be: %s)",
+        return tsk_err_set(err, TSK_CONFIG, "%s%s%s%s is not the name of an environment",
                            from ? "$" : "", from ? from : "", from ? ": " : "",
-                           tsk_quote(name, quoted), TSK_CONF_ENVIRONMENTS);
+                           tsk_quote(name, quoted));
     }
     if (from && variable(from))
         *by = from;

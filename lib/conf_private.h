@@ -21,12 +21,11 @@ bool tsk_conf_has_section(const struct tsk_conf *conf);
 void tsk_conf_add_note(struct tsk_conf *conf, bool warning, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Whether name is a section of the table, or one of the four environments. */
+/* Whether name is a section of the table; one of the four usual environments; or may be another
+ * one, as it is no slip in one of them. */
 bool tsk_conf_is_section(const char *name);
 bool tsk_conf_is_environment(const char *name);
-
-/* The names of the environments, for messages. */
-#define TSK_CONF_ENVIRONMENTS "development, test, production, staging"
+bool tsk_conf_names_environment(const char *name);
 
 /* As tsk_unknown, with the key, section or environment that is near. */
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err);

@@ -88,6 +88,27 @@ int tsk_task_request_read(struct tsk_task_request *request, struct json_object *
     return 0;
 }
 
+void tsk_task_defaults(struct tsk_task_request *request, const struct tsk_template *template)
+{
+    struct json_object *context = json_object_new_object();
+    bool more = false;
+    if (request->context) {
+        json_object_object_foreach(request->context, key, value)
+            tsk_json_put(context, key, json_object_get(value));
+    }
+    json_object_object_foreach(template->default_context, name, given)
+    {
+        if (json_object_object_get_ex(context, name, NULL))
+            continue;
+        tsk_json_put(context, name, json_object_get(given));
+        more = true;
+    }
+    if (more) /* one that is as it came is kept in its own bytes */
+        tsk_json_put(request->json, "context", request->context = context);
+    else
+        json_object_put(context);
+}
+
 struct telling {
     tsk_task_fn *tell;
     void *ctx;

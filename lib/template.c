@@ -18,8 +18,43 @@ bool tsk_mistake(struct tsk_reading *reading, size_t line, const char *fmt, ...)
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
     reading->mistakes++;
-    reading->tell(reading->ctx, reading->path, line, what);
+    reading->tell(reading->ctx, reading->path, line, false, what);
     return false;
+}
+
+void tsk_note(struct tsk_reading *reading, size_t line, const char *fmt, ...)
+{
+    char what[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    reading->tell(reading->ctx, reading->path, line, true, what);
+}
+
+void tsk_without_effect(struct tsk_reading *reading, size_t line, const char *key,
+                        const yaml_node_t *value)
+{
+    if (tsk_yaml_null(value) ||
+        (value->type == YAML_SEQUENCE_NODE &&
+         value->data.sequence.items.start == value->data.sequence.items.top) ||
+        (value->type == YAML_MAPPING_NODE &&
+         value->data.mapping.pairs.start == value->data.mapping.pairs.top))
+        return;
+    if (!tsk_map_count(reading->without_effect))
+        reading->without_effect_line = line;
+    tsk_map_put(reading->without_effect, key, reading);
+}
+
+/* Tells all keys without effect in one line. */
+static void tell_without_effect(struct tsk_reading *reading)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    for (struct tsk_map_entry *e = tsk_map_first(reading->without_effect); e; e = tsk_map_next(e))
+        tsk_buf_printf(&text, "%s%s", text.len ? ", " : "", tsk_map_key(e));
+    if (text.len)
+        tsk_note(reading, reading->without_effect_line, "without effect here: %s", text.data);
+    tsk_buf_fini(&text);
 }
 
 void tsk_unknown_key(struct tsk_reading *reading, size_t line, const char *key,
@@ -84,35 +119,51 @@ static void read_top(struct tsk_reading *reading, void *ctx, const char *key, si
     struct {
         const char *name;
         char **text;
-        yaml_node_t **node;
+        yaml_node_t **node; /* neither: it has no effect */
     } keys[] = {
         {"name", &template->name, NULL},
         {"namespace_name", &template->namespace_name, NULL},
         {"namespace", &template->namespace_name, NULL},
         {"version", &template->version, NULL},
         {"description", &template->description, NULL},
-        {"module_namespace", &file->unused, NULL},
-        {"task_handler_class", &file->unused, NULL},
-        {"default_dependent_system", &file->unused, NULL},
+        {"handler_config", NULL, NULL},
+        {"default_context", NULL, NULL},
         {"schema", NULL, &file->schema},
-        {"handler_config", NULL, &file->handler_config},
+        {"input_schema", NULL, &file->input_schema},
         {"named_steps", NULL, &file->named_steps},
         {"step_templates", NULL, &file->step_templates},
+        {"steps", NULL, &file->steps},
         {"environments", NULL, &file->environments},
+        {"module_namespace", NULL, NULL},
+        {"task_handler_class", NULL, NULL},
+        {"default_dependent_system", NULL, NULL},
+        {"default_options", NULL, NULL},
+        {"custom_events", NULL, NULL},
+        {"concurrent", NULL, NULL},
+        {"metadata", NULL, NULL},
+        {"system_dependencies", NULL, NULL},
+        {"domain_events", NULL, NULL},
+        {"lifecycle", NULL, NULL},
+        {"task_handler", NULL, NULL},
+        {"loaded_from", NULL, NULL},
     };
     enum { KEYS = sizeof keys / sizeof *keys };
     const char *names[KEYS];
-    for (size_t i = 0; i < KEYS; i++) {
+    size_t i = 0;
+    for (; i < KEYS && strcmp(key, keys[i].name) != 0; i++)
         names[i] = keys[i].name;
-        if (strcmp(key, keys[i].name) != 0)
-            continue;
-        if (keys[i].text)
-            set_text(reading, key, keys[i].text, value);
-        else if (!tsk_yaml_null(value))
-            *keys[i].node = value;
-        return;
-    }
-    tsk_unknown_key(reading, line, key, names, KEYS);
+    if (i == KEYS)
+        tsk_unknown_key(reading, line, key, names, KEYS);
+    else if (strcmp(key, "handler_config") == 0 && !tsk_yaml_null(value))
+        tsk_template_layer(reading, key, file->configs, &file->config_count, value, true);
+    else if (strcmp(key, "default_context") == 0 && !tsk_yaml_null(value))
+        tsk_template_layer(reading, key, file->contexts, &file->context_count, value, false);
+    else if (keys[i].text)
+        set_text(reading, key, keys[i].text, value);
+    else if (keys[i].node && !tsk_yaml_null(value))
+        *keys[i].node = value;
+    else if (!keys[i].node)
+        tsk_without_effect(reading, line, keys[i].name, value);
 }
 
 /* ---- steps */
@@ -134,20 +185,25 @@ static void add_step(struct tsk_reading *reading, struct tsk_template_file *file
 
 static void read_steps(struct tsk_reading *reading, struct tsk_template_file *file)
 {
-    const yaml_node_t *list = file->step_templates;
+    const yaml_node_t *list = file->steps ? file->steps : file->step_templates;
+    const char *key = file->steps ? "steps" : "step_templates";
+    reading->template->steps_form = file->steps != NULL;
     if (!list) {
         tsk_mistake(reading, 1, "step_templates is missing");
         return;
     }
+    if (file->steps && file->step_templates)
+        tsk_mistake(reading, tsk_yaml_line(file->steps),
+                    "steps and step_templates are two spellings of the same: one of them");
     if (list->type != YAML_SEQUENCE_NODE) {
-        tsk_mistake(reading, tsk_yaml_line(list), "step_templates has to be a list, not %s",
+        tsk_mistake(reading, tsk_yaml_line(list), "%s has to be a list, not %s", key,
                     tsk_yaml_kind(list));
         return;
     }
     const yaml_node_item_t *item = list->data.sequence.items.start;
     const yaml_node_item_t *end = list->data.sequence.items.top;
     if (item == end)
-        tsk_mistake(reading, tsk_yaml_line(list), "step_templates has no step");
+        tsk_mistake(reading, tsk_yaml_line(list), "%s has no step", key);
     if (end - item > TSK_TEMPLATE_STEPS_MOST)
         tsk_mistake(reading, tsk_yaml_line(list), "more than %d steps", TSK_TEMPLATE_STEPS_MOST);
     else
@@ -182,6 +238,7 @@ static void read_all(struct tsk_reading *reading, struct tsk_template_file *file
     read_steps(reading, file);
     tsk_template_sections(reading, file);
     finish_steps(reading, file);
+    tell_without_effect(reading);
 }
 
 static struct tsk_template *template_new(const char *path)
@@ -190,7 +247,6 @@ static struct tsk_template *template_new(const char *path)
     template->path = tsk_strdup(path);
     template->namespace_name = tsk_strdup("default");
     template->version = tsk_strdup("0.1.0");
-    template->handler_config = json_object_new_object();
     return template;
 }
 
@@ -201,15 +257,20 @@ struct tsk_template *tsk_template_load(const char *path, const char *environment
     struct tsk_template_file file = {.by_name = NULL};
     if (tsk_yaml_load(path, &document, err) < 0)
         return NULL;
-    struct tsk_reading reading = {path, environment, &document, template_new(path),
-                                  tell, ctx,         0,         0};
+    struct tsk_reading reading = {.path = path,
+                                  .environment = environment,
+                                  .document = &document,
+                                  .template = template_new(path),
+                                  .tell = tell,
+                                  .ctx = ctx,
+                                  .without_effect = tsk_map_new(NULL)};
     file.by_name = tsk_map_new(NULL);
     read_all(&reading, &file);
     tsk_map_free(file.by_name);
     for (size_t i = 0; i < file.count; i++)
         tsk_draft_free(file.drafts[i]);
     free(file.drafts);
-    free(file.unused);
+    tsk_map_free(reading.without_effect);
     yaml_document_delete(&document);
     if (!reading.mistakes)
         return reading.template;
@@ -219,19 +280,22 @@ struct tsk_template *tsk_template_load(const char *path, const char *environment
     return NULL;
 }
 
+void tsk_template_step_fini(struct tsk_template_step *step)
+{
+    free(step->name);
+    free(step->handler_class);
+    free(step->description);
+    free(step->backoff);
+    free(step->depends);
+    json_object_put(step->handler_config);
+}
+
 void tsk_template_free(struct tsk_template *template)
 {
     if (!template)
         return;
-    for (size_t i = 0; i < template->count; i++) {
-        struct tsk_template_step *step = &template->steps[i];
-        free(step->name);
-        free(step->handler_class);
-        free(step->description);
-        free(step->backoff);
-        free(step->depends);
-        json_object_put(step->handler_config);
-    }
+    for (size_t i = 0; i < template->count; i++)
+        tsk_template_step_fini(&template->steps[i]);
     free(template->steps);
     free(template->path);
     free(template->namespace_name);
@@ -240,6 +304,7 @@ void tsk_template_free(struct tsk_template *template)
     free(template->description);
     json_object_put(template->schema);
     json_object_put(template->handler_config);
+    json_object_put(template->default_context);
     free(template);
 }
 

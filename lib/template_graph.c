@@ -143,6 +143,7 @@ void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *dra
                         tsk_alloc((count + 1) * sizeof(size_t)), 0};
     for (size_t i = 0; i < count; i++)
         find_depends(reading, drafts[i], &template->steps[i]);
+    tsk_reading_types(reading, drafts);
     size_t optional = 0;
     for (size_t i = 0; i < count; i++) {
         check_optional(reading, &template->steps[i]);

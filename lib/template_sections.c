@@ -13,25 +13,39 @@ struct section {
     bool applies; /* else it is only checked, on copies */
 };
 
-/* Lays a mapping over the step of that name. */
+/* Lays a mapping over a step, or over none, where the section does not apply. */
 static void override_step(struct tsk_reading *reading, const struct section *section,
-                          const char *name, size_t line, yaml_node_t *map)
+                          struct tsk_draft *draft, yaml_node_t *map)
 {
-    struct tsk_draft *draft = tsk_map_get(section->file->by_name, name);
-    if (!draft) {
-        tsk_mistake(reading, line, "there is no step \"%.80s\" to override", name);
+    if (section->applies) {
+        tsk_draft_read(reading, draft, map);
         return;
     }
-    struct tsk_draft *target = section->applies ? draft : tsk_draft_copy(draft);
-    tsk_draft_read(reading, target, map);
-    if (target != draft)
-        tsk_draft_free(target);
+    struct tsk_draft *scratch = tsk_draft_new();
+    tsk_draft_read(reading, scratch, map);
+    tsk_draft_check(reading, scratch);
+    tsk_draft_free(scratch);
+}
+
+/* Lays a mapping over the step of that name, or over each if that is ALL. */
+static void override_named(struct tsk_reading *reading, const struct section *section,
+                           const char *name, size_t line, yaml_node_t *map)
+{
+    const struct tsk_template_file *file = section->file;
+    struct tsk_draft *draft = tsk_map_get(file->by_name, name);
+    size_t count = section->applies ? file->count : 1;
+    if (draft)
+        override_step(reading, section, draft, map);
+    else if (strcmp(name, "ALL") != 0)
+        tsk_mistake(reading, line, "there is no step \"%.80s\" to override", name);
+    for (size_t i = 0; !draft && strcmp(name, "ALL") == 0 && i < count; i++)
+        override_step(reading, section, file->drafts[i], map);
 }
 
 static void read_override(struct tsk_reading *reading, void *ctx, const char *key, size_t line,
                           yaml_node_t *value)
 {
-    override_step(reading, ctx, key, line, value);
+    override_named(reading, ctx, key, line, value);
 }
 
 static const char *name_in(const struct tsk_reading *reading, const yaml_node_t *map)
@@ -46,10 +60,10 @@ static const char *name_in(const struct tsk_reading *reading, const yaml_node_t 
 }
 
 static void read_override_list(struct tsk_reading *reading, struct section *section,
-                               const yaml_node_t *list)
+                               const char *key, const yaml_node_t *list)
 {
     if (list->type != YAML_SEQUENCE_NODE) {
-        tsk_mistake(reading, tsk_yaml_line(list), "step_templates has to be a list, not %s",
+        tsk_mistake(reading, tsk_yaml_line(list), "%s has to be a list, not %s", key,
                     tsk_yaml_kind(list));
         return;
     }
@@ -58,40 +72,62 @@ static void read_override_list(struct tsk_reading *reading, struct section *sect
         yaml_node_t *map = yaml_document_get_node(reading->document, *item);
         const char *name = name_in(reading, map);
         if (name)
-            override_step(reading, section, name, tsk_yaml_line(map), map);
+            override_named(reading, section, name, tsk_yaml_line(map), map);
         else
             tsk_mistake(reading, tsk_yaml_line(map), "a step without a name");
     }
 }
 
-static void overlay_config(struct tsk_reading *reading, bool applies, yaml_node_t *value)
+void tsk_template_layer(struct tsk_reading *reading, const char *key, struct tsk_layer *layers,
+                        size_t *count, yaml_node_t *value, bool deep)
 {
-    struct tsk_template *template = reading->template;
-    if (value->type != YAML_MAPPING_NODE) {
-        tsk_mistake(reading, tsk_yaml_line(value), "handler_config has to be a mapping, not %s",
+    if (value->type != YAML_MAPPING_NODE)
+        tsk_mistake(reading, tsk_yaml_line(value), "%s has to be a mapping, not %s", key,
                     tsk_yaml_kind(value));
-        return;
-    }
-    struct json_object *over = tsk_reading_json(reading, value);
-    if (applies)
-        template->handler_config = tsk_json_overlay(template->handler_config, over);
     else
-        json_object_put(over);
+        layers[(*count)++] = (struct tsk_layer){value, deep};
+}
+
+/* Adds a layer for the environment that runs; one of another environment is only checked. */
+static void section_layer(struct tsk_reading *reading, const struct section *section,
+                          const char *key, yaml_node_t *value)
+{
+    struct tsk_template_file *file = section->file;
+    bool config = strcmp(key, "handler_config") == 0, was = reading->unused;
+    struct tsk_layer scratch[1];
+    size_t none = 0;
+    if (section->applies && config)
+        tsk_template_layer(reading, key, file->configs, &file->config_count, value, true);
+    else if (section->applies)
+        tsk_template_layer(reading, key, file->contexts, &file->context_count, value, false);
+    if (section->applies)
+        return;
+    tsk_template_layer(reading, key, scratch, &none, value, true);
+    reading->unused = true;
+    json_object_put(tsk_reading_layers(reading, scratch, none));
+    reading->unused = was;
 }
 
 static void read_section(struct tsk_reading *reading, void *ctx, const char *key, size_t line,
                          yaml_node_t *value)
 {
-    static const char *const names[] = {"handler_config", "step_templates", "step_overrides"};
+    static const char *const names[] = {"handler_config", "default_context", "step_overrides",
+                                        "step_templates", "steps",           "default_options",
+                                        "task_handler"};
     struct section *section = ctx;
-    if (strcmp(key, names[0]) != 0 && strcmp(key, names[1]) != 0 && strcmp(key, names[2]) != 0)
-        tsk_unknown_key(reading, line, key, names, 3);
+    size_t known = 0;
+    while (known < 7 && strcmp(key, names[known]) != 0)
+        known++;
+    if (known == 7)
+        tsk_unknown_key(reading, line, key, names, 7);
+    else if (known > 4)
+        tsk_without_effect(reading, line, names[known], value);
     else if (tsk_yaml_null(value))
         return;
-    else if (strcmp(key, "handler_config") == 0)
-        overlay_config(reading, section->applies, value);
-    else if (strcmp(key, "step_templates") == 0)
-        read_override_list(reading, section, value);
+    else if (known < 2)
+        section_layer(reading, section, key, value);
+    else if (known > 2)
+        read_override_list(reading, section, key, value);
     else
         tsk_each_pair(reading, value, key, read_override, section);
 }
@@ -186,11 +222,15 @@ static void read_schema(struct tsk_reading *reading, yaml_node_t *node)
 
 void tsk_template_sections(struct tsk_reading *reading, struct tsk_template_file *file)
 {
-    if (file->handler_config)
-        overlay_config(reading, true, file->handler_config);
-    if (file->schema)
-        read_schema(reading, file->schema);
+    struct tsk_template *template = reading->template;
+    if (file->schema && file->input_schema)
+        tsk_mistake(reading, tsk_yaml_line(file->input_schema),
+                    "schema and input_schema are the same: one of them");
+    else if (file->schema || file->input_schema)
+        read_schema(reading, file->schema ? file->schema : file->input_schema);
     check_names(reading, file);
     if (file->environments)
         tsk_each_pair(reading, file->environments, "environments", read_environment, file);
+    template->handler_config = tsk_reading_layers(reading, file->configs, file->config_count);
+    template->default_context = tsk_reading_layers(reading, file->contexts, file->context_count);
 }

@@ -12,7 +12,7 @@
 enum { NODES_MOST = 100000, NAME_MOST = 100 };
 
 /* Reads one variable at text, behind "${", up to its "}", and adds its value. Returns what follows,
- * or NULL with what is wrong in why. */
+ * or NULL with what is wrong in why; if that is not set, with kind TSK_NO. */
 static const char *add_variable(struct tsk_buf *out, const char *text, struct tsk_err *why)
 {
     const char *end = strchr(text, '}');
@@ -33,7 +33,7 @@ static const char *add_variable(struct tsk_buf *out, const char *text, struct ts
     else if (other)
         tsk_buf_add(out, other + 2, (size_t)(end - other - 2));
     else {
-        tsk_err_set(why, TSK_CONFIG, "the environment variable %s is not set", name);
+        tsk_err_set(why, TSK_NO, "the environment variable %s is not set", name);
         return NULL;
     }
     return end + 1;
@@ -57,7 +57,10 @@ static char *put_in(struct tsk_reading *reading, size_t line, const char *text)
     }
     if (text)
         return out.data;
-    tsk_mistake(reading, line, "%s", why.text);
+    if (reading->unused && why.kind == TSK_NO)
+        tsk_note(reading, line, "%s; this value is not in use", why.text);
+    else
+        tsk_mistake(reading, line, "%s", why.text);
     tsk_buf_fini(&out);
     return NULL;
 }
@@ -160,18 +163,39 @@ struct json_object *tsk_reading_json(struct tsk_reading *reading, yaml_node_t *n
     return list;
 }
 
-struct json_object *tsk_json_overlay(struct json_object *base, struct json_object *over)
+/* ---- layers */
+
+struct below {
+    struct json_object *object; /* of what lies above */
+    bool deep;
+};
+
+static void add_below(struct tsk_reading *reading, void *ctx, const char *key, size_t line,
+                      yaml_node_t *value)
 {
-    if (!json_object_is_type(base, json_type_object) ||
-        !json_object_is_type(over, json_type_object)) {
-        json_object_put(base);
-        return over;
+    const struct below *below = ctx;
+    struct json_object *above;
+    (void)line;
+    if (!json_object_object_get_ex(below->object, key, &above)) {
+        tsk_json_put(below->object, key, tsk_reading_json(reading, value));
+    } else if (below->deep && json_object_is_type(above, json_type_object) &&
+               value->type == YAML_MAPPING_NODE) {
+        tsk_each_pair(reading, value, "it", add_below, &(struct below){above, true});
+    } else {
+        bool was = reading->unused;
+        reading->unused = true;
+        json_object_put(tsk_reading_json(reading, value));
+        reading->unused = was;
     }
-    json_object_object_foreach(over, key, value)
-    {
-        struct json_object *below = json_object_get(tsk_json_get(base, key));
-        tsk_json_put(base, key, tsk_json_overlay(below, json_object_get(value)));
+}
+
+struct json_object *tsk_reading_layers(struct tsk_reading *reading, const struct tsk_layer *layers,
+                                       size_t count)
+{
+    struct below below = {json_object_new_object(), true};
+    while (count--) {
+        tsk_each_pair(reading, layers[count].map, "it", add_below, &below);
+        below.deep = layers[count].deep;
     }
-    json_object_put(over);
-    return base;
+    return below.object;
 }

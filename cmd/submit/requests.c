@@ -149,6 +149,18 @@ static int check_size(const struct submit *submit, const struct tsk_task_request
                        "context of %zu bytes is over half of max_message_bytes (%zu)", len, most);
 }
 
+/* Fills in pending from a line that is to be a request. */
+static int read_request(struct submit *submit, struct pending *pending, struct json_object *json,
+                        struct tsk_err *err)
+{
+    struct tsk_task_request *request = &pending->request;
+    if (tsk_task_request_read(request, json, err) < 0 ||
+        !(pending->template = template_of(submit, request, err)))
+        return -1;
+    tsk_task_defaults(request, pending->template);
+    return check_size(submit, request, err);
+}
+
 /* Takes json: a request that waits in the group, or told why not. */
 static void take_request(struct submit *submit, struct json_object *json, const char *file,
                          int64_t line)
@@ -158,9 +170,7 @@ static void take_request(struct submit *submit, struct json_object *json, const 
     struct pending *pending = &submit->group[submit->count];
     *pending = (struct pending){.file = file, .line = line};
     json = as_request(submit->opts, json);
-    if (tsk_task_request_read(&pending->request, json, &err) < 0 ||
-        check_size(submit, &pending->request, &err) < 0 ||
-        !(pending->template = template_of(submit, &pending->request, &err))) {
+    if (read_request(submit, pending, json, &err) < 0) {
         refuse(submit, file, line, err.text, err.kind);
     } else if (!tsk_task_check(&pending->request, pending->template, tell_wrong, &place)) {
         enum tsk_identity how = (enum tsk_identity)tsk_conf_int(submit->conf, TSK_TASKS_IDENTITY);

@@ -41,9 +41,6 @@ const struct tsk_template *templates_get(struct templates *templates, const char
                                          const char *name, const char *version,
                                          struct tsk_err *err);
 
-/* Tells a mistake of a template on stderr (a tsk_template_fn). */
-void templates_tell(void *ctx, const char *path, size_t line, const char *what);
-
 /* --check: all files, or all those of folders; nothing named: the folder of templates. */
 enum tsk_exit templates_check(const struct tsk_conf *conf, char *const *operands, size_t count);
 

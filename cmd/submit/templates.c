@@ -44,10 +44,16 @@ void templates_fini(struct templates *templates)
     tsk_map_free(templates->loaded);
 }
 
-void templates_tell(void *ctx, const char *path, size_t line, const char *what)
+/* Tells a mistake of a template, and a note if ctx is not NULL (--check) or with -v. */
+static void tell(void *ctx, const char *path, size_t line, bool note, const char *what)
 {
-    (void)ctx;
-    diag_input(path, (int64_t)line, what);
+    struct tsk_buf text = TSK_BUF_INIT;
+    tsk_buf_printf(&text, "note: %s", what);
+    if (!note || ctx)
+        diag_input(path, (int64_t)line, note ? text.data : what);
+    else
+        diag_info("%s:%zu: %s", path, line, text.data);
+    tsk_buf_fini(&text);
 }
 
 /* Whoever writes NAMESPACE/NAME means a template of that namespace: err tells what to write. */
@@ -77,8 +83,7 @@ const struct tsk_template *templates_get(struct templates *templates, const char
                      ? tsk_strdup(name)
                      : tsk_template_locate(templates->folder, namespace_name, name, version, err);
     if (path)
-        template = tsk_template_load(path, tsk_conf_environment(templates->conf), templates_tell,
-                                     NULL, err);
+        template = tsk_template_load(path, tsk_conf_environment(templates->conf), tell, NULL, err);
     else if (!template && !file)
         hint_namespace(name, err);
     if (path && template)
@@ -114,6 +119,8 @@ static void tell_right(const char *path, const struct tsk_template *template)
     tsk_buf_str(&line, ": ");
     add_title(&line, template);
     tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t) template->count));
+    if (template->steps_form)
+        tsk_buf_str(&line, ", form steps");
     out_line(line.data, line.len);
     tsk_buf_fini(&line);
 }
@@ -144,7 +151,7 @@ static void check_file(void *ctx, const char *path, const struct tsk_err *skippe
     struct tsk_template *template = NULL;
     checking->files++;
     if (!skipped)
-        template = tsk_template_load(path, checking->environment, templates_tell, NULL, &err);
+        template = tsk_template_load(path, checking->environment, tell, checking, &err);
     if (template) {
         tell_right(path, template);
         check_twin(checking, template);

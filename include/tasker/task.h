@@ -25,6 +25,9 @@ struct tsk_task_request {
 int tsk_task_request_read(struct tsk_task_request *request, struct json_object *json,
                           struct tsk_err *err);
 
+/* Adds to the context of a request what default_context of the template has and it has not. */
+void tsk_task_defaults(struct tsk_task_request *request, const struct tsk_template *template);
+
 /* Holds a request against a template: its context against the schema, bypass_steps against the
  * steps (each must be there and be skippable). Tells each mistake. Returns how many there are. */
 typedef void tsk_task_fn(void *ctx, const char *what);

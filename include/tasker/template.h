@@ -4,31 +4,52 @@
  *     name: process_order            # of the task
  *     namespace_name: fulfillment    # or namespace
  *     version: "1.0.0"
- *     description, module_namespace, task_handler_class, default_dependent_system: text
+ *     description: text
+ *     default_context: {...}         # members of a context that does not have them
  *     schema: {...}                  # of the context (schema.h)
  *     handler_config: {...}          # of the task
- *     named_steps: [...]             # if it is there, the names of the steps below, no more no
- * less step_templates:
+ *     named_steps: [...]             # if it is there, the names of the steps below
+ *     step_templates:
  *       - name: ship                 # and handler_class
  *         handler_config: {...}
  *         depends_on_step: pay       # or depends_on_steps: [pay, pack]
  *         default_retryable: true    # or retryable; false: no failure is worth another attempt
  *         default_retry_limit: 3     # or retry_limit: attempts in all
  *         timeout_seconds: 30
- *         retry_backoff: exponential # the one formula of retry.h
- *         description, dependent_system: text;   skippable: false
+ *         retry_backoff: exponential # or linear, fibonacci, fixed, none: the formula of retry.h
+ *         backoff_base_ms, max_backoff_ms: as in section retry of the configuration
+ *         description: text;         skippable: false
  *         join: all_ok               # or all_done, any_ok: of the steps that it waits for
  *         unsatisfied: cancel        # or block: what follows if join can never be satisfied
  *         optional: false            # made only when another step's create_steps asks for it
  *     environments:
  *       production:                  # for the environment that runs, laid over what is above
- *         handler_config: {...}
+ *         handler_config, default_context: {...}
  *         step_templates: [{name: ship, ...}]
  *         step_overrides: {ship: {...}}
  *
  * Mappings are laid over mappings member by member, all else is put in its place. ${NAME} in a
- * value stands for an environment variable, ${NAME:-TEXT} for TEXT where that is not set; $${ is
- * ${. */
+ * value that is used stands for an environment variable, ${NAME:-TEXT} for TEXT where that is not
+ * set; $${ is ${.
+ *
+ * The same in the form that this system has today:
+ *
+ *     input_schema: {...}            # for schema
+ *     steps:                         # for step_templates
+ *       - name: ship
+ *         type: standard             # or decision, batchable, batch_worker, deferred_convergence
+ *         handler:                   # handler_class, and handler_config
+ *           {callable: Order::Ship, method: call, initialization: {...}}
+ *         dependencies: [pay, pack]  # or depends_on
+ *         retry: {retryable: true, max_attempts: 3, backoff: linear, backoff_base_ms: 1000,
+ *                 max_backoff_ms: 30000}
+ *         batch_config: {...}        # a member of handler_config
+ *     environments:
+ *       production:
+ *         steps: [{name: ship, ...}] # ALL is each; initialization is laid over at its top alone
+ *
+ * Steps that wait for a decision are optional, and so are batch workers. Keys that have a meaning
+ * there and none here are noted. */
 #ifndef TASKER_TEMPLATE_H
 #define TASKER_TEMPLATE_H
 
@@ -73,12 +94,15 @@ struct tsk_template {
     char *path, *namespace_name, *name, *version, *description;
     struct json_object *schema;         /* NULL: any context will do */
     struct json_object *handler_config; /* an object */
+    struct json_object *default_context; /* members of a context that does not have them */
     struct tsk_template_step *steps;
     size_t count;
+    bool steps_form; /* its file has the form of "steps" */
 };
 
-/* Gets a mistake: the line on which it stands, and what it is. Good until it returns. */
-typedef void tsk_template_fn(void *ctx, const char *path, size_t line, const char *what);
+/* Gets a mistake, or a note of what is none: the line on which it stands, and what it is. Good
+ * until it returns. */
+typedef void tsk_template_fn(void *ctx, const char *path, size_t line, bool note, const char *what);
 
 /* Reads the template at path for an environment ("production"), telling every mistake in it: those
  * of the other environments' sections too. Returns it, the caller's; or NULL with kind TSK_CONFIG:

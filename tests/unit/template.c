@@ -15,13 +15,14 @@ struct told {
     char text[4096];
 };
 
-static void tell(void *ctx, const char *path, size_t line, const char *what)
+static void tell(void *ctx, const char *path, size_t line, bool note, const char *what)
 {
     struct told *told = ctx;
     size_t used = strlen(told->text);
     (void)path;
     told->count++;
-    snprintf(told->text + used, sizeof told->text - used, "%zu: %s\n", line, what);
+    snprintf(told->text + used, sizeof told->text - used, "%zu: %s%s\n", line, note ? "note: " : "",
+             what);
 }
 
 static void write_file(const char *path, const char *text)
@@ -127,7 +128,7 @@ static void test_environments(void)
     struct told told;
     struct tsk_template *t = load(order, "test", &told);
     if (CHECK(t != NULL)) {
-        check_json(t->steps[0].handler_config, "{\"timeout\":5,\"rules\":{\"a\":1,\"b\":3}}");
+        check_json(t->steps[0].handler_config, "{\"timeout\":5,\"rules\":{\"b\":3,\"a\":1}}");
         CHECK_INT(t->steps[1].retry_limit, 3);
     }
     tsk_template_free(t);
@@ -151,7 +152,7 @@ static const struct {
     {"", "1: the file is empty\n"},
     {"[]\n", "1: a template has to be a mapping, not a list\n1: name is missing\n"
              "1: step_templates is missing\n"},
-    {"name: a\nsteps: []\n", "2: unknown key \"steps\"\n1: step_templates is missing\n"},
+    {"name: a\nsteps: []\n", "2: steps has no step\n"},
     {"name: a\nstep_templates: []\n", "2: step_templates has no step\n"},
     {"name: a\nstep_templates: {}\n", "2: step_templates has to be a list, not a mapping\n"},
     {HEAD "  - 3\n", "3: a step has to be a mapping, not text\n3: a step without a name\n"},
@@ -166,13 +167,13 @@ static const struct {
          "z") "    depends_on_steps: [y]\n",
      "3: steps wait for each other: x -> z -> y -> x\n"},
     {HEAD STEP("x") "    retry_limit: many\n    default_retryable: perhaps\n    join: none\n"
-                    "    timeout_seconds: 0\n    retry_backoff: linear\n",
+                    "    timeout_seconds: 0\n    retry_backoff: square\n",
      "5: retry_limit: \"many\" is not a whole number\n"
      "6: default_retryable has to be true or false\n"
      "7: join: \"none\" is not allowed here (can be: all_ok, all_done, any_ok)\n"
      "8: timeout_seconds: \"0\" is out of range (1 to 31536000)\n"
-     "9: retry_backoff: the only back-off is exponential (base, cap and jitter are set in the "
-     "configuration, section retry)\n"},
+     "9: retry_backoff: \"square\" is not allowed here (can be: exponential, linear, fibonacci, "
+     "fixed, none)\n"},
     {HEAD STEP("x") "    handler_config: [1]\n",
      "5: handler_config has to be a mapping, not a list\n"},
     {HEAD STEP("x") "    name: y\n", "5: duplicate key \"name\"\n"},
