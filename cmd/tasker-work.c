@@ -13,6 +13,8 @@
 #include "common/signals.h"
 #include "work/work.h"
 
+enum { AWAIT_MS = 3000 }; /* until it is told that nobody is at an endpoint */
+
 struct opts {
     bool check;
 };
@@ -191,6 +193,9 @@ static int open_sockets(struct work *work, struct tsk_err *err)
     work->result_endpoint = told_endpoint(work->results);
     accept_all(work);
     work->state = WORK_READY;
+    tsk_bus_await(work->steps, NULL, "a publisher", AWAIT_MS);
+    if (!tsk_bus_binds(work->results))
+        tsk_bus_await(work->results, NULL, "a collector", AWAIT_MS);
     diag_info("worker %s is ready: batches from %s, results at %s", work->id,
               tsk_bus_endpoint(work->steps), tsk_bus_endpoint(work->results));
     return 0;

@@ -67,6 +67,7 @@ static void add_place(struct tsk_bus *bus, const char *endpoint, const char *pla
 {
     bus->places = tsk_grow(bus->places, &bus->cap, bus->count + 1, sizeof *bus->places);
     bus->places[bus->count++] = tsk_strdup(place);
+    tsk_bus_awaits_add(bus->awaits, place);
     if (!bus->endpoint)
         bus->endpoint = tsk_strdup(endpoint);
 }
@@ -125,6 +126,7 @@ void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint)
     if (!tsk_bus_gate_remove(bus->gate, place))
         zmq_disconnect(bus->socket, place); /* it fails where libzmq gave up by itself */
     tsk_bus_life_forget(bus->life, place);
+    tsk_bus_awaits_remove(bus->awaits, place);
     free(bus->places[i]);
     bus->places[i] = bus->places[--bus->count];
 }
@@ -155,8 +157,8 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "make a socket", NULL);
     if (zmq_getsockopt(bus->socket, ZMQ_FD, &bus->fd, &size) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "poll a socket", NULL);
-    if ((!bus->binds || tsk_conf_int(conf, TSK_LOG_LEVEL) >= TSK_LEVEL_INFO) &&
-        !(bus->life = tsk_bus_life_open(bus, conf, err)))
+    bus->life = tsk_bus_life_open(bus, conf, err);
+    if (!bus->life)
         return -1;
     if (!bus->binds)
         bus->gate = tsk_bus_gate_new();
@@ -180,6 +182,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     bus->reconnect_max = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
     bus->backlog = tsk_bus_backlog_new();
+    bus->awaits = tsk_bus_awaits_new();
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) < 0) {
         tsk_bus_close(bus);
@@ -218,6 +221,7 @@ static bool close_socket(struct tsk_bus *bus)
     size_t size = sizeof linger;
     int64_t start = tsk_now_ms();
     tsk_bus_gate_free(bus->gate);
+    tsk_bus_awaits_free(bus->awaits);
     tsk_bus_life_close(bus->life, bus->socket);
     if (bus->socket) {
         /* subscriptions that wait for a peer which never came are no reason to linger */

@@ -55,6 +55,13 @@ const char *tsk_bus_any_host(const char *endpoint)
     return i < LOCAL_HOSTS && local_hosts[i].any ? local_hosts[i].local : NULL;
 }
 
+bool tsk_bus_is_loopback(const char *endpoint)
+{
+    char place[TSK_LIFE_ENDPOINT_SIZE];
+    tsk_bus_canonical(endpoint, place, sizeof place);
+    return strncmp(place, "tcp://127.", 10) == 0 || strncmp(place, "tcp://[::1]", 11) == 0;
+}
+
 /* An address in any way that it can be written: getaddrinfo asks nobody about these. */
 static bool is_numeric(const char *host)
 {

@@ -165,8 +165,8 @@ static bool finish(struct tsk_bus *bus, struct host *host, int64_t now, struct t
         host->pause = host->pause < PAUSE_MOST_MS ? host->pause : PAUSE_MOST_MS;
         host->due = now + host->pause;
         tell(out, TSK_LIFE_FAILED, host);
-        snprintf(out->reason, sizeof out->reason, "%s%.120s",
-                 known ? "cannot connect: " : "its host is not known: ", why);
+        snprintf(out->reason, sizeof out->reason, "%s%.140s",
+                 known ? "cannot connect: " : "its host ", why);
         out->interval = host->pause;
     }
     tsk_lookup_end(host->lookup);

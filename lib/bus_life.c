@@ -35,7 +35,6 @@ struct pace {
 struct place {
     struct pace paces[TSK_LIFE_KINDS];
     int64_t again; /* when to connect once more, since libzmq does not; 0: it does */
-    bool up;       /* connected, and the handshake succeeded */
 };
 
 struct tsk_bus_life {
@@ -50,7 +49,7 @@ const char *tsk_life_name(enum tsk_life_kind kind)
 {
     static const char *const names[] = {"listening",  "accepted",     "connected", "ready",
                                         "refused",    "disconnected", "retrying",  "failed",
-                                        "looking_up", "slow_lookup"};
+                                        "looking_up", "slow_lookup",  "unreached", "reached"};
     return names[kind];
 }
 
@@ -95,23 +94,6 @@ static struct place *place_of(struct tsk_bus_life *life, const char *endpoint)
     place = tsk_alloc(sizeof *place);
     tsk_map_put(life->places, endpoint, place);
     return place;
-}
-
-static void note_up(struct tsk_bus_life *life, const struct tsk_life *event)
-{
-    if (event->kind == TSK_LIFE_READY)
-        place_of(life, event->endpoint)->up = true;
-    else if (event->kind == TSK_LIFE_DISCONNECTED)
-        place_of(life, event->endpoint)->up = false;
-}
-
-bool tsk_bus_connected(const struct tsk_bus *bus, size_t wanted)
-{
-    struct tsk_map_entry *e = bus->life ? tsk_map_first(bus->life->places) : NULL;
-    size_t up = 0;
-    for (; e; e = tsk_map_next(e))
-        up += ((struct place *)tsk_map_value(e))->up;
-    return up >= (wanted < bus->count ? wanted : bus->count);
 }
 
 /* Takes note that libzmq will not connect there again. */
@@ -181,7 +163,8 @@ int64_t tsk_bus_life_deadline(const struct tsk_bus *bus)
 {
     if (!bus->life)
         return -1;
-    return tsk_earlier(bus->life->again, bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
+    return tsk_earlier(tsk_earlier(bus->life->again, tsk_bus_awaits_deadline(bus->awaits)),
+                       bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
 }
 
 static void connect_due(struct tsk_bus *bus, int64_t now)
@@ -208,7 +191,7 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     if (!life)
         return false;
     while (tsk_bus_monitor_read(life->monitor, out, &final)) {
-        note_up(life, out);
+        tsk_bus_awaits_note(bus, out);
         if (final)
             connect_again(life, out);
         if (life->told && is_told(life, out, tsk_now_ms()))
@@ -217,8 +200,9 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     if (life->again >= 0 && life->again <= tsk_now_ms())
         connect_due(bus, tsk_now_ms());
     while (bus->gate && tsk_bus_gate_next(bus, out)) {
+        tsk_bus_awaits_note(bus, out);
         if (out->kind == TSK_LIFE_SLOW || (life->told && is_told(life, out, tsk_now_ms())))
             return true;
     }
-    return false;
+    return tsk_bus_awaits_next(bus, out);
 }

@@ -27,6 +27,7 @@ struct tsk_bus {
     size_t count, cap;         /* of places */
     struct tsk_bus_life *life; /* NULL: not watched */
     struct tsk_bus_gate *gate; /* NULL: it does not connect */
+    struct tsk_bus_awaits *awaits;
     struct tsk_bus_backlog *backlog;
     zmq_msg_t part;
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
@@ -103,6 +104,22 @@ int64_t tsk_bus_gate_deadline(const struct tsk_bus_gate *gate);
  * an event, all but its field hidden, if there is something to tell: then it is to be called again.
  */
 bool tsk_bus_gate_next(struct tsk_bus *bus, struct tsk_life *out);
+
+/* ---- bus_await.c */
+
+/* The endpoints of a bus, and who is awaited there. */
+struct tsk_bus_awaits *tsk_bus_awaits_new(void);
+void tsk_bus_awaits_free(struct tsk_bus_awaits *awaits); /* never waits; NULL is fine */
+void tsk_bus_awaits_add(struct tsk_bus_awaits *awaits, const char *place);
+void tsk_bus_awaits_remove(struct tsk_bus_awaits *awaits, const char *place);
+
+/* Takes note of an event, told or not. */
+void tsk_bus_awaits_note(struct tsk_bus *bus, const struct tsk_life *event);
+
+/* The next event of its own, all but its field hidden, and when to ask at the latest (-1: not
+ * before another event). */
+bool tsk_bus_awaits_next(struct tsk_bus *bus, struct tsk_life *out);
+int64_t tsk_bus_awaits_deadline(const struct tsk_bus_awaits *awaits);
 
 /* ---- bus_options.c */
 

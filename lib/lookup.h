@@ -1,5 +1,5 @@
-/* Private to lib/bus_gate.c and lib/probe_address.c: looking up a name apart, in a thread of its
- * own, since getaddrinfo knows no time limit, and a name server that is silent holds it for 20 s
+/* Private to lib/bus_gate.c and lib/probe_address.c: looking up a name apart (apart.h), since
+ * getaddrinfo knows no time limit, and a name server that is silent holds it for 20 s
  * and more. */
 #ifndef LIB_LOOKUP_H
 #define LIB_LOOKUP_H
@@ -18,8 +18,12 @@ struct tsk_lookup *tsk_lookup_start(const char *host, const char *port,
 /* Waits until it is over, or until deadline (of tsk_now_ms). Returns whether it is over. */
 bool tsk_lookup_wait(struct tsk_lookup *lookup, int64_t deadline);
 
-/* Of one that is over: NULL where the name is known, else why not; good until the end. */
-const char *tsk_lookup_why_not(const struct tsk_lookup *lookup);
+/* Of one that is over: NULL if the name is known, else why not, to stand behind "its host ": "is
+ * not known: ...", or "cannot be looked up: ..."; good until the end. */
+const char *tsk_lookup_why_not(struct tsk_lookup *lookup);
+
+/* Of one that is over: whether the name servers say that there is no such name. */
+bool tsk_lookup_unknown(const struct tsk_lookup *lookup);
 
 /* Of one that is over: what was found, in its order; borrowed. NULL for nothing. */
 const struct addrinfo *tsk_lookup_found(const struct tsk_lookup *lookup);

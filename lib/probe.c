@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
 
-#include "tasker/clock.h"
-
+#include "apart.h"
 #include "probe_private.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
 
 #define MONITOR "inproc://monitor"
 
@@ -150,7 +152,8 @@ static int try_address(struct tsk_probe *probe, enum tsk_side side, int64_t time
         return rc > 0 ? 0 : -1;
     if (tsk_left_ms(deadline) == 0 && probe->connect_us < 0) {
         probe->state = TSK_PROBE_TIMEOUT;
-        snprintf(probe->reason, sizeof probe->reason, "no connection within %lld ms",
+        snprintf(probe->reason, sizeof probe->reason,
+                 "no connection within %lld ms: packets are dropped, or the host is down",
                  (long long)timeout_ms);
         return 0;
     }
@@ -185,6 +188,61 @@ int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout
             break;
     }
     return 0;
+}
+
+struct tsk_probing {
+    struct tsk_apart *apart;
+    char *endpoint;
+    enum tsk_side side;
+    int64_t timeout_ms;
+    struct tsk_probe probe;
+};
+
+static void look_apart(void *ctx)
+{
+    struct tsk_probing *probing = ctx;
+    struct tsk_err err = TSK_ERR_INIT;
+    if (tsk_probe_endpoint(probing->endpoint, probing->side, probing->timeout_ms, &probing->probe,
+                           &err) == 0)
+        return;
+    probing->probe.state = TSK_PROBE_STATES;
+    snprintf(probing->probe.reason, sizeof probing->probe.reason, "%.240s", err.text);
+}
+
+static void done_apart(void *ctx)
+{
+    struct tsk_probing *probing = ctx;
+    free(probing->endpoint);
+    free(probing);
+}
+
+struct tsk_probing *tsk_probe_start(const char *endpoint, enum tsk_side side, int64_t timeout_ms)
+{
+    struct tsk_probing *probing = tsk_alloc(sizeof *probing);
+    probing->endpoint = tsk_strdup(endpoint);
+    probing->side = side;
+    probing->timeout_ms = timeout_ms;
+    probing->apart = tsk_apart_start(look_apart, done_apart, probing);
+    return probing;
+}
+
+const struct tsk_probe *tsk_probe_result(struct tsk_probing *probing)
+{
+    int failed = tsk_apart_failed(probing->apart);
+    if (!tsk_apart_wait(probing->apart, 0))
+        return NULL;
+    if (failed) {
+        probing->probe.state = TSK_PROBE_STATES;
+        snprintf(probing->probe.reason, sizeof probing->probe.reason,
+                 "cannot look why: no thread can start (%.100s); see ulimit -u", strerror(failed));
+    }
+    return &probing->probe;
+}
+
+void tsk_probe_end(struct tsk_probing *probing)
+{
+    if (probing)
+        tsk_apart_end(probing->apart);
 }
 
 const char *tsk_probe_state_name(enum tsk_probe_state state)

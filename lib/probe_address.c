@@ -81,13 +81,14 @@ static int look_up(const struct place *place, struct addrinfo **list)
 
 /* Takes what a lookup has found. */
 static void take_found(struct tsk_probe_target *target, const struct place *place,
-                       const struct tsk_lookup *lookup)
+                       struct tsk_lookup *lookup)
 {
     const char *why = tsk_lookup_why_not(lookup);
     const struct addrinfo *info = tsk_lookup_found(lookup);
-    if (why)
-        snprintf(target->reason, sizeof target->reason, "host \"%.120s\" is not known: %.100s",
-                 place->host, why);
+    if (why) {
+        target->state = tsk_lookup_unknown(lookup) ? TSK_PROBE_NO_HOST : TSK_PROBE_TIMEOUT;
+        snprintf(target->reason, sizeof target->reason, "host \"%.120s\" %.120s", place->host, why);
+    }
     for (; info; info = info->ai_next)
         add_address(target, info);
 }
@@ -158,11 +159,17 @@ static void set_failure(struct tsk_probe *probe, const char *address, int code)
     bool nothing = code == ECONNREFUSED || code == ENOENT || code == ECONNRESET;
     probe->state = nothing ? TSK_PROBE_REFUSED : TSK_PROBE_TIMEOUT;
     const char *why = strerror(code);
+    if (code == ECONNREFUSED)
+        why = "connection refused";
+    else if (code == EHOSTUNREACH || code == ENETUNREACH)
+        why = "there is no route to it";
+    else if (code == ECONNRESET)
+        why = "connection reset";
     if (code == ECONNREFUSED && path && stat(path, &info) == 0)
         why = S_ISSOCK(info.st_mode) ? "its process is gone, the socket file is a leftover"
                                      : "there is a file of that name which is no socket";
     else if (code == ETIMEDOUT)
-        why = "no connection in time: filtered, or the host is down";
+        why = "no connection in time: packets are dropped, or the host is down";
     else if (code == ENOENT)
         why = "no such socket";
     snprintf(probe->reason, sizeof probe->reason, "%s", why);

@@ -34,6 +34,7 @@ static void batch_free(void *value)
     free(batch->steps);
     free(batch->ended);
     free(batch->sequences);
+    free(batch->endpoint);
     free(batch);
 }
 
@@ -188,6 +189,7 @@ const char *batches_receipt(struct batches *batches, struct json_object *receipt
     snprintf(batch->id, sizeof batch->id, "%s", id);
     copy_name(batch->source, receipt, "source");
     copy_name(batch->worker, receipt, "worker_id");
+    batch->endpoint = tsk_strdup(tsk_json_str(receipt, "result_endpoint"));
     batch->since = batch->last = now;
     batch->settle_at = -1;
     batches->seen++;
@@ -345,8 +347,19 @@ int64_t batches_seen(const struct batches *batches)
     return batches->seen;
 }
 
-void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
-                   void *ctx)
+/* Whether a batch that seems lost is one of a worker that never was within reach. Its silence then
+ * counts from now. */
+static bool is_unreached(struct batches *batches, const struct batch *batch, int64_t now,
+                         batch_reached_fn *reached, void *ctx)
+{
+    if (tsk_stream_heard(batches->stream, batch->source) >= 0 || reached(ctx, batch))
+        return false;
+    lost_postpone(batches->lost, batch->source, now);
+    return true;
+}
+
+void batches_check(struct batches *batches, int64_t now, int64_t heard_at,
+                   batch_reached_fn *reached, batch_due_fn *due, void *ctx)
 {
     if (batches->next < 0 || now < batches->next)
         return;
@@ -356,6 +369,9 @@ void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch
         enum batch_due why;
         int64_t deadline = batch_deadline(batches, batch, heard_at, &why);
         next = tsk_map_next(e);
+        if (deadline >= 0 && deadline <= now && why == BATCH_LOST &&
+            is_unreached(batches, batch, now, reached, ctx))
+            deadline = batch_deadline(batches, batch, heard_at, &why);
         if (deadline < 0 || deadline > now) {
             batches->next = tsk_earlier(batches->next, deadline);
             continue;

@@ -25,6 +25,7 @@ struct result result_read(enum tsk_type type, struct json_object *message);
 
 struct batch {
     char id[TSK_ID_SIZE], source[TSK_ID_SIZE], worker[TSK_ID_SIZE]; /* "" where not known */
+    char *endpoint; /* where its results are to be, as the receipt says; NULL: it does not */
     int64_t *steps;                                                 /* ids, ascending */
     bool *ended;        /* the step's final result came */
     int64_t *sequences; /* the greatest that came of it; 0: none */
@@ -79,10 +80,12 @@ size_t batches_awaited(const struct batches *batches);
 
 /* Calls due for each batch whose time has come, and ends it if due returns true. Else it is looked
  * for: it stays open, and is not due any more, until batches_give_up. heard_at is when anything was
- * last heard from anybody. */
+ * last heard from anybody. A batch whose worker was never heard is not lost with it while reached
+ * says no: its steps may well run. */
 typedef bool batch_due_fn(void *ctx, const struct batch *batch, enum batch_due why);
-void batches_check(struct batches *batches, int64_t now, int64_t heard_at, batch_due_fn *due,
-                   void *ctx);
+typedef bool batch_reached_fn(void *ctx, const struct batch *batch);
+void batches_check(struct batches *batches, int64_t now, int64_t heard_at,
+                   batch_reached_fn *reached, batch_due_fn *due, void *ctx);
 int64_t batches_deadline(const struct batches *batches); /* of the next call; -1: none */
 
 /* Whether any batch of source is open. Calls due for those whose receipt came before a moment, for

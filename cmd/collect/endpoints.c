@@ -6,6 +6,7 @@
 
 #include "collect/collect.h"
 #include "common/diag.h"
+#include "tasker/bus_life.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
@@ -14,6 +15,7 @@
 enum {
     ENDPOINTS_MOST = 1000,
     NAMES_MOST = 10000, /* of sources that are remembered, of each kind */
+    AWAIT_MS = 3000,    /* until it is told that a worker is not reached */
     FAREWELL_MS = 3000  /* after the worker's last word: what is confirmed has reached it */
 };
 
@@ -102,6 +104,28 @@ static void look_at(struct endpoints *endpoints, struct endpoint *place, int64_t
     endpoints->next = tsk_earlier(endpoints->next, due);
 }
 
+/* From now on it is told if the worker of a receipt is not reached. A worker tells its endpoint
+ * where it binds: if this side binds too, or the worker tells none and this side connects, they
+ * never meet (but at a proxy). */
+static void await_worker(struct collect *c, const char *endpoint, const char *worker)
+{
+    char who[TSK_ID_SIZE + 64];
+    bool binds = tsk_bus_binds(c->bus);
+    const char *clash = binds && endpoint ? " (it binds too: see zeromq.result_bind)" : "";
+    if (!binds && !endpoint)
+        clash = " (it connects too: see zeromq.result_bind)";
+    snprintf(who, sizeof who, "%s%s", worker && tsk_name_valid(worker) ? worker : "a worker",
+             clash);
+    tsk_bus_await(c->bus, binds ? NULL : endpoint, who, AWAIT_MS);
+}
+
+bool endpoints_reached(void *ctx, const struct batch *batch)
+{
+    struct collect *c = ctx;
+    const char *endpoint = batch->endpoint ? batch->endpoint : tsk_bus_endpoint(c->bus);
+    return !tsk_bus_binds(c->bus) && tsk_bus_reached(c->bus, endpoint);
+}
+
 void endpoints_receipt(struct collect *c, struct json_object *receipt, const struct tsk_line *line)
 {
     struct endpoints *endpoints = c->endpoints;
@@ -109,6 +133,8 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt, const str
     const char *source = tsk_json_str(receipt, "source");
     if (source && !tsk_name_valid(source))
         source = NULL;
+    if (source && (!endpoint || tsk_bus_binds(c->bus)))
+        await_worker(c, endpoint, tsk_json_str(receipt, "worker_id"));
     if (!endpoint || tsk_bus_binds(c->bus))
         return;
     if (source) {
@@ -119,6 +145,8 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt, const str
     struct endpoint *place = tsk_map_get(endpoints->places, endpoint);
     if (!place)
         place = connect_to(c, endpoint, line);
+    if (source)
+        await_worker(c, endpoint, tsk_json_str(receipt, "worker_id"));
     if (!place)
         return;
     snprintf(place->source, sizeof place->source, "%s", source ? source : "");

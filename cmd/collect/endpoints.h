@@ -32,6 +32,11 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt,
 void endpoints_status(struct collect *c, const char *source, struct json_object *message,
                       bool stopped);
 
+/* Whether the worker of a batch was ever within reach of this collector (a batch_reached_fn): a
+ * handshake was made at the endpoint that the receipt names, or else the configured one. */
+struct batch;
+bool endpoints_reached(void *c, const struct batch *batch);
+
 /* Whether what comes from source is not to be taken. */
 bool endpoints_is_stranger(const struct endpoints *endpoints, const char *source);
 

@@ -114,7 +114,7 @@ static int64_t overall_deadline(const struct collect *c)
 static void check_time(struct collect *c)
 {
     int64_t overall = overall_deadline(c);
-    batches_check(c->batches, c->now, c->heard_at, keep_due, c);
+    batches_check(c->batches, c->now, c->heard_at, endpoints_reached, keep_due, c);
     endpoints_check(c);
     c->timed_out |= overall >= 0 && overall <= c->now;
 }

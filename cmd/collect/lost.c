@@ -1,4 +1,7 @@
-/* A worker tells its status once an interval, whatever its steps do. If three such messages in a
+/* (A worker that was never heard, and whose endpoint was never reached, is not lost but unknown:
+ * see batches_check.)
+ *
+ * A worker tells its status once an interval, whatever its steps do. If three such messages in a
  * row do not come, it is taken as dead, and what it had is lost with it: waiting for the batch's
  * time limit would only delay the retry. A worker that was just stopped comes back with results of
  * a batch that is over; reconcile knows them as late.
@@ -91,6 +94,13 @@ void lost_pause(struct lost *lost, int64_t length, int64_t now)
         if (length >= s->interval / 2)
             s->listening = now;
     }
+}
+
+void lost_postpone(struct lost *lost, const char *source, int64_t now)
+{
+    struct source *s = tsk_map_get(lost->sources, source);
+    if (s)
+        s->listening = now;
 }
 
 int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since)

@@ -29,6 +29,9 @@ bool lost_status(struct lost *lost, const char *source, int64_t heartbeat, bool 
  * silence is counted from now. */
 void lost_pause(struct lost *lost, int64_t length, int64_t now);
 
+/* The silence of source counts from now. */
+void lost_postpone(struct lost *lost, const char *source, int64_t now);
+
 /* When a batch of source, whose receipt came at since, is lost with it if nothing more is heard. */
 int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since);
 

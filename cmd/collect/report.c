@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "common/diag.h"
+#include "tasker/bus_life.h"
 #include "tasker/buf.h"
 
 enum { TOLD_A_SECOND = 5, NAMED_MOST = 20 };
@@ -26,11 +27,29 @@ static void missing_text(const struct batch *batch, struct tsk_buf *text)
         tsk_buf_printf(text, " and %zu more", missing - named);
 }
 
+static bool is_unreached(const struct collect *c, const struct batch *batch)
+{
+    return batch->source[0] && tsk_stream_heard(c->stream, batch->source) < 0 &&
+           !endpoints_reached((void *)c, batch);
+}
+
+static void add_unreached(const struct collect *c, const struct batch *batch, struct tsk_buf *text)
+{
+    const char *endpoint =
+        batch->endpoint && !tsk_bus_binds(c->bus) ? batch->endpoint : tsk_bus_endpoint(c->bus);
+    const char *why = tsk_bus_why_not(c->bus, endpoint);
+    tsk_buf_printf(text, "never reached worker %s at %s%s%s, so its steps may have run: ",
+                   batch->worker[0] ? batch->worker : batch->source, endpoint, why ? ": " : "",
+                   why ? why : "");
+}
+
 /* Why a batch is given up, for both kinds of reader. */
 static void reason_text(const struct collect *c, const struct batch *batch, enum batch_due why,
                         struct tsk_buf *text)
 {
-    if (why == BATCH_LATE)
+    if ((why == BATCH_LATE || why == BATCH_SILENT) && is_unreached(c, batch))
+        add_unreached(c, batch, text);
+    else if (why == BATCH_LATE)
         tsk_buf_printf(text, "not complete within %" PRId64 " ms: ", c->opts->timeout);
     else if (why == BATCH_LOST)
         tsk_buf_printf(text, "lost with worker %s, of which nothing is heard any more: ",

@@ -24,6 +24,7 @@
 enum {
     FRAMES_A_ROUND = 1000, /* before the output is looked at again */
     HELD_MOST = 64 << 20,  /* bytes that wait for the reader of the output */
+    AWAIT_MS = 3000,       /* until it is told that nobody is at an endpoint */
     REMAINDER_MS = 1000,   /* for what is held, after a signal */
 };
 
@@ -69,6 +70,7 @@ static int open_ear(struct tap *tap, const char *endpoint, struct tsk_err *err)
     tap->ears[tap->count++] = (struct ear){tsk_strdup(endpoint), bus};
     tsk_poller_set(tap->poller, tsk_bus_fd(bus), TSK_READ, tap);
     life_watch(bus, tap->poller, tap);
+    tsk_bus_await(bus, NULL, "a peer", AWAIT_MS);
     diag_info("tapping %s", endpoint);
     return 0;
 }

@@ -44,6 +44,8 @@ static void add_text(struct tsk_buf *text, const struct tsk_life *life)
         [TSK_LIFE_FAILED] = "failed",
         [TSK_LIFE_LOOKUP] = "looking up its host",
         [TSK_LIFE_SLOW] = "its host is still being looked up",
+        [TSK_LIFE_UNREACHED] = "not reached",
+        [TSK_LIFE_REACHED] = "reached",
     };
     tsk_buf_printf(text, "%s: %s", life->endpoint, words[life->kind]);
     if (*life->peer)
@@ -55,6 +57,33 @@ static void add_text(struct tsk_buf *text, const struct tsk_life *life)
         tsk_buf_printf(text, ", retrying in %lld ms", (long long)life->interval);
     if (life->hidden)
         tsk_buf_printf(text, " (%lld more of these were not told)", (long long)life->hidden);
+}
+
+static void add_seconds(struct tsk_buf *text, const char *word, int64_t ms)
+{
+    tsk_buf_printf(text, " %s %lld s", word, (long long)(ms / 1000));
+}
+
+/* A peer that is awaited is not there. */
+static void add_unreached(struct tsk_buf *text, const struct tsk_life *life)
+{
+    if (life->bound)
+        tsk_buf_printf(text, "waiting for %s at %s (bound here)", life->peer, life->endpoint);
+    else
+        tsk_buf_printf(text, "%s %s at %s", life->ever ? "cannot reach" : "never reached",
+                       life->peer, life->endpoint);
+    if (life->again)
+        add_seconds(text, "for", life->interval);
+    tsk_buf_printf(text, ": %s", life->reason);
+    if (!life->bound && tsk_bus_is_loopback(life->endpoint) &&
+        strcmp(life->reason, "connection refused") == 0)
+        tsk_buf_str(text, "; a loopback address: is this its machine?");
+}
+
+static void add_reached(struct tsk_buf *text, const struct tsk_life *life)
+{
+    tsk_buf_printf(text, "reached %s at %s", life->peer, life->endpoint);
+    add_seconds(text, "after", life->interval);
 }
 
 void life_watch(const struct tsk_bus *bus, struct tsk_poller *poller, void *tag)
@@ -69,9 +98,14 @@ void life_tell(struct tsk_bus *bus)
     struct tsk_life life;
     while (bus && tsk_bus_life(bus, &life)) {
         struct tsk_buf text = TSK_BUF_INIT;
-        add_text(&text, &life);
-        diag_fields(life.kind == TSK_LIFE_SLOW ? DIAG_WARNING : DIAG_INFO, fields_of(&life), "%s",
-                    text.data);
+        bool any_level = true;
+        if (life.kind == TSK_LIFE_UNREACHED)
+            add_unreached(&text, &life);
+        else if (life.kind == TSK_LIFE_REACHED)
+            add_reached(&text, &life);
+        else
+            any_level = life.kind == TSK_LIFE_SLOW, add_text(&text, &life);
+        diag_fields(any_level ? DIAG_WARNING : DIAG_INFO, fields_of(&life), "%s", text.data);
         tsk_buf_fini(&text);
     }
 }
@@ -83,7 +117,7 @@ int64_t life_deadline(const struct tsk_bus *bus)
 
 void life_topic(const struct tsk_bus *bus, const struct tsk_frame *frame)
 {
-    if (frame->kind == TSK_FRAME_MESSAGE || tsk_bus_life_fd(bus) < 0)
+    if (frame->kind == TSK_FRAME_MESSAGE)
         return;
     bool join = frame->kind == TSK_FRAME_JOIN;
     bool tap = frame->topic[0] && !frame->topic[1]; /* it subscribes to each first byte there is */

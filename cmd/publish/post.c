@@ -19,6 +19,7 @@
 enum {
     DEAD_INTERVALS = 3,  /* heartbeats that a peer may miss, as in tasker-collect */
     GATHER_PAUSES = 10,  /* of reconnect_max: a busy worker may be late */
+    AWAIT_MS = 2000,     /* until it is told that no worker is there */
     OPEN_EVERY_MS = 100, /* tries to have the port */
     TICK_MS = 1000,      /* looks for something to warn of */
     LINES_AT_ONCE = 256  /* before the sockets are looked at again */
@@ -254,6 +255,17 @@ static void wait_for_events(struct post *post, bool busy)
     }
 }
 
+/* While batches wait and nobody is there to take them, it is told who is waited for. */
+static void await_worker(struct post *post)
+{
+    if (!post->bus)
+        return;
+    if (tsk_dispatch_stranded(post->dispatch) >= 0 && !tsk_dispatch_registered(post->dispatch))
+        tsk_bus_await(post->bus, NULL, "a worker", AWAIT_MS);
+    else
+        tsk_bus_await_end(post->bus);
+}
+
 /* One turn of the loop. Returns whether there is more to do. */
 static bool turn(struct post *post)
 {
@@ -261,6 +273,7 @@ static bool turn(struct post *post)
         return false;
     read_input(post);
     post_receive(post);
+    await_worker(post);
     life_tell(post->bus);
     results_side_look(post, tsk_now_ms());
     if (!act_recorded(post))

@@ -22,6 +22,7 @@
 #include "tasker/tapped.h"
 
 enum {
+    AWAIT_MS = 2000,     /* until it is told that nobody subscribes */
     OPEN_EVERY_MS = 100, /* tries to have the port */
     TRY_AGAIN_MS = 10,   /* a peer's queue is full */
     SENDS_AT_ONCE = 256, /* before subscriptions and signals are looked at again */
@@ -308,6 +309,10 @@ static bool turn(struct raw *raw)
     if (!open_bus(raw))
         return false;
     receive(raw);
+    if (raw->bus && raw->waiting >= 0)
+        tsk_bus_await(raw->bus, NULL, "a subscriber", AWAIT_MS);
+    else if (raw->bus)
+        tsk_bus_await_end(raw->bus);
     life_tell(raw->bus);
     bool busy = send_some(raw);
     busy |= receive(raw); /* sending may have used up the sign that something came */

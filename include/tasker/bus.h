@@ -60,6 +60,9 @@ const char *tsk_bus_endpoint(const struct tsk_bus *bus);
  * machine can connect to: returns the address that stands for it here. Else NULL. Static. */
 const char *tsk_bus_any_host(const char *endpoint);
 
+/* Whether an endpoint is on a loopback address, which no other machine can reach. */
+bool tsk_bus_is_loopback(const char *endpoint);
+
 /* The descriptor to poll for reading. It is edge-triggered: after each wait, and before each one,
  * call tsk_bus_recv until it returns 0. */
 int tsk_bus_fd(const struct tsk_bus *bus);

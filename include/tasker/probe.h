@@ -42,6 +42,16 @@ struct tsk_probe {
 int tsk_probe_endpoint(const char *endpoint, enum tsk_side side, int64_t timeout_ms,
                        struct tsk_probe *probe, struct tsk_err *err);
 
+/* The same apart, in a thread: begins it. Returns it, to be given to tsk_probe_end. */
+struct tsk_probing *tsk_probe_start(const char *endpoint, enum tsk_side side, int64_t timeout_ms);
+
+/* What was found, or NULL while it is not over; never waits. If it could not look (no thread, no
+ * socket) the state is TSK_PROBE_STATES, and reason says why. Good until tsk_probe_end. */
+const struct tsk_probe *tsk_probe_result(struct tsk_probing *probing);
+
+/* Lets go of it; never waits; NULL is fine. */
+void tsk_probe_end(struct tsk_probing *probing);
+
 /* Returns the state's name ("refused"), static storage. */
 const char *tsk_probe_state_name(enum tsk_probe_state state);
 

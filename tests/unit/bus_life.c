@@ -48,7 +48,7 @@ static void test_not_watched(void)
     struct tsk_conf *conf = test_conf();
     struct tsk_bus *bus = open_at(conf, TSK_STEPS, TSK_SENDER, true, ANY_PORT);
     struct tsk_life life;
-    CHECK_INT(tsk_bus_life_fd(bus), -1);
+    CHECK(tsk_bus_life_fd(bus) >= 0);
     CHECK(!tsk_bus_life(bus, &life));
     CHECK(tsk_bus_close(bus));
     tsk_conf_free(conf);
