@@ -131,13 +131,13 @@ static bool is_environment(const struct reader *reader, const char *name, const 
 {
     if (tsk_conf_is_environment(name) || strcmp(name, reader->environment) == 0)
         return true;
-    if (!tsk_conf_names_environment(name) || value->type != YAML_MAPPING_NODE)
-        return tsk_conf_names_environment(name) && tsk_yaml_null(value);
-    const yaml_node_pair_t *pair = value->data.mapping.pairs.start;
-    for (; pair < value->data.mapping.pairs.top; pair++) {
+    if (value->type != YAML_MAPPING_NODE)
+        return tsk_yaml_null(value) && tsk_conf_names_environment(name, false);
+    for (const yaml_node_pair_t *pair = value->data.mapping.pairs.start;
+         pair < value->data.mapping.pairs.top; pair++) {
         const char *key = tsk_yaml_text(yaml_document_get_node(reader->document, pair->key));
         if (key && tsk_conf_is_section(key))
-            return true;
+            return tsk_conf_names_environment(name, true);
     }
     return false;
 }

@@ -79,10 +79,12 @@ bool tsk_conf_is_environment(const char *name)
     return false;
 }
 
-bool tsk_conf_names_environment(const char *name)
+bool tsk_conf_names_environment(const char *name, bool has_sections)
 {
-    return tsk_name_valid(name) && !tsk_conf_is_section(name) &&
-           !tsk_nearest(name, environments, COUNT(environments));
+    char near[NAME_SIZE];
+    const char *slip = has_sections ? tsk_nearest(name, environments, COUNT(environments))
+                                    : nearest_name(name, near);
+    return tsk_name_valid(name) && !tsk_conf_is_section(name) && !slip;
 }
 
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err)

@@ -21,11 +21,11 @@ bool tsk_conf_has_section(const struct tsk_conf *conf);
 void tsk_conf_add_note(struct tsk_conf *conf, bool warning, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Whether name is a section of the table; one of the four usual environments; or may be another
- * one, as it is no slip in one of them. */
+/* Whether name is a section of the table; one of the four usual environments; or may be that of
+ * another one, as it is no slip in an environment, nor, if nothing is below it, in a section. */
 bool tsk_conf_is_section(const char *name);
 bool tsk_conf_is_environment(const char *name);
-bool tsk_conf_names_environment(const char *name);
+bool tsk_conf_names_environment(const char *name, bool has_sections);
 
 /* As tsk_unknown, with the key, section or environment that is near. */
 int tsk_conf_unknown(enum tsk_exit kind, const char *what, const char *name, struct tsk_err *err);
