@@ -216,14 +216,28 @@ static void add_digest(struct tsk_buf *out, const char *text, size_t len)
     tsk_buf_printf(out, "%016llx%016llx", (unsigned long long)a, (unsigned long long)b);
 }
 
+/* Adds a name so that a separator in it is none. A name without one stays as it is, so that stores
+ * of earlier versions know their tasks (008_identity.sql converts the others). */
+static void add_name(struct tsk_buf *out, const char *name, char separator)
+{
+    for (; *name; name++) {
+        if (*name == separator || *name == '%')
+            tsk_buf_printf(out, "%%%02X", *name);
+        else
+            tsk_buf_char(out, *name);
+    }
+    tsk_buf_char(out, separator);
+}
+
 char *tsk_task_identity(const struct tsk_task_request *request, const struct tsk_template *template,
                         enum tsk_identity how)
 {
     struct tsk_buf text = TSK_BUF_INIT, whole = TSK_BUF_INIT;
     if (!request->idempotency_key && how != TSK_IDENTITY_STRICT)
         return NULL;
-    tsk_buf_printf(&text, "%s:%s/%s:", request->idempotency_key ? "key" : "strict",
-                   template->namespace_name, template->name);
+    tsk_buf_str(&text, request->idempotency_key ? "key:" : "strict:");
+    add_name(&text, template->namespace_name, '/');
+    add_name(&text, template->name, ':');
     if (request->idempotency_key) {
         tsk_buf_str(&text, request->idempotency_key);
         return text.data;

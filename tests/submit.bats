@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # tasker-submit: bad input by a table, then what becomes of requests in the store.
 load helper
+load store
 
 setup() {
     test_begin
@@ -217,6 +218,37 @@ ship|pending|3|3|0|1|5" ]
     [ "$(jq -r '[.task_id,.created]|@csv' out | cut -d, -f2 | tr '\n' ' ')" = "true false true " ]
     [ "$(jq -s '.[0].task_id == .[1].task_id' out)" = true ]
 }
+
+identities() {
+    local i=0 want got space name key
+    while IFS='|' read -r space name key; do
+        i=$((i + 1))
+        printf 'name: "%s"\nnamespace_name: "%s"\nstep_templates: [{name: a, handler_class: A}]\n' "$name" "$space" \
+            >"$TASKER_TASKS_PATH/id$i.yaml"
+        jq -nc --arg s "$space" --arg n "$name" --arg k "$key" '{namespace: $s, name: $n, idempotency_key: $k, context: {}}' >>in
+    done <<'END'
+s|order|eu:7
+s|order:eu|7
+s|order%3Aeu|7
+a/b|c|7
+a|b/c|7
+a%2Fb|c|7
+plain|order|7
+END
+    tasker-submit in >out
+    [ "$(jq -r .created out | uniq -c | xargs)" = "7 true" ]
+    # the same again is known; also to a store of before, in which the separators were not told apart
+    tasker-submit in >again
+    [ "$(jq -r .created again | uniq -c | xargs)" = "7 false" ]
+    [ "$(store_sql "select identity_hash from tasks where namespace = 'plain'")" = key:plain/order:7 ]
+    want=$(store_sql "select identity_hash from tasks where name in ('order:eu', 'order%3Aeu', 'c') order by task_id")
+    store_sql "update tasks set identity_hash = null where name not in ('order:eu', 'order%3Aeu', 'c')"
+    store_sql "update tasks set identity_hash = 'key:' || namespace || '/' || name || ':7' where identity_hash is not null"
+    store_sql "$(grep -v '^--' "$ROOT/config/schema/008_identity.sql")"
+    got=$(store_sql "select identity_hash from tasks where name in ('order:eu', 'order%3Aeu', 'c') order by task_id")
+    [ "$got" = "$want" ] || { diff <(echo "$want") <(echo "$got"); false; }
+}
+@test "names and keys with separators in them make no two requests one task" { for_each_store identities; }
 
 @test "--dry-run makes nothing, not even a store" {
     tasker-submit -n -T process_order -x '{"id":1}' >out

@@ -73,7 +73,8 @@ const struct tsk_template *templates_get(struct templates *templates, const char
                                          const char *name, const char *version, struct tsk_err *err)
 {
     struct tsk_buf key = TSK_BUF_INIT;
-    tsk_buf_printf(&key, "%s\n%s\n%s", namespace_name ? namespace_name : "", name,
+    const char *space = namespace_name ? namespace_name : "";
+    tsk_buf_printf(&key, "%zu:%s%zu:%s%s", strlen(space), space, strlen(name), name,
                    version ? version : "");
     struct tsk_template *template = tsk_map_get(templates->loaded, key.data);
     bool file = tsk_template_is_path(name) ||
