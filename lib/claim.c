@@ -247,23 +247,21 @@ static int make_batches(const struct claiming *claiming, struct tsk_ready_list *
 static int lock_tasks(const struct claiming *claiming, const struct tsk_ready_list *list)
 {
     static const char sql[] =
-        "SELECT count(*) FROM (SELECT t.task_id FROM tasks t WHERE t.state = 'pending' AND"
-        " t.task_id = ANY(CAST(CAST($1 AS TEXT) AS BIGINT[])) ORDER BY t.optional_steps IS NULL, "
-        "t.task_id"
-        " FOR NO KEY UPDATE OF t) locked";
-    struct tsk_buf array = TSK_BUF_INIT;
+        "SELECT count(*) FROM (SELECT t.task_id FROM tasks t WHERE t.task_id = ANY"
+        " (ARRAY(SELECT w.id FROM " TSK_IDS_POSTGRESQL
+        ")) AND " TSK_UNINDEXED("t.state") " = 'pending' ORDER BY t.optional_steps IS NULL, "
+                                           "t.task_id FOR NO KEY UPDATE OF t) locked";
+    struct tsk_buf ids = TSK_BUF_INIT;
     int64_t locked;
     if (claiming->opts->dry || tsk_store_kind(claiming->store) == TSK_STORE_SQLITE)
         return 0;
-    tsk_buf_char(&array, '{');
     for (size_t i = 0; i < list->count; i++) {
         if (!i || list->items[i].task != list->items[i - 1].task)
-            tsk_buf_printf(&array, "%s%" PRId64, i ? "," : "", list->items[i].task);
+            tsk_store_ids(&ids, list->items[i].task);
     }
-    tsk_buf_char(&array, '}');
-    struct tsk_value value = tsk_value_chars(array.data, array.len);
+    struct tsk_value value = tsk_value_chars(ids.data, ids.len);
     int rc = tsk_store_get_int(claiming->store, sql, &value, 1, &locked, claiming->err);
-    tsk_buf_fini(&array);
+    tsk_buf_fini(&ids);
     return rc < 0 ? -1 : 0;
 }
 

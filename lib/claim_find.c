@@ -7,11 +7,11 @@
 #include "claim_private.h"
 #include "tasker/json.h"
 
-#define COLUMNS                                                                                    \
+#define COLUMNS(JOIN)                                                                              \
     "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, "           \
     "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
     "t.name, t.handler_config, s.template_name, s.created_index, s.created_count, s.backoff "      \
-    "FROM steps s JOIN tasks t ON t.task_id = s.task "
+    "FROM steps s" JOIN("tasks", "t", "t.task_id = s.task") " "
 #define CONDITION                                                                                  \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
     "AND coalesce(s.next_retry_at, 0) <= $1 "                                                      \
@@ -20,30 +20,29 @@
 #define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
 
 /* The filters are texts of their own, so that the usual query has no condition that hides the
- * index. Each pair: SQLite, PostgreSQL; a dry run takes no locks. */
-static const char any[] = COLUMNS CONDITION ORDER;
-static const char any_locked[] = COLUMNS CONDITION ORDER " FOR UPDATE OF s SKIP LOCKED";
-#define BY_TASK "AND s.task = $3 "
-static const char of_task[] = COLUMNS CONDITION BY_TASK ORDER;
-static const char of_task_locked[] = COLUMNS CONDITION BY_TASK ORDER " FOR UPDATE OF s SKIP LOCKED";
-#define BY_NAMESPACE "AND t.namespace = $3 "
-static const char of_namespace[] = COLUMNS CONDITION BY_NAMESPACE ORDER;
-static const char of_namespace_locked[] =
-    COLUMNS CONDITION BY_NAMESPACE ORDER " FOR UPDATE OF s SKIP LOCKED";
-#define BY_BOTH "AND s.task = $3 AND t.namespace = $4 "
-static const char of_both[] = COLUMNS CONDITION BY_BOTH ORDER;
-static const char of_both_locked[] = COLUMNS CONDITION BY_BOTH ORDER " FOR UPDATE OF s SKIP LOCKED";
+ * index. A dry run takes no locks. */
+#define FIND(JOIN, filter, lock) COLUMNS(JOIN) CONDITION filter ORDER lock
+#define LOCKED " FOR UPDATE OF s SKIP LOCKED"
+#define FINDS(filter)                                                                              \
+    {                                                                                              \
+        FIND(TSK_JOIN_SQLITE, filter, ""), FIND(TSK_JOIN_POSTGRESQL, filter, ""),                  \
+            FIND(TSK_JOIN_POSTGRESQL, filter, LOCKED)                                              \
+    }
+enum { SQLITE, POSTGRESQL, POSTGRESQL_LOCKED, KINDS };
+enum { BY_TASK = 1, BY_NAMESPACE = 2 };
+static const char *const finds[][KINDS] = {
+    [0] = FINDS(""),
+    [BY_TASK] = FINDS("AND s.task = $3 "),
+    [BY_NAMESPACE] = FINDS("AND t.namespace = $3 "),
+    [BY_TASK | BY_NAMESPACE] = FINDS("AND s.task = $3 AND t.namespace = $4 "),
+};
 
 static const char *query_of(const struct tsk_store *store, const struct tsk_claim_opts *opts)
 {
-    bool locks = !opts->dry && tsk_store_kind(store) == TSK_STORE_POSTGRESQL;
-    if (opts->task && opts->namespace_name)
-        return locks ? of_both_locked : of_both;
-    if (opts->task)
-        return locks ? of_task_locked : of_task;
-    if (opts->namespace_name)
-        return locks ? of_namespace_locked : of_namespace;
-    return locks ? any_locked : any;
+    unsigned filter = (opts->task ? BY_TASK : 0) | (opts->namespace_name ? BY_NAMESPACE : 0);
+    if (tsk_store_kind(store) == TSK_STORE_SQLITE)
+        return finds[filter][SQLITE];
+    return finds[filter][opts->dry ? POSTGRESQL : POSTGRESQL_LOCKED];
 }
 
 static char *text_of(const struct tsk_value *value)
@@ -110,16 +109,22 @@ int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, i
     return list->count ? tsk_ready_previous(store, list, opts->message_bytes, err) : 0;
 }
 
-static const char next_any[] =
-    "SELECT min(s.next_retry_at) FROM steps s JOIN tasks t ON t.task_id = s.task WHERE s.state = "
-    "'pending' AND s.waits_for = 0 AND s.task IS NOT NULL AND s.next_retry_at > $1 AND t.state IN "
-    "('pending', 'in_progress') AND ($2 = 0 OR s.task = $2) AND ($3 = '' OR t.namespace = $3)";
+#define NEXT(JOIN)                                                                                 \
+    "SELECT min(s.next_retry_at) FROM steps s" JOIN(                                               \
+        "tasks", "t", "t.task_id = s.task") " WHERE s.state = 'pending' AND s.waits_for = 0 AND "  \
+                                            "s.task IS NOT NULL AND s.next_retry_at > "            \
+                                            "$1 AND t.state IN ('pending', 'in_progress') AND "    \
+                                            "($2 = 0 OR s.task = $2) AND ($3 = '' OR "             \
+                                            "t.namespace = $3)"
+static const char next_sqlite[] = NEXT(TSK_JOIN_SQLITE);
+static const char next_postgresql[] = NEXT(TSK_JOIN_POSTGRESQL);
 
 int tsk_claim_next(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
                    int64_t *at, struct tsk_err *err)
 {
     struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(opts->task),
                                  tsk_value_text(opts->namespace_name ? opts->namespace_name : "")};
+    const char *sql = TSK_SQL(store, next_sqlite, next_postgresql);
     *at = 0;
-    return tsk_store_get_int(store, next_any, values, 3, at, err) < 0 ? -1 : 0;
+    return tsk_store_get_int(store, sql, values, 3, at, err) < 0 ? -1 : 0;
 }

@@ -1,7 +1,6 @@
 /* previous_results: what the steps gave that one waited for, by their names in the template; not
  * those that could only have asked for more of them. Those of N of a kind are a list, in which each
  * has its place, and null stands for one that gave nothing. */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,14 +8,14 @@
 #include "tasker/json.h"
 
 #define OK "p.state IN ('complete', 'resolved_manually')"
-#define PREVIOUS                                                                                   \
+#define PREVIOUS(ids, JOIN)                                                                        \
     "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END, "   \
-    "p.created_count FROM step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.choice "  \
-    "= 0 AND (" OK " OR p.created_count IS NOT NULL) AND d.to_step IN "
-#define IN_ORDER " ORDER BY d.to_step, p.place, p.created_index, p.id"
-static const char previous_sqlite[] = PREVIOUS "(SELECT value FROM json_each($1))" IN_ORDER;
-static const char previous_postgresql[] =
-    PREVIOUS "(SELECT json_array_elements_text($1::json)::bigint)" IN_ORDER;
+    "p.created_count FROM " ids JOIN("step_dependencies", "d", "d.to_step = w.id")                 \
+        JOIN("steps", "p", "p.id = d.from_step") " WHERE d.choice = 0 AND (" OK                    \
+                                                 " OR p.created_count IS NOT NULL) ORDER BY "      \
+                                                 "d.to_step, p.place, p.created_index, p.id"
+static const char previous_sqlite[] = PREVIOUS(TSK_IDS_SQLITE, TSK_JOIN_SQLITE);
+static const char previous_postgresql[] = PREVIOUS(TSK_IDS_POSTGRESQL, TSK_JOIN_POSTGRESQL);
 
 static int by_id(const void *a, const void *b)
 {
@@ -93,12 +92,10 @@ int tsk_ready_previous(struct tsk_store *store, struct tsk_ready_list *list, siz
                                 .count = list->count,
                                 .most = most};
     struct tsk_buf ids = TSK_BUF_INIT;
-    tsk_buf_char(&ids, '[');
     for (size_t i = 0; i < list->count; i++) {
         previous.sorted[i] = &list->items[i];
-        tsk_buf_printf(&ids, "%s%" PRId64, i ? "," : "", list->items[i].id);
+        tsk_store_ids(&ids, list->items[i].id);
     }
-    tsk_buf_char(&ids, ']');
     qsort(previous.sorted, previous.count, sizeof *previous.sorted, by_id);
     struct tsk_value value = tsk_value_text(ids.data);
     int64_t rc = tsk_store_run(store, TSK_SQL(store, previous_sqlite, previous_postgresql), &value,

@@ -105,7 +105,8 @@ static int on_live(void *ctx, const struct tsk_value *row, size_t columns)
 
 static const char get_asking[] =
     "SELECT id, coalesce(processed_at, updated_at) AS done_at, creates FROM steps WHERE task = $1 "
-    "AND creates IS NOT NULL AND state IN ('complete', 'resolved_manually') ORDER BY done_at, id";
+    "AND creates IS NOT NULL AND " TSK_UNINDEXED(
+        "state") " IN ('complete', 'resolved_manually') ORDER BY done_at, id";
 static const char get_live[] =
     "SELECT id, name, coalesce(template_name, name), created_by FROM steps WHERE task = $1 ORDER "
     "BY id";
@@ -298,8 +299,7 @@ static int by_ends(const void *a, const void *b)
 }
 
 static const char get_edges[] =
-    "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d JOIN steps s ON s.id = "
-    "d.to_step WHERE s.task = $1";
+    "SELECT from_step, to_step, choice FROM step_dependencies WHERE task = $1";
 static const char delete_edge[] =
     "DELETE FROM step_dependencies WHERE from_step = $1 AND to_step = $2";
 
@@ -311,7 +311,7 @@ static int remove_edge(struct fan *fan, const struct edge *edge, struct tsk_err 
 
 static int put_edge(struct fan *fan, const struct edge *edge, struct tsk_err *err)
 {
-    return tsk_dependency_put(fan->store, edge->from, edge->to, edge->choice, err);
+    return tsk_dependency_put(fan->store, fan->task, edge->from, edge->to, edge->choice, err);
 }
 
 /* Writes what differs; both lists are in order. */

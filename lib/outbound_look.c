@@ -10,21 +10,23 @@
 /* ---- of some by their names */
 
 #define GIVEN_BACK                                                                                 \
-    "EXISTS (SELECT 1 FROM received_results g WHERE g.source = '" TSK_SETTLE_SOURCE                \
-    "' || b.batch_id AND g.stream_offset = 2)"
+    "(SELECT count(*) FROM received_results g WHERE g.source = '" TSK_SETTLE_SOURCE                \
+    "' || b.batch_id AND g.stream_offset = 2) > 0"
 #define SEEN                                                                                       \
     "SELECT b.batch_id, CASE WHEN " GIVEN_BACK " THEN 'cancelled' ELSE b.state END, b.publisher,"  \
     " b.offered_to, b.accepted_by, coalesce(b.source, (SELECT r.source FROM received_results r"     \
     " WHERE r.batch_id = b.batch_id AND r.source NOT LIKE '%:%' ORDER BY r.id LIMIT 1)),"                                                      \
     " b.result_endpoint, b.delivery, b.published_at, b.claimed_until, b.sends,"                    \
-    " (SELECT count(*) FROM (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id"       \
-    " LIMIT 1) n), (SELECT count(*) FROM received_results f"                                       \
-    " WHERE f.source IN " TSK_OUTBOUND_REFUSALS("b.batch_id") "), CASE WHEN b.state = 'created' "  \
-    "AND b.publisher = $2 THEN NULL ELSE b.body END, b.dropped"                                    \
-    " FROM batches b WHERE b.batch_id IN "
+    " (SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id),"                    \
+    " (SELECT count(*) FROM received_results f"                                                    \
+    " WHERE " TSK_OUTBOUND_REFUSES(                                                                \
+        "f", "b.batch_id") "), CASE WHEN b.state = 'created' "                                     \
+                           "AND b.publisher = $2 THEN NULL ELSE b.body END, b.dropped"             \
+                           " FROM batches b WHERE b.batch_id "
 
-static const char look_sqlite[] = SEEN "(SELECT value FROM json_each($1))";
-static const char look_postgresql[] = SEEN "(SELECT json_array_elements_text(CAST($1 AS json)))";
+static const char look_sqlite[] = SEEN "IN (SELECT value FROM json_each($1))";
+static const char look_postgresql[] =
+    SEEN "= ANY (ARRAY(SELECT json_array_elements_text(CAST($1 AS json))))";
 
 struct look {
     tsk_outbound_seen_fn *fn;
@@ -104,16 +106,17 @@ int tsk_outbound_take(struct tsk_store *store, const struct tsk_outbound_claim *
 /* ---- all that were accepted by nobody */
 
 #define AFTER " AND (b.created_at, b.id) > ($1, $2)"
-#define UNKNOWN " AND NOT EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)"
-#define CLAIM                                                                                      \
-    "UPDATE batches SET publisher = $4, claimed_until = $5 WHERE id IN (SELECT b.id"               \
-    " FROM batches b WHERE b.state = 'created' AND b.claimed_until <= $6" AFTER UNKNOWN            \
-    " ORDER BY b.created_at, b.id LIMIT $3"
+#define UNKNOWN " AND (SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id) = 0"
+#define CLAIM "UPDATE batches SET publisher = $4, claimed_until = $5 WHERE id "
+#define FREE                                                                                       \
+    "(SELECT b.id FROM batches b WHERE b.state = 'created' AND b.claimed_until <= $6" AFTER        \
+        UNKNOWN " ORDER BY b.created_at, b.id LIMIT $3"
 
 int tsk_outbound_claim_unsent(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                               struct tsk_outbound_place after, int64_t most, struct tsk_err *err)
 {
-    static const char sqlite[] = CLAIM ")", postgresql[] = CLAIM " FOR UPDATE SKIP LOCKED)";
+    static const char sqlite[] = CLAIM "IN " FREE ")";
+    static const char postgresql[] = CLAIM "= ANY (ARRAY" FREE " FOR UPDATE SKIP LOCKED))";
     struct tsk_value values[] = {
         tsk_value_int(after.created_at),  tsk_value_int(after.id),     tsk_value_int(most),
         tsk_value_text(claim->publisher), tsk_value_int(claim->until), tsk_value_int(claim->now)};

@@ -46,26 +46,27 @@ void tsk_settler_assume(struct tsk_settler *s, int64_t now)
 
 /* --- Locks, which only PostgreSQL needs. */
 
+#define ITS_STEPS                                                                                  \
+    "FROM batch_steps p JOIN steps s ON s.id "                                                     \
+    "= ANY (ARRAY[p.step])"                                                                        \
+    " WHERE p.batch = $1"                                                                          \
+    " AND s.task IS NOT NULL"
 #define LOCK_BATCH                                                                                 \
-    "SELECT (SELECT count(*) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = "    \
-    "b.id"                                                                                         \
-    " AND s.task IS NOT NULL) FROM batches b WHERE b.id = $1 FOR NO KEY UPDATE OF b"
+    "SELECT (SELECT count(*) " ITS_STEPS ") FROM batches b WHERE b.id = $1 FOR NO KEY UPDATE OF b"
 #define LOCK_STEPS                                                                                 \
-    "SELECT s.id, EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = s.task AND t.optional_steps IS"  \
-    " NOT NULL) FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1"               \
-    " AND s.task IS NOT NULL ORDER BY s.id FOR NO KEY UPDATE OF s"
+    "SELECT s.id, (SELECT t.optional_steps IS NOT NULL FROM tasks t WHERE t.task_id = "            \
+    "s.task) " ITS_STEPS " ORDER BY s.id FOR NO KEY UPDATE OF s"
 static const char lock_batch[] = LOCK_BATCH, try_batch[] = LOCK_BATCH " SKIP LOCKED";
 static const char lock_steps[] = LOCK_STEPS, try_steps[] = LOCK_STEPS " SKIP LOCKED";
 
 /* Steps that may ask for others: what one may ask for depends on what others have. So of those of
  * one task no two are settled at the same time. */
 #define LOCK_TASKS                                                                                 \
-    "SELECT t.task_id FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id IN"            \
-    " (SELECT s.task FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1)"         \
-    " ORDER BY t.task_id FOR NO KEY UPDATE OF t"
+    "SELECT t.task_id FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id = ANY"         \
+    " (ARRAY(SELECT s.task " ITS_STEPS ")) ORDER BY t.task_id FOR NO KEY UPDATE OF t"
 #define COUNT_TASKS                                                                                \
-    "SELECT count(*) FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id IN"             \
-    " (SELECT s.task FROM batch_steps p JOIN steps s ON s.id = p.step WHERE p.batch = $1)"
+    "SELECT count(*) FROM tasks t WHERE t.optional_steps IS NOT NULL AND t.task_id = ANY"          \
+    " (ARRAY(SELECT s.task " ITS_STEPS "))"
 static const char lock_all_tasks[] = LOCK_TASKS, try_all_tasks[] = LOCK_TASKS " SKIP LOCKED";
 static const char count_tasks[] = COUNT_TASKS;
 
@@ -111,28 +112,6 @@ static int lock(struct tsk_store *store, int64_t batch, bool wait, struct tsk_er
     if (got < 0 || (!wait && got != shared))
         return got < 0 ? -1 : 0;
     return optional ? lock_tasks(store, batch, wait, err) : 1;
-}
-
-/* All that is asked is about few rows, found by an index; but the planner of PostgreSQL, which
- * plans for the batch that comes, and with statistics that are old in a store that grows, may read
- * whole tables instead, once a batch. (And it would then compile what it thinks so dear: no jit.)
- */
-static int plan_by_index(struct tsk_store *store, struct tsk_err *err)
-{
-    static const char no_seqscan[] = "SET LOCAL enable_seqscan = off";
-    static const char no_bitmapscan[] = "SET LOCAL enable_bitmapscan = off";
-    static const char no_hashjoin[] = "SET LOCAL enable_hashjoin = off";
-    static const char no_mergejoin[] = "SET LOCAL enable_mergejoin = off";
-    static const char no_sort[] = "SET LOCAL enable_sort = off";
-    static const char no_jit[] = "SET LOCAL jit = off";
-    static const char *const all[] = {no_seqscan,   no_bitmapscan, no_hashjoin,
-                                      no_mergejoin, no_sort,       no_jit};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        if (tsk_store_kind(store) == TSK_STORE_POSTGRESQL &&
-            tsk_store_send(store, all[i], NULL, 0, err) < 0)
-            return -1;
-    }
-    return 0;
 }
 
 /* --- One batch. */
@@ -212,8 +191,6 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     struct tsk_settler *s = group->settler;
     group->put_off->count = group->put_off_before;
     s->task_count = 0;
-    if (plan_by_index(store, err) < 0)
-        return -1;
     if (s->watch.restart)
         s->watch.restart(s->watch.ctx);
     for (size_t i = 0; i < group->count; i++) {
@@ -225,7 +202,7 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     }
     if (group->how & TSK_SETTLE_DRY)
         return 0;
-    return tsk_flow_settle_all(s->store, s->tasks, s->task_count, err);
+    return tsk_flow_settle_all(store, s->tasks, s->task_count, err);
 }
 
 /* How many of the first of count items go together. */

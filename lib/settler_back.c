@@ -20,9 +20,9 @@
 /* A step that no task has was given by somebody who sends it again. */
 #define UNSENT                                                                                     \
     "b.state = 'created' AND b.claimed_until <= $1 AND " LIMIT " <= $1"                            \
-    " AND NOT EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)"             \
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps p JOIN steps s ON s.id = p.step"                   \
-    " WHERE p.batch = b.id AND s.task IS NULL)"
+    " AND (SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id) = 0"             \
+    " AND (SELECT count(*) FROM batch_steps p WHERE p.batch = b.id"                                \
+    " AND (SELECT s.task FROM steps s WHERE s.id = p.step) IS NULL) = 0"
 
 int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t claim_timeout,
                            struct tsk_settle_list *list, struct tsk_err *err)

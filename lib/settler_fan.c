@@ -133,8 +133,8 @@ static const char get_made[] =
     "created_by IS NOT NULL AND NOT (state = 'pending' AND attempts = 0) GROUP BY template_name, "
     "created_by, created_count";
 static const char get_asked[] =
-    "SELECT id, creates FROM steps WHERE task = $1 AND creates IS NOT NULL AND state IN "
-    "('complete', 'resolved_manually')";
+    "SELECT id, creates FROM steps WHERE task = $1 AND creates IS NOT NULL AND " TSK_UNINDEXED(
+        "state") " IN ('complete', 'resolved_manually')";
 static const char count_steps[] =
     "SELECT count(*) FROM steps WHERE task = $1 AND created_by IS NULL";
 

@@ -30,32 +30,35 @@ static int find(struct tsk_store *store, const char *sql, const struct tsk_value
                                                                                                 : 0;
 }
 
+#define OF(ids, JOIN)                                                                              \
+    "SELECT b.id, b.total_steps FROM (SELECT DISTINCT batch_id FROM " ids                          \
+    ") u" JOIN("batches", "b", "b.batch_id = u.batch_id") " ORDER BY b.id"
+#define SINCE "received_results WHERE received_at >= $1"
+static const char news_sqlite[] = OF("unsettled", TSK_JOIN_SQLITE);
+static const char news_postgresql[] = OF("unsettled", TSK_JOIN_POSTGRESQL);
+static const char since_sqlite[] = OF(SINCE, TSK_JOIN_SQLITE);
+static const char since_postgresql[] = OF(SINCE, TSK_JOIN_POSTGRESQL);
+
 int tsk_settle_find_news(struct tsk_store *store, struct tsk_settle_list *list, struct tsk_err *err)
 {
-    static const char sql[] =
-        "SELECT b.id, b.total_steps FROM (SELECT DISTINCT batch_id FROM unsettled) u"
-        " JOIN batches b ON b.batch_id = u.batch_id ORDER BY b.id";
-    return find(store, sql, NULL, list, err);
+    return find(store, TSK_SQL(store, news_sqlite, news_postgresql), NULL, list, err);
 }
 
 int tsk_settle_find_since(struct tsk_store *store, int64_t since, struct tsk_settle_list *list,
                           struct tsk_err *err)
 {
-    static const char sql[] =
-        "SELECT b.id, b.total_steps FROM (SELECT DISTINCT batch_id FROM received_results"
-        " WHERE received_at >= $1) r JOIN batches b ON b.batch_id = r.batch_id ORDER BY b.id";
     struct tsk_value value = tsk_value_int(since);
-    return find(store, sql, &value, list, err);
+    return find(store, TSK_SQL(store, since_sqlite, since_postgresql), &value, list, err);
 }
 
 int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_settle_list *list,
                             struct tsk_err *err)
 {
     static const char sql[] =
-        "SELECT b.id, b.total_steps FROM batches b LEFT JOIN settled_batches s ON s.batch = b.id"
-        " WHERE b.state IN ('published', 'executing')"
-        " AND coalesce(b.published_at, s.first_at) + b.timeout_ms <= $1"
-        " AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id) ORDER BY b.id";
+        "SELECT b.id, b.total_steps FROM batches b WHERE b.state IN ('published', 'executing')"
+        " AND coalesce(b.published_at, (SELECT s.first_at FROM settled_batches s"
+        " WHERE s.batch = b.id)) + b.timeout_ms <= $1"
+        " AND (SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id) = 0 ORDER BY b.id";
     struct tsk_value value = tsk_value_int(now);
     return find(store, sql, &value, list, err);
 }

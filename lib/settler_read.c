@@ -50,15 +50,15 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 
 /* Batches with a later or an earlier attempt at the step. A step that no task knows is in no other
  * batch. */
-#define OTHERS(which) "EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = p.step AND " which ")"
+#define OTHERS(which) "(SELECT count(*) FROM batch_steps o WHERE o.step = p.step AND " which ") > 0"
 #define LATER "(o.attempt > p.attempt OR (o.attempt = p.attempt AND o.batch > p.batch))"
 
 /* Whether this batch is of the latest attempt; of the latest one that was heard of; of the first.
  */
 #define IS_LATEST "CASE WHEN " OTHERS(LATER) " THEN 0 ELSE 1 END"
 #define HEARD                                                                                      \
-    " AND EXISTS (SELECT 1 FROM settled_steps d WHERE d.batch = o.batch AND d.step_id = "          \
-    "o.step_id)"
+    " AND (SELECT count(*) FROM settled_steps d WHERE d.batch = o.batch AND d.step_id = "          \
+    "o.step_id) > 0"
 #define IS_LATEST_HEARD "CASE WHEN " OTHERS(LATER HEARD) " THEN 0 ELSE 2 END"
 #define EARLIER "(o.attempt < p.attempt OR (o.attempt = p.attempt AND o.batch < p.batch))"
 #define IS_FIRST "CASE WHEN " OTHERS(EARLIER) " THEN 0 ELSE 4 END"
@@ -84,22 +84,27 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
 
 #define ENQUEUED_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_ENQUEUED)
 
-static const char get_steps[] =
-    "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"
-    " coalesce(t.created_at, s.created_at), h.to_state, h.created_at, s.state,"
-    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + " IS_FIRST
-    " END, s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM"
-    " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END,"
-    " coalesce(s.template_name, s.name), s.creates,"
-    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"
-    " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status = 'completed'"
-    " AND d.outcome = 'done'), r.attempt, r.error_message, s.backoff"
-    " FROM batch_steps p JOIN steps s ON s.id = p.step"
-    " LEFT JOIN settled_steps r ON r.batch = p.batch AND r.step_id = p.step_id AND r.status ="
-    " 'completed' AND r.outcome = 'failed'"
-    " LEFT JOIN step_transitions t ON t.step = p.step AND t.sort_key = " ENQUEUED_KEY
-    " LEFT JOIN step_transitions h ON h.step = p.step AND h.sort_key = " LAST_HAND
-    " WHERE p.batch = $1 ORDER BY p.step_id";
+/* clang-format off */
+#define GET_STEPS(JOIN, LEFT_JOIN)                                                                 \
+    "SELECT p.step, p.step_id, s.task_id, p.attempt, " LIMIT ", s.name,"                           \
+    " coalesce((SELECT t.created_at FROM step_transitions t WHERE t.step = p.step AND t.sort_key"  \
+    " = " ENQUEUED_KEY "), s.created_at), h.to_state, h.created_at, s.state,"                      \
+    " CASE WHEN s.task IS NULL THEN 7 ELSE 8 + " IS_LATEST " + " IS_LATEST_HEARD " + "             \
+    IS_FIRST " END, s.task, CASE WHEN h.sort_key IS NULL THEN NULL ELSE (SELECT y.from_state FROM" \
+    " step_transitions y WHERE y.step = p.step AND y.sort_key = " FIRST_HAND ") END,"              \
+    " coalesce(s.template_name, s.name), s.creates,"                                               \
+    " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"      \
+    " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status ="            \
+    " 'completed' AND d.outcome = 'done'), r.attempt, r.error_message, s.backoff"                  \
+    " FROM batch_steps p" JOIN("steps", "s", "s.id = p.step")                                      \
+    " LEFT JOIN settled_steps r ON r.batch = p.batch AND r.step_id = p.step_id AND r.status ="     \
+    " 'completed' AND r.outcome = 'failed'"                                                        \
+    LEFT_JOIN("step_transitions", "h", "h.step = p.step AND h.sort_key = " LAST_HAND)              \
+    " WHERE p.batch = $1 ORDER BY p.step_id"
+/* clang-format on */
+static const char get_steps_sqlite[] = GET_STEPS(TSK_JOIN_SQLITE, TSK_LEFT_JOIN_SQLITE);
+static const char get_steps_postgresql[] =
+    GET_STEPS(TSK_JOIN_POSTGRESQL, TSK_LEFT_JOIN_POSTGRESQL);
 
 /* Notes a task whose flow is to be looked at when the group is settled. Steps of one task often
  * come in a row. */
@@ -180,6 +185,7 @@ static int read_all(struct tsk_settler *s, bool out_of_time, struct tsk_err *err
         s->watch.begin(s->watch.ctx, s->batch_id, s->state, s->revision);
     tsk_settle_begin(s->settle, &s->outbound, s->watch.tell, s->watch.ctx);
     tsk_fan_begin(s->fan);
+    const char *get_steps = TSK_SQL(s->store, get_steps_sqlite, get_steps_postgresql);
     if (tsk_store_run(s->store, get_steps, &key, 1, take_step, s, err) < 0 ||
         tsk_fan_load(s->fan, err) < 0 ||
         tsk_store_run(s->store, get_messages, &id, 1, take_message, s, err) < 0)

@@ -3,6 +3,7 @@
 #include "tasker/store.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -263,4 +264,11 @@ int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err)
     if (tsk_store_connect(store, err) < 0)
         return -1;
     return store->ops->size(store->db, bytes, err);
+}
+
+void tsk_store_ids(struct tsk_buf *ids, int64_t id)
+{
+    if (ids->len)
+        ids->data[ids->len - 1] = ','; /* the bracket */
+    tsk_buf_printf(ids, "%s%" PRId64 "]", ids->len ? "" : "[", id);
 }

@@ -112,8 +112,8 @@ static int put_dependencies(struct making *making, size_t place, struct tsk_err 
 {
     for (size_t i = 0; i < making->waits.count; i++) {
         const struct tsk_plan_wait *wait = &making->waits.items[i];
-        if (tsk_dependency_put(making->store, making->ids[wait->place], making->ids[place],
-                               wait->choice, err) < 0)
+        if (tsk_dependency_put(making->store, making->task_id, making->ids[wait->place],
+                               making->ids[place], wait->choice, err) < 0)
             return -1;
     }
     return 0;

@@ -89,11 +89,12 @@ int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struc
     return put_transition(store, step, err);
 }
 
-int tsk_dependency_put(struct tsk_store *store, int64_t from, int64_t to, bool choice,
+int tsk_dependency_put(struct tsk_store *store, int64_t task, int64_t from, int64_t to, bool choice,
                        struct tsk_err *err)
 {
     static const char sql[] =
-        "INSERT INTO step_dependencies (from_step, to_step, choice) VALUES ($1, $2, $3)";
-    struct tsk_value values[] = {tsk_value_int(from), tsk_value_int(to), tsk_value_int(choice)};
+        "INSERT INTO step_dependencies (task, from_step, to_step, choice) VALUES ($1, $2, $3, $4)";
+    struct tsk_value values[] = {tsk_value_int(task), tsk_value_int(from), tsk_value_int(to),
+                                 tsk_value_int(choice)};
     return tsk_store_send(store, sql, values, COUNT(values), err);
 }

@@ -31,7 +31,7 @@ struct tsk_step_row {
  * They return 0, or -1. */
 int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err);
 int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struct tsk_err *err);
-int tsk_dependency_put(struct tsk_store *store, int64_t from, int64_t to, bool choice,
+int tsk_dependency_put(struct tsk_store *store, int64_t task, int64_t from, int64_t to, bool choice,
                        struct tsk_err *err);
 
 #endif

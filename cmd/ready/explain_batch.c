@@ -7,11 +7,13 @@
 
 static const char get_batch[] =
     "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
-    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r WHERE r.source IN "
-    TSK_OUTBOUND_REFUSALS("b.batch_id") ") FROM "
-    "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 ORDER BY x.attempt DESC, "
-    "b.id "
-    "DESC LIMIT 1";
+    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r "
+    "WHERE " TSK_OUTBOUND_REFUSES("r",
+                                  "b.batch_id") ") FROM "
+                                                "batch_steps x JOIN batches b ON b.id = x.batch "
+                                                "WHERE x.step = $1 ORDER BY x.attempt DESC, "
+                                                "b.id "
+                                                "DESC LIMIT 1";
 
 enum {
     BATCH_ID,

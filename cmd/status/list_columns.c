@@ -22,9 +22,10 @@ const struct list list_tasks = {
     .count = COUNT(task_columns),
     .select = "SELECT t.task_id, t.namespace, t.name, t.version, t.state, "
               "(SELECT count(*) FROM steps s WHERE s.task = t.task_id), "
-              "(SELECT count(*) FROM steps s WHERE s.task = t.task_id AND s.state IN "
-              "('complete', 'resolved_manually')), "
-              "(SELECT count(*) FROM steps s WHERE s.task = t.task_id AND s.state = 'error'), "
+              "(SELECT count(CASE WHEN s.state IN ('complete', 'resolved_manually') THEN 1 END) "
+              "FROM steps s WHERE s.task = t.task_id), "
+              "(SELECT count(CASE WHEN s.state = 'error' THEN 1 END) FROM steps s "
+              "WHERE s.task = t.task_id), "
               "t.priority, t.created_at, t.updated_at, t.initiator, t.source_system, t.reason, "
               "t.correlation_id, t.tags, t.context, (SELECT h.reason FROM held_namespaces h "
               "WHERE h.namespace = t.namespace) FROM tasks t",
@@ -38,6 +39,7 @@ const struct list list_tasks = {
     .category = "EXISTS (SELECT 1 FROM steps s WHERE s.task = t.task_id AND @)",
     .key = "t.task_id = ?",
     .order = " ORDER BY t.created_at DESC, t.task_id DESC",
+    .order_all = " ORDER BY 10 DESC, 1 DESC",
 };
 
 static const struct report_column batch_columns[] = {
@@ -75,7 +77,9 @@ const struct list list_batches = {
               "v.execution_ms, b.created_at, b.published_at, b.updated_at, b.accepted_by, "
               "v.verdict, b.timeout_ms, b.sends, b.delivery, b.source, b.result_endpoint, "
               "b.publisher, v.revision, v.first_at, v.ended_at, v.completed_at, v.error "
-              "FROM batches b LEFT JOIN settled_batches v ON v.batch = b.id",
+              "FROM batches b",
+    .join_sqlite = TSK_LEFT_JOIN_SQLITE("settled_batches", "v", "v.batch = b.id"),
+    .join_postgresql = TSK_LEFT_JOIN_POSTGRESQL("settled_batches", "v", "v.batch = b.id"),
     .states = "created,published,executing,completed,failed,timeout,cancelled",
     .state = "b.state",
     .created = "b.created_at",
@@ -88,6 +92,7 @@ const struct list list_batches = {
                 "WHERE p.batch = b.id AND @)",
     .key = "b.id = ?",
     .order = " ORDER BY b.created_at DESC, b.id DESC",
+    .order_all = " ORDER BY 8 DESC, 1 DESC",
 };
 
 static const struct report_column step_columns[] = {
@@ -127,15 +132,14 @@ const struct list list_steps = {
     .message_type = "step_status",
     .columns = step_columns,
     .count = COUNT(step_columns),
-    .select = "SELECT s.id, s.step_id, s.name, s.handler_class, s.task_id, "
-              QUERY_BATCH_OF("s.id")
-              ", s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, "
-              "s.created_at, s.updated_at, "
-              "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
-              "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "
-              "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END, s.created_by, "
-              "(SELECT c.name FROM steps c WHERE c.id = s.created_by), s.template_name, "
-              "s.created_index, s.created_count FROM steps s",
+    .select = "SELECT s.id, s.step_id, s.name, s.handler_class, s.task_id, " QUERY_BATCH_OF(
+        "s.id") ", s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, "
+                "s.created_at, s.updated_at, "
+                "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
+                "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "
+                "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END, s.created_by, "
+                "(SELECT c.name FROM steps c WHERE c.id = s.created_by), s.template_name, "
+                "s.created_index, s.created_count FROM steps s",
     .states = "pending,enqueued,in_progress,complete,error,cancelled,resolved_manually",
     .state = "s.state",
     .created = "s.created_at",
@@ -146,4 +150,5 @@ const struct list list_steps = {
     .category = "@",
     .key = "s.id = ?",
     .order = " ORDER BY s.created_at DESC, s.id DESC",
+    .order_all = " ORDER BY 12 DESC, 1 DESC",
 };

@@ -12,11 +12,13 @@
 #include "tasker/clock.h"
 #include "tasker/parse.h"
 
-enum { LIMIT = 50, STATES_MOST = 16 };
+enum { LIMIT = 50 };
 
-void list_select(struct query *query, const struct list *list)
+void list_select(struct query *query, const struct list *list, enum tsk_store_kind kind)
 {
     query_text(query, list->select);
+    if (list->join_sqlite)
+        query_text(query, kind == TSK_STORE_SQLITE ? list->join_sqlite : list->join_postgresql);
     query_text(query, " WHERE 1 = 1");
 }
 
@@ -53,39 +55,25 @@ void list_age(struct query *query, const struct options *opts, const char *colum
         query_and(query, "@ > ?", column, tsk_value_int(now - opts->newer_than));
 }
 
-/* Adds "column IN (…)" of the words of --state; states is where they are kept. */
-static void add_states(struct query *query, const char *column, char *states)
-{
-    char *rest = NULL;
-    const char *before = " IN (";
-    query_text(query, " AND ");
-    query_text(query, column);
-    for (char *word = strtok_r(states, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
-        query_text(query, before);
-        query_add(query, "?", tsk_value_text(word));
-        before = ", ";
-    }
-    query_text(query, ")");
-}
-
-/* Whether all words of --state are states of the list, and not too many; else tells which not. */
-static bool states_ok(const struct list *list, const char *text)
+/* Sets *states to the words of --state, a bit for each state of the list. Returns whether there are
+ * only such; else it is told which is not. */
+static bool read_states(const struct list *list, const char *text, unsigned *states)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    char *states = tsk_strdup(text), *rest = NULL;
-    size_t count = 0;
+    char *words = tsk_strdup(text), *rest = NULL;
     int rc = 0;
-    for (char *word = strtok_r(states, ",", &rest); word && rc == 0;
-         word = strtok_r(NULL, ",", &rest), count++) {
-        int64_t place;
+    for (char *word = strtok_r(words, ",", &rest); word && rc == 0;
+         word = strtok_r(NULL, ",", &rest)) {
+        int64_t place = 0;
         rc = tsk_parse_choice(word, list->states, &place, &err);
+        *states |= 1u << place;
     }
-    if (rc == 0 && (!count || count > STATES_MOST))
+    if (rc == 0 && !*states)
         rc = tsk_err_set(&err, TSK_USAGE, "\"%s\" is no list of states (can be: %s)", text,
                          list->states);
     if (rc < 0)
         diag_error("%s: --state: %s", list->name, err.text);
-    free(states);
+    free(words);
     return rc == 0;
 }
 
@@ -101,24 +89,22 @@ struct listing {
     const struct list *list;
     const struct options *opts;
     struct query query;
-    char *states;
+    unsigned states; /* of --state; 0: all */
     int64_t limit;
 };
 
-static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
+/* Adds a statement with the filters, and one of state (of len bytes; 0: of any). */
+static void add_select(struct listing *listing, enum tsk_store_kind kind, const char *state,
+                       size_t len)
 {
-    struct listing *listing = ctx;
     const struct list *list = listing->list;
     const struct options *opts = listing->opts;
     struct query *query = &listing->query;
-    struct report report = list_report(list, opts);
-    report.limit = listing->limit;
-    report.hint = opts->limit < 0 ? "--limit N shows more, --limit 0 all" : NULL;
-    list_select(query, list);
-    if (listing->states)
-        add_states(query, list->state, listing->states);
+    list_select(query, list, kind);
+    if (len)
+        query_and(query, "@ = ?", list->state, tsk_value_chars(state, len));
     list_age(query, opts, list->created);
-    list_handler(query, tsk_store_kind(store), opts, list->handler);
+    list_handler(query, kind, opts, list->handler);
     list_category(query, opts, list->category);
     if (opts->task)
         query_and(query, list->task, "", tsk_value_int(opts->task));
@@ -126,7 +112,39 @@ static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
         query_and(query, list->batch, "", tsk_value_text(opts->batch));
     query_text(query, list->order);
     query_limited(query, listing->limit);
-    int64_t rows = query_run(query, store, report_row, &report, err);
+}
+
+/* Adds one for each state of --state: the newest of one state are found by an index, those of
+ * several are not. */
+static void add_states(struct listing *listing, enum tsk_store_kind kind)
+{
+    struct query *query = &listing->query;
+    const char *word = listing->list->states, *before = "";
+    for (unsigned left = listing->states; left; left >>= 1) {
+        size_t len = strcspn(word, ",");
+        if (left & 1) {
+            tsk_buf_printf(&query->sql, "%sSELECT * FROM (", before);
+            add_select(listing, kind, word, len);
+            tsk_buf_printf(&query->sql, ") AS of_%.*s", (int)len, word);
+            before = " UNION ALL ";
+        }
+        word += len + (word[len] != 0);
+    }
+    query_text(query, listing->list->order_all);
+    query_limited(query, listing->limit);
+}
+
+static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct listing *listing = ctx;
+    struct report report = list_report(listing->list, listing->opts);
+    report.limit = listing->limit;
+    report.hint = listing->opts->limit < 0 ? "--limit N shows more, --limit 0 all" : NULL;
+    if (listing->states)
+        add_states(listing, tsk_store_kind(store));
+    else
+        add_select(listing, tsk_store_kind(store), NULL, 0);
+    int64_t rows = query_run(&listing->query, store, report_row, &report, err);
     report_end(&report);
     return rows < 0 ? -1 : 0;
 }
@@ -134,14 +152,12 @@ static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
 static enum tsk_exit run(const struct list *list, const struct options *opts,
                          const struct tsk_conf *conf, char *const *operands, size_t count)
 {
-    if (!query_no_operands(list->name, operands, count) ||
-        (opts->state && !states_ok(list, opts->state)))
-        return TSK_USAGE;
     struct listing listing = {.list = list, .opts = opts, .limit = query_limit(opts, LIMIT)};
-    listing.states = tsk_strdup(opts->state);
+    if (!query_no_operands(list->name, operands, count) ||
+        (opts->state && !read_states(list, opts->state, &listing.states)))
+        return TSK_USAGE;
     enum tsk_exit status = query_store(conf, print, &listing);
     query_fini(&listing.query);
-    free(listing.states);
     return status;
 }
 

@@ -12,16 +12,18 @@ struct list {
     const struct report_column *columns;
     size_t count;
     const char *select;
+    const char *join_sqlite, *join_postgresql; /* what goes on with select, or NULL */
     const char *states; /* words by commas */
     const char *state, *created, *handler, *task, *batch, *category;
     const char *key;   /* the row of a known key (column 1) */
     const char *order; /* newest first */
+    const char *order_all; /* the same of several statements of it, by the places of the columns */
 };
 
 extern const struct list list_tasks, list_batches, list_steps;
 
 /* Starts a statement of a list. */
-void list_select(struct query *query, const struct list *list);
+void list_select(struct query *query, const struct list *list, enum tsk_store_kind kind);
 
 /* Adds the filters of --handler and --category to a statement that has a table s of steps, each
  * within text (with an @). */

@@ -63,8 +63,7 @@ static const struct report_column columns[] = {
     "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"
 
 #define IS_REFUSED                                                                                 \
-    "EXISTS (SELECT 1 FROM received_results f WHERE f.source IN "                                  \
-    TSK_OUTBOUND_REFUSALS("b.batch_id") ")"
+    "EXISTS (SELECT 1 FROM received_results f WHERE " TSK_OUTBOUND_REFUSES("f", "b.batch_id") ")"
 /* The steps of a batch but for those that have ended, such as cancelled ones: none of them, and
  * nobody waits for it. */
 #define OPEN_STEPS                                                                                 \

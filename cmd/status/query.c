@@ -58,6 +58,7 @@ void query_and(struct query *query, const char *text, const char *condition, str
 const char *query_handler(struct query *query, enum tsk_store_kind kind, const char *handler)
 {
     bool glob = strpbrk(handler, "*?") != NULL;
+    tsk_buf_reset(&query->pattern);
     if (glob)
         tsk_store_glob(kind, handler, &query->pattern);
     else

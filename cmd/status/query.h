@@ -6,7 +6,7 @@
 #include "tasker/buf.h"
 #include "tasker/store.h"
 
-enum { QUERY_VALUES = 32 };
+enum { QUERY_VALUES = 64 };
 
 /* SQL: the batch_id of the last batch that a step was in, by its id. */
 #define QUERY_BATCH_OF(step)                                                                       \

@@ -210,7 +210,7 @@ static int print_task(struct show *show, struct tsk_store *store, int64_t key, s
     struct report report = list_report(&list_steps, show->opts);
     struct query *query = &show->task_steps;
     report.title = "steps:";
-    list_select(query, &list_steps);
+    list_select(query, &list_steps, tsk_store_kind(store));
     query_and(query, "s.task = ?", "", tsk_value_int(key));
     query_text(query, " ORDER BY s.id");
     int64_t rows = query_run(query, store, report_row, &report, err);
@@ -239,10 +239,10 @@ static int print_subject(struct show *show, struct tsk_store *store, enum subjec
     return history_print(store, subject, key, show->opts, show->limit, err);
 }
 
-static void prepare(struct show *show, enum subject subject)
+static void prepare(struct show *show, enum subject subject, enum tsk_store_kind kind)
 {
     static const struct list *const lists[SUBJECTS] = {&list_tasks, &list_batches, &list_steps};
-    list_select(&show->row[subject], lists[subject]);
+    list_select(&show->row[subject], lists[subject], kind);
     query_and(&show->row[subject], lists[subject]->key, "", tsk_value_int(0));
 }
 
@@ -256,7 +256,7 @@ static int print(struct tsk_store *store, void *ctx, struct tsk_err *err)
     if (count_published(show, store, err) < 0 || decide(show, err) < 0)
         return -1;
     for (int s = 0; s < SUBJECTS; s++) {
-        prepare(show, (enum subject)s);
+        prepare(show, (enum subject)s, tsk_store_kind(store));
         for (size_t i = 0; i < show->count[s]; i++) {
             if (i && show->opts->format != FORMAT_JSON)
                 out_printf("%s", "");

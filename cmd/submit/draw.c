@@ -132,9 +132,8 @@ static const char get_task[] =
 static const char get_steps[] =
     "SELECT id, name, state, attempts, error_category, created_by FROM steps WHERE "
     "task = $1 ORDER BY place, created_index, id";
-static const char get_edges[] = "SELECT d.from_step, d.to_step, d.choice FROM step_dependencies d "
-                                "JOIN steps s ON s.id = d.to_step "
-                                "WHERE s.task = $1 ORDER BY d.from_step, d.to_step";
+static const char get_edges[] = "SELECT from_step, to_step, choice FROM step_dependencies "
+                                "WHERE task = $1 ORDER BY from_step, to_step";
 
 struct live {
     struct drawing *drawing;

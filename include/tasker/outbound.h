@@ -104,10 +104,12 @@ int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_accep
  * the source and offset that these give. Settling the batch and its steps is reconcile's. */
 #define TSK_OUTBOUND_SOURCE TSK_SOURCE_PUBLISH /* and the batch_id */
 #define TSK_OUTBOUND_OFFSET 1
-/* SQL: the sources under which the ledger says that the batch with the batch_id of this expression
- * is refused: by every worker, or before it could be sent. */
-#define TSK_OUTBOUND_REFUSALS(id)                                                                  \
-    "('" TSK_OUTBOUND_SOURCE "' || " id ", '" TSK_SOURCE_READY "' || " id ")"
+/* SQL: whether row, of the ledger, reports that the batch with the batch_id of the expression id is
+ * refused: by every worker, or before it could be sent. Both numbers of its place are named, so
+ * that it is looked up. */
+#define TSK_OUTBOUND_REFUSES(row, id)                                                              \
+    row ".source IN ('" TSK_OUTBOUND_SOURCE "' || " id ", '" TSK_SOURCE_READY "' || " id           \
+        ") AND " row ".stream_offset = 1"
 int tsk_outbound_refuse(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                         const char *batch_id, const char *message, size_t len, struct tsk_err *err);
 

@@ -156,6 +156,30 @@ int tsk_store_get_int(struct tsk_store *store, const char *sql, const struct tsk
 #define TSK_SQL(store, sqlite, postgresql)                                                         \
     (tsk_store_kind(store) == TSK_STORE_SQLITE ? (sqlite) : (postgresql))
 
+/* Joins the rows of a table for which condition, which names rows before it, holds. PostgreSQL then
+ * has one plan: for each row before it, it looks into the index. With a plain JOIN it may read the
+ * whole table, if its statistics are missing or old. For the same reason "EXISTS (…)" is written as
+ * "(SELECT count(*) …) > 0", and the steps of a locking statement are found by
+ * "s.id = ANY (ARRAY[p.step])". */
+#define TSK_JOIN_SQLITE(table, alias, condition) " JOIN " table " " alias " ON " condition
+#define TSK_JOIN_POSTGRESQL(table, alias, condition)                                               \
+    " CROSS JOIN LATERAL (SELECT * FROM " table " " alias " WHERE " condition " OFFSET 0) " alias
+#define TSK_LEFT_JOIN_SQLITE(table, alias, condition)                                              \
+    " LEFT" TSK_JOIN_SQLITE(table, alias, condition)
+#define TSK_LEFT_JOIN_POSTGRESQL(table, alias, condition)                                          \
+    " LEFT JOIN LATERAL (SELECT * FROM " table " " alias " WHERE " condition " OFFSET 0) " alias   \
+    " ON TRUE"
+
+/* A column of texts in a condition that is to choose no index. */
+#define TSK_UNINDEXED(column) "coalesce(" column ", '')"
+
+/* A parameter that is a list of ids, as the rows w of the column id; tsk_store_ids makes its text:
+ * it adds an id. */
+#define TSK_IDS_SQLITE "(SELECT value AS id FROM json_each($1)) w"
+#define TSK_IDS_POSTGRESQL                                                                         \
+    "(SELECT CAST(json_array_elements_text(CAST($1 AS json)) AS BIGINT) AS id) w"
+void tsk_store_ids(struct tsk_buf *ids, int64_t id);
+
 /* Adds a glob of * and ? as what stands, as a parameter, in TSK_GLOB_ of that kind. */
 void tsk_store_glob(enum tsk_store_kind kind, const char *glob, struct tsk_buf *out);
 #define TSK_GLOB_SQLITE(value) "GLOB " value
