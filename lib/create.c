@@ -8,6 +8,7 @@
 #include "parse_private.h"
 
 #define KEY "create_steps"
+#define BATCHES "create_batches" /* says the same in another form */
 
 struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf)
 {
@@ -21,7 +22,8 @@ bool tsk_create_possible(const char *output, size_t len)
     const char *end = output + len;
     for (const char *at = output; (at = memchr(at, '"', (size_t)(end - at))); at++) {
         size_t left = (size_t)(end - at) - 1;
-        if (left >= strlen(KEY) && memcmp(at + 1, KEY, strlen(KEY)) == 0)
+        if ((left >= strlen(KEY) && memcmp(at + 1, KEY, strlen(KEY)) == 0) ||
+            (left >= strlen(BATCHES) && memcmp(at + 1, BATCHES, strlen(BATCHES)) == 0))
             return true;
     }
     return memchr(output, '\\', len) && len > strlen(KEY);
@@ -252,20 +254,43 @@ static int weigh(const struct judge *judge, struct tsk_buf *creates)
     return 0;
 }
 
+/* The list that an output has, or that follows from the outcome of a decision or of a batchable
+ * step in the form of today's tasker-core; the caller's, or NULL. */
+static struct json_object *asked_for(struct json_object *json)
+{
+    struct json_object *list = tsk_json_get(json, KEY);
+    struct json_object *decision = tsk_json_get(json, "decision_point_outcome");
+    struct json_object *batch = tsk_json_get(json, "batch_processing_outcome");
+    const char *type = tsk_json_str(decision ? decision : batch, "type");
+    if (list || !type)
+        return json_object_get(list);
+    if (decision && strcmp(type, KEY) == 0)
+        return json_object_get(tsk_json_get(decision, "step_names"));
+    if (decision || strcmp(type, BATCHES) != 0)
+        return NULL;
+    struct json_object *entry = json_object_new_object();
+    tsk_json_put_str(entry, "name", tsk_json_str(batch, "worker_template_name"));
+    tsk_json_put(entry, "count", json_object_get(tsk_json_get(batch, "worker_count")));
+    list = json_object_new_array();
+    json_object_array_add(list, entry);
+    return list;
+}
+
 int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
                      const struct tsk_create_limits *limits, const char *output, size_t len,
                      struct tsk_buf *creates, struct tsk_err *err)
 {
     struct tsk_json *parser = tsk_json_new();
-    struct json_object *json = NULL;
+    struct json_object *json = NULL, *list = NULL;
     struct judge judge = {plan, asker, limits, json_object_new_array(), err};
     int rc = 0;
     if (tsk_json_parse(parser, output, len, &json, NULL) == 0 &&
-        json_object_is_type(json, json_type_object) && tsk_json_get(json, KEY))
-        rc = take_list(&judge, tsk_json_get(json, KEY));
+        json_object_is_type(json, json_type_object) && (list = asked_for(json)))
+        rc = take_list(&judge, list);
     if (rc == 0)
         rc = weigh(&judge, creates);
     json_object_put(judge.wanted);
+    json_object_put(list);
     json_object_put(json);
     tsk_json_free(parser);
     return rc;

@@ -88,7 +88,7 @@ back_offs() { # STEP
 
 own_back_off() {
     submit parcel '{"weigh": ["fail", "fail", "fail", "fail", {"g": 3}], "by_air": ["fail", "fail", "fail", {}],
-        "route": ["fail", "fail", {"create_steps": ["by_air"]}], "bill": {}}'
+        "route": ["fail", "fail", {"decision_point_outcome": {"type": "create_steps", "step_names": ["by_air"]}}], "bill": {}}'
     run_loop
     [ "$(steps)" = "\
 weigh|complete
@@ -98,6 +98,11 @@ bill|complete" ]
     [ "$(back_offs weigh)" = "30 60 70 70 " ]
     [ "$(back_offs route)" = "20 40 " ] # as it is configured
     [ "$(back_offs by_air)" = "40 40 40 " ]
+    submit parcel '{"weigh": {}, "route": {"create_steps": ["by_sea"]}, "by_sea": {}, "bill": {}}'
+    submit parcel '{"weigh": {}, "route": {"decision_point_outcome": {"type": "create_steps", "step_names": ["bill"]}}}'
+    run_loop
+    [ "$(steps 2 | sed -n 3p)" = "by_sea|complete" ]
+    [ "$(steps 3 | sed -n 2p)" = "route|error" ] # bill is there from the start
     store_sql "select id, name, state, attempts, backoff, created_by from steps order by id" >before
     store_sql "select batch, step_id, attempt, outcome, retry_at from settled_steps order by batch, step_id" >>before
     tasker-reconcile --rebuild
@@ -123,6 +128,13 @@ part#3|complete
 sum|complete" ]
     [ "$(results 'part#3' | jq .unit)" = 7 ]
     [ "$(results sum | jq -c '[.part[].index]')" = "[1,null,3]" ]
+    submit csv '{"split": {"batch_processing_outcome": {"type": "create_batches", "worker_template_name": "part", "worker_count": 2}}}'
+    submit csv '{"split": {"batch_processing_outcome": {"type": "no_batches"}}}'
+    submit csv '{"split": {"batch_processing_outcome": {"type": "create_batches", "worker_template_name": "part", "worker_count": "2"}}}'
+    run_loop
+    [ "$(results sum 2 | jq -c '[.part[].index]')" = "[1,2]" ]
+    [ "$(steps 3)" = $'split|complete\nsum|complete' ]
+    [ "$(steps 4 | head -1)" = "split|error" ]
 }
 @test "a batchable step asks for its workers, and what converges behind them gets all" {
     cat >tasks/csv.yaml <<'EOT'

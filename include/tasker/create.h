@@ -7,7 +7,11 @@
  * "shard#8". A count of 0 asks for none. What asks must be a step that the optional one waits for,
  * directly or through others: so nothing is made too late, and nothing in a circle. An optional
  * step is made once: another step may ask for it again, but not with a count, nor if it was made
- * with one. */
+ * with one. Two other forms say the same:
+ *
+ *     {"decision_point_outcome": {"type": "create_steps", "step_names": ["refund"]}}
+ *     {"batch_processing_outcome": {"type": "create_batches", "worker_template_name": "shard",
+ *                                   "worker_count": 8}} */
 #ifndef TASKER_CREATE_H
 #define TASKER_CREATE_H
 

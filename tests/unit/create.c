@@ -213,7 +213,8 @@ static void test_refused(void)
 static void test_possible(void)
 {
     static const char *const maybe[] = {LIST("\"x\""), "{\"cre\\u0061te_steps\": []}",
-                                        "{\"a\": {\"create_steps\": 1}}", "\"create_steps"};
+                                        "{\"a\": {\"create_steps\": 1}}", "\"create_steps",
+                                        "{\"a\": {\"type\": \"create_batches\"}}"};
     static const char *const never[] = {
         "{}",           "",   "{\"create_step\": 1}",
         "create_steps", "\\", "{\"a\": \"steps that it may create\"}"};
