@@ -2,8 +2,10 @@
  *
  * A message is changed in place and only where it must be, so that one of tasker's own workers
  * costs a few look-ups and its bytes go on as they came (message_usual.c tells these from the text
- * alone, and so has the same rules once more: change both). The older topic "results" is checked as
- * a whole before anything is emitted: a message counts or it does not. */
+ * alone, and so has the same rules once more: change both).
+ *
+ * A bad entry of a list (a summary of a completion, a result of the older topic "results") is refused
+ * alone: what the message says of other steps counts. The completion says how many were refused. */
 #include "tasker/message.h"
 
 #include <inttypes.h>
@@ -135,6 +137,26 @@ static int fix_partial(struct fix *fix, struct json_object *json)
     return fix_error(fix, json);
 }
 
+static int fix_summary(struct fix *fix, struct json_object *one)
+{
+    if (!json_object_is_type(one, json_type_object))
+        return tsk_err_set(fix->err, TSK_DATA, "it is not an object");
+    if (check_step_id(fix, one) || fix_status(fix, one, "final_status") ||
+        fix_ordinal(fix, one, "attempt") || fix_int(fix, one, "execution_time_ms"))
+        return -1;
+    return 0;
+}
+
+/* Entry i of a list is refused for err. The first is what the caller hears of. */
+static void refuse_entry(struct fix *fix, size_t *refused, const char *list, size_t i,
+                         struct tsk_err *err)
+{
+    tsk_err_prefix(err, "%s, entry %zu: ", list, i + 1);
+    if (!*refused && fix->err)
+        *fix->err = *err;
+    ++*refused;
+}
+
 static int fix_summaries(struct fix *fix, struct json_object *json)
 {
     struct json_object *all = tsk_json_get(json, "step_summaries");
@@ -142,17 +164,24 @@ static int fix_summaries(struct fix *fix, struct json_object *json)
         return 0;
     if (!json_object_is_type(all, json_type_array))
         return bad(fix, "step_summaries", "is not an array");
+    struct json_object *kept = json_object_new_array();
+    size_t refused = 0;
     for (size_t i = 0; i < json_object_array_length(all); i++) {
         struct json_object *one = json_object_array_get_idx(all, i);
-        int rc;
-        if (!json_object_is_type(one, json_type_object))
-            rc = tsk_err_set(fix->err, TSK_DATA, "it is not an object");
+        struct tsk_err err = TSK_ERR_INIT;
+        struct fix entry = {fix->changed, &err};
+        if (fix_summary(&entry, one))
+            refuse_entry(fix, &refused, "step_summaries", i, &err);
         else
-            rc = check_step_id(fix, one) || fix_status(fix, one, "final_status") ||
-                 fix_ordinal(fix, one, "attempt") || fix_int(fix, one, "execution_time_ms");
-        if (rc)
-            return tsk_err_prefix(fix->err, "step_summaries, entry %zu: ", i + 1);
+            json_object_array_add(kept, json_object_get(one));
+        fix->changed = entry.changed;
     }
+    if (!refused) {
+        json_object_put(kept);
+        return 0;
+    }
+    set(fix, json, "step_summaries", kept);
+    set(fix, json, TSK_REFUSED_ENTRIES, json_object_new_int64((int64_t)refused));
     return 0;
 }
 
@@ -209,24 +238,40 @@ static struct json_object *older_partial(struct json_object *message, struct jso
     return made;
 }
 
-/* Makes partials, an array, of the entries of message. */
+/* Returns the partial result (owned by the caller) of one entry, or NULL if it is refused. */
+static struct json_object *older_entry(struct fix *fix, struct json_object *message,
+                                       struct json_object *entry)
+{
+    if (!json_object_is_type(entry, json_type_object)) {
+        tsk_err_set(fix->err, TSK_DATA, "it is not an object");
+        return NULL;
+    }
+    struct json_object *made = older_partial(message, entry);
+    if (fix_partial(fix, made) == 0)
+        return made;
+    json_object_put(made);
+    return NULL;
+}
+
+/* Makes partials, an array, of the entries of message. If all are bad, the message is. */
 static int older_partials(struct fix *fix, struct json_object *message,
-                          struct json_object *partials)
+                          struct json_object *partials, size_t *refused)
 {
     struct json_object *results = tsk_json_get(message, "results");
+    size_t count = json_object_array_length(results);
     if (check_batch_id(fix, message))
         return -1;
-    for (size_t i = 0; i < json_object_array_length(results); i++) {
-        struct json_object *entry = json_object_array_get_idx(results, i);
-        if (!json_object_is_type(entry, json_type_object))
-            return tsk_err_set(fix->err, TSK_DATA, "results, entry %zu: it is not an object",
-                               i + 1);
-        struct json_object *made = older_partial(message, entry);
-        json_object_array_add(partials, made);
-        if (fix_partial(fix, made))
-            return tsk_err_prefix(fix->err, "results, entry %zu: ", i + 1);
+    for (size_t i = 0; i < count; i++) {
+        struct tsk_err err = TSK_ERR_INIT;
+        struct fix entry = {false, &err};
+        struct json_object *made =
+            older_entry(&entry, message, json_object_array_get_idx(results, i));
+        if (made)
+            json_object_array_add(partials, made);
+        else
+            refuse_entry(fix, refused, "results", i, &err);
     }
-    return 0;
+    return count && *refused == count ? -1 : 0;
 }
 
 static struct json_object *older_summary(struct json_object *partial)
@@ -241,7 +286,7 @@ static struct json_object *older_summary(struct json_object *partial)
 
 /* Returns the completion (owned by the caller) of a batch with these partial results; or NULL if
  * some step has not ended, as a completion would then say what is not so. */
-static struct json_object *older_completion(struct json_object *partials)
+static struct json_object *older_completion(struct json_object *partials, size_t refused)
 {
     size_t total = json_object_array_length(partials), completed = 0;
     struct json_object *made = json_object_new_object();
@@ -258,20 +303,22 @@ static struct json_object *older_completion(struct json_object *partials)
         json_object_array_add(summaries, older_summary(partial));
     }
     tsk_json_put_str(made, "message_type", tsk_type_name(TSK_TYPE_COMPLETION));
-    tsk_json_put_int(made, "total_steps", (int64_t)total);
+    tsk_json_put_int(made, "total_steps", (int64_t)(total + refused));
+    if (refused)
+        tsk_json_put_int(made, TSK_REFUSED_ENTRIES, (int64_t)refused);
     tsk_json_put_int(made, "completed_steps", (int64_t)completed);
     tsk_json_put_int(made, "failed_steps", (int64_t)(total - completed));
     tsk_json_put_int(made, "in_progress_steps", 0);
     return made;
 }
 
-static int emit_older(struct json_object *message, struct json_object *partials,
+static int emit_older(struct json_object *message, struct json_object *partials, size_t refused,
                       tsk_result_fn *emit, void *ctx)
 {
     int rc = 0;
     for (size_t i = 0; i < json_object_array_length(partials) && rc == 0; i++)
         rc = emit(ctx, TSK_TYPE_PARTIAL, json_object_array_get_idx(partials, i), true);
-    struct json_object *completion = rc ? NULL : older_completion(partials);
+    struct json_object *completion = rc ? NULL : older_completion(partials, refused);
     if (completion) {
         copy_missing(completion, message); /* batch_id, and whatever else it says */
         json_object_object_del(completion, "results");
@@ -285,9 +332,10 @@ static int normalise_older(struct fix *fix, struct json_object *message, tsk_res
                            void *ctx)
 {
     struct json_object *partials = json_object_new_array();
-    int rc = older_partials(fix, message, partials);
+    size_t refused = 0;
+    int rc = older_partials(fix, message, partials, &refused);
     if (rc == 0)
-        rc = emit_older(message, partials, emit, ctx);
+        rc = emit_older(message, partials, refused, emit, ctx);
     json_object_put(partials);
     return rc;
 }

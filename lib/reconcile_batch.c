@@ -163,6 +163,7 @@ void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message
 {
     struct json_object *all = tsk_json_get(message, "step_summaries");
     struct tsk_rentry entry;
+    int64_t refused = 0;
     if (batch->completion && batch->digest == digest)
         return; /* the same once more */
     batch->completions_differ = batch->completion;
@@ -171,6 +172,7 @@ void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message
     batch->completion = true;
     batch->digest = digest;
     batch->summaries |= all != NULL;
+    batch->refused |= tsk_json_int(message, TSK_REFUSED_ENTRIES, &refused) == 1 && refused > 0;
     expect_steps(batch, all);
     for (size_t i = 0; all && i < json_object_array_length(all); i++) {
         tsk_rsummary_read(&entry, json_object_array_get_idx(all, i));
@@ -280,7 +282,7 @@ static bool extent_known(const struct tsk_rbatch *batch)
 bool tsk_rbatch_agrees(const struct tsk_rbatch *batch)
 {
     return extent_known(batch) && batch->completion && !batch->late && !batch->error &&
-           !batch->completions_differ && batch->unsettled == 0 &&
+           !batch->completions_differ && !batch->refused && batch->unsettled == 0 &&
            agrees(batch->told_published, batch->published) &&
            agrees(batch->told_total, batch->count) &&
            agrees(batch->told_completed, batch->completed) &&

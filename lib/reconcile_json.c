@@ -26,7 +26,7 @@ const char *tsk_discrepancy_name(enum tsk_discrepancy_type type)
     static const char *const names[] = {
         "missing_partial", "missing_completion", "missing_summary", "status_mismatch",
         "count_mismatch",  "unknown_step",       "unknown_batch",   "conflicting_result",
-        "out_of_order",    "late_result",
+        "out_of_order",    "refused_entry",      "late_result",
     };
     return names[type];
 }

@@ -110,7 +110,7 @@ struct tsk_rbatch {
     unsigned revision; /* that its verdict will have */
     bool late;         /* it had a verdict: all that is here came after it */
     bool given_up;     /* and that was with a batch_error: what comes is no outcome any more */
-    bool receipt, completion, summaries, completions_differ, timed_out;
+    bool receipt, completion, summaries, completions_differ, timed_out, refused;
     struct json_object *error; /* owned, or NULL; an empty object where the batch_error had none */
     int64_t error_at;
     uint64_t digest;                             /* of the completion */

@@ -199,6 +199,8 @@ static void check_batch(struct found *found, const struct tsk_rbatch *batch, boo
         add(found, TSK_MISSING_COMPLETION, 0, "there is no batch_completion");
     if (batch->completions_differ)
         add(found, TSK_CONFLICTING_RESULT, 0, "there are two different batch_completions");
+    if (batch->refused)
+        add(found, TSK_REFUSED_ENTRY, 0, "an entry of it cannot be read and is refused");
     if (batch->error && batch->completion)
         add(found, TSK_CONFLICTING_RESULT, 0, "there are a batch_error and a batch_completion");
     if (batch->completion || batch->receipt)

@@ -94,6 +94,26 @@ without() { grep -v -e "$1" good.jsonl; }
     jq_is '[.discrepancies[]|.type,.step_id]' '["count_mismatch",null,"missing_summary",2]'
 }
 
+@test "reconcile: refused_entry: one bad summary or result, and the others count" {
+    sed 's/"step_id":2,"final_status":"completed"/"step_id":0,"final_status":"failed"/; s/ed_steps":2,"failed_steps":0/ed_steps":1,"failed_steps":1/' good.jsonl >in
+    reconcile in
+    [ "$status" -eq 65 ]
+    has "in:6: step_summaries, entry 2: step_id is not a positive integer" err
+    jq_is .verdict '"discrepant"'
+    jq_is '[.discrepancies[]|.type,.step_id]' '["refused_entry",null,"count_mismatch",null,"missing_summary",2]'
+    jq_is '[.steps[].outcome]' '["done","done"]'
+    sed 's/\("step_summaries":\[\)/\17,/' good.jsonl >in # one too many
+    reconcile in
+    [ "$status" -eq 65 ]
+    jq_is '[.discrepancies[]|.type,.step_id]' '["refused_entry",null]'
+    head -n 1 good.jsonl >in
+    echo '{"batch_id":"b","results":[{"step_id":1,"status":"completed"},{"step_id":0,"status":"error"}]}' >>in
+    reconcile in
+    [ "$status" -eq 75 ]
+    jq_is '[.discrepancies[].type]|index("refused_entry")' 0
+    jq_is '[.steps[].outcome]' '["done","unknown"]'
+}
+
 @test "reconcile: status_mismatch" {
     sed 's/2,"final_status":"completed"/2,"final_status":"failed"/; s/ed_steps":2,"failed_steps":0/ed_steps":1,"failed_steps":1/' good.jsonl >in
     reconcile in

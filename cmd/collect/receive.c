@@ -141,11 +141,14 @@ static void take_unreadable(struct incoming *in, struct json_object *message, co
 static void take_next(struct incoming *in, struct json_object *message)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    if (tsk_result_normalise(in->frame->topic, message, take_result, in, &err) < 0)
+    int rc = tsk_result_normalise(in->frame->topic, message, take_result, in, &err);
+    if (rc < 0)
         take_unreadable(in, message, err.text);
     else
         keep_message(in->c, in->frame, in->source, in->offset, in->lines,
                      *in->batch_id ? in->batch_id : NULL, NULL);
+    if (rc >= 0 && err.kind != TSK_OK) /* an entry of it */
+        report_unreadable(in->c, in->frame->topic, err.text);
 }
 
 /* Takes a message in the usual shape. Returns false if it is none. */

@@ -81,9 +81,11 @@ static void take_line(struct loop *loop, const struct tsk_line *line)
 {
     struct tsk_err err = TSK_ERR_INIT;
     int taken = feed_line(loop, line, &err);
-    if (taken < 0)
+    if (taken < 0 || err.kind != TSK_OK) /* all of it, or an entry */
         bad_line(loop, line, err.kind, err.text);
-    else if (loop->opts->pass || (!taken && !loop->opts->text))
+    if (taken < 0)
+        return;
+    if (loop->opts->pass || (!taken && !loop->opts->text))
         out_line(line->data, line->len);
 }
 

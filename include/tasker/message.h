@@ -94,6 +94,8 @@ const char *tsk_type_name(enum tsk_type type);
  * both, and may be changed in place; emit keeps a reference if it wants one. changed tells whether
  * it differs from what came (else the raw bytes may be passed on as they are). Returns 0 or the
  * first non-zero value of emit; or -1 with kind TSK_DATA if it is no result (emit was not called).
+ * A bad entry of a list is refused alone: the completion then has the number of these as
+ * TSK_REFUSED_ENTRIES, and err, else untouched, tells what is wrong with the first.
  *
  * What emit gets is sure to have message_type in snake_case, a valid batch_id (a batch_error may
  * have none; a worker_status has none), in a partial result a positive step_id and a status that is
@@ -103,6 +105,7 @@ const char *tsk_type_name(enum tsk_type type);
  * What the peer did not tell stays untold: attempt, sequence, worker_id, execution_time_ms and all
  * else may be absent or null, which mean the same, and no attempt 1 is made up where a receipt may
  * know better. An attempt or sequence of 0, which no peer can mean, becomes null. */
+#define TSK_REFUSED_ENTRIES "refused_entries"
 typedef int tsk_result_fn(void *ctx, enum tsk_type type, struct json_object *message, bool changed);
 int tsk_result_normalise(const char *topic, struct json_object *message, tsk_result_fn *emit,
                          void *ctx, struct tsk_err *err);

@@ -69,6 +69,7 @@ enum tsk_discrepancy_type {
     TSK_UNKNOWN_BATCH,      /* results of a batch that has no receipt */
     TSK_CONFLICTING_RESULT, /* two different ends of one attempt, or two different completions */
     TSK_OUT_OF_ORDER,       /* a sequence number missed or gone back, or a result after the end */
+    TSK_REFUSED_ENTRY,      /* an entry of the completion, or of the older "results", is bad */
     TSK_LATE_RESULT,        /* of an older attempt, or after the verdict; it changes no state */
 };
 

@@ -239,7 +239,14 @@ static const struct {
      "partial_result* {\"message_type\":\"partial_result\",\"batch_id\":\"b\",\"step_id\":1,"
      "\"status\":\"in_progress\"}\n"},
     {"results", "{\"batch_id\":\"b\",\"results\":[{\"step_id\":1,\"status\":\"failed\"},7]}",
-     "results, entry 2: it is not an object"},
+     "partial_result* {\"message_type\":\"partial_result\",\"batch_id\":\"b\",\"step_id\":1,"
+     "\"status\":\"failed\"}\n"
+     "batch_completion* {\"step_summaries\":[{\"step_id\":1,\"execution_time_ms\":null,"
+     "\"worker_id\":null,\"attempt\":null,\"final_status\":\"failed\"}],"
+     "\"message_type\":\"batch_completion\",\"total_steps\":2,\"refused_entries\":1,"
+     "\"completed_steps\":0,\"failed_steps\":1,\"in_progress_steps\":0,\"batch_id\":\"b\"}\n"},
+    {"results", "{\"batch_id\":\"b\",\"results\":[{\"step_id\":0,\"status\":\"failed\"},7]}",
+     "results, entry 1: step_id is not a positive integer"},
     {"results", "{\"batch_id\":\"b\",\"results\":[{\"step_id\":1}]}",
      "results, entry 1: status is missing"},
     {"results", "{\"results\":[]}", "batch_id is missing"},
@@ -264,8 +271,12 @@ static const struct {
      "execution_time_ms is negative"},
     {"partial_result", "{\"batch_id\":\"b\",\"step_id\":4,\"status\":\"failed\",\"error\":[]}",
      "error is not an object"},
-    {"batch_completion", "{\"batch_id\":\"b\",\"step_summaries\":[7]}",
-     "step_summaries, entry 1: it is not an object"},
+    {"batch_completion",
+     "{\"batch_id\":\"b\",\"step_summaries\":[7,{\"step_id\":0,\"final_status\":\"failed\"},"
+     "{\"step_id\":2,\"final_status\":\"x\"},{\"step_id\":3,\"final_status\":\"failed\",\"attempt\":-1},"
+     "{\"step_id\":4,\"final_status\":\"error\"}]}",
+     "batch_completion* {\"batch_id\":\"b\",\"step_summaries\":[{\"step_id\":4,"
+     "\"final_status\":\"failed\"}],\"message_type\":\"batch_completion\",\"refused_entries\":4}\n"},
     {"batch_completion", "{\"batch_id\":\"b\",\"step_summaries\":7}", "is not an array"},
     {"batch_completion", "{\"batch_id\":\"b\",\"total_steps\":\"1\"}", "total_steps is not an"},
     {"batch_error", "{\"batch_id\":7}", "batch_id is not 1 to 128"},
