@@ -244,6 +244,20 @@ failing() { # LIMIT MORE: a batch whose step 2 failed
     jq_is '.steps[1].retry_at' '"2026-01-24T12:01:00.000Z"'
 }
 
+@test "reconcile: a step's own back-off, from its receipt or with its failure" {
+    failing 3 '"retryable":true' | sed '/batch_published/s/"retry_limit":3/"retry_limit":3,"backoff":"fixed 7000 9000"/g' >receipt
+    failing 3 '"retryable":true,"execution_metadata":{"backoff":"none - -"}' >failure
+    failing 3 '"retryable":true,"execution_metadata":{"backoff":"nonsense"}' >nonsense
+    for file in receipt failure nonsense; do
+        reconcile --set retry.jitter=0 --set retry.base=4s $file
+        jq -r '.steps[1].retry_at' <<<"$output"
+    done >times
+    [ "$(cat times)" = "\
+2026-01-24T12:00:07.000Z
+2026-01-24T12:00:00.000Z
+2026-01-24T12:00:04.000Z" ] || { cat times; false; }
+}
+
 @test "reconcile: any order of the lines gives the same steps" {
     failing 3 '"retryable":true' >in
     reconcile in
