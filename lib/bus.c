@@ -41,15 +41,25 @@ static int set_taken_err(struct tsk_err *err, const char *endpoint)
     return -1;
 }
 
-/* Why zmq_bind failed. ENODEV is what libzmq has for a name that it cannot look up. */
+/* Why zmq_bind failed. ENODEV is for a host that is a name: libzmq looks none up to bind. */
 static int set_bind_err(struct tsk_err *err, const char *endpoint)
 {
     if (zmq_errno() == EADDRINUSE)
         return set_taken_err(err, endpoint);
+    if (zmq_errno() == EADDRNOTAVAIL)
+        return tsk_err_set(err, TSK_UNAVAILABLE,
+                           "cannot bind %s: this machine has no such address; * is all it has",
+                           endpoint);
+    if (zmq_errno() == EACCES)
+        return tsk_err_set(err, TSK_UNAVAILABLE,
+                           "cannot bind %s: permission denied; a port below 1024 needs a privilege, "
+                           "a path the right to write its folder",
+                           endpoint);
     if (zmq_errno() != ENODEV)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
     return tsk_err_set(err, TSK_UNAVAILABLE,
-                       "cannot bind %s: the host is not known, and no interface has that name",
+                       "cannot bind %s: its host is neither an address nor an interface of this "
+                       "machine; * is all addresses",
                        endpoint);
 }
 
@@ -87,7 +97,9 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
                            "cannot bind %s: there is a file of that name which is no socket",
                            endpoint);
     tsk_bus_options_for(bus, endpoint);
-    if (zmq_bind(bus->socket, endpoint) != 0)
+    /* libzmq takes only addresses and interfaces here; localhost is known without a lookup */
+    tsk_bus_canonical(endpoint, place, sizeof place);
+    if (zmq_bind(bus->socket, tsk_bus_any_host(endpoint) ? endpoint : place) != 0)
         return set_bind_err(err, endpoint);
     if (zmq_getsockopt(bus->socket, ZMQ_LAST_ENDPOINT, bound, &size) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "tell where it is bound:", endpoint);

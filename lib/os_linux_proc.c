@@ -337,6 +337,18 @@ static bool is_holder(void *ctx, pid_t pid)
     return each_number(holder->folder, is_listener, holder);
 }
 
+/* Whether a process was stopped by a signal: it listens, and will not answer. */
+static bool is_stopped(pid_t pid)
+{
+    char path[PATH_SIZE];
+    struct tsk_buf text = TSK_BUF_INIT;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    const char *state = slurp(path, &text) == 0 && text.len ? strrchr(text.data, ')') : NULL;
+    bool stopped = state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+    tsk_buf_fini(&text);
+    return stopped;
+}
+
 bool tsk_os_port_holder(int port, char *out, size_t size)
 {
     struct holder holder = {.count = 0};
@@ -347,6 +359,7 @@ bool tsk_os_port_holder(int port, char *out, size_t size)
     char name[PATH_SIZE];
     bool known = tsk_os_process_name(holder.pid, name, sizeof name);
     if (known)
-        snprintf(out, size, "%s (pid %d)", name, (int)holder.pid);
+        snprintf(out, size, "%s (pid %d%s)", name, (int)holder.pid,
+                 is_stopped(holder.pid) ? ", stopped" : "");
     return known;
 }

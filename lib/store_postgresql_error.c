@@ -2,6 +2,7 @@
  * of a statement has its SQLSTATE as a field; one at connecting has it in its text alone, which is
  * therefore asked for in the long form and cut down here. */
 #include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,45 @@ static void one_line(char *text)
     *to = '\0';
 }
 
+/* What it is and what to do, for those where the server's word is of use to its developers only;
+ * else its word. */
+static const char *words_for(const char *state, const char *word)
+{
+    static const struct {
+        const char *state, *words;
+    } table[] = {
+        {"25006", "the server only reads: it is a standby; name the primary in store.url"},
+        {"25P03", "the server ended the session, which was idle in a transaction"},
+        {"40P01", "two transactions wait for each other; it is tried again"},
+        {"40001", "another transaction changed the same rows; it is tried again"},
+        {"53100", "the server's disk is full: make room, what is in it is safe"},
+        {"53200", "the server has no memory left"},
+        {"53300", "the server takes no more connections: raise its max_connections, or run fewer "
+                  "programs"},
+        {"55P03", "another session holds a lock that it needs: see pg_locks for which"},
+        {"57014", "the server needs longer than store.timeout allows: see pg_stat_activity for "
+                  "what it does"},
+        {"57P01", "the server is shutting down"},
+        {"57P02", "a process of the server died, and it starts anew"},
+        {"57P03", "the server is starting or stopping"},
+        {"XX001", "its data are damaged: see the server's log"},
+        {"XX002", "an index is damaged: see the server's log, and REINDEX"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strcmp(table[i].state, state) == 0)
+            return table[i].words;
+    }
+    return word;
+}
+
+/* The errno that stands for a state, for who asks whether the disk is full or the data damaged. */
+static int code_of(const char *state)
+{
+    if (strncmp(state, "XX", 2) == 0 && strcmp(state, "XX000") != 0)
+        return EBADMSG;
+    return strcmp(state, "53100") == 0 ? ENOSPC : 0;
+}
+
 int tsk_pg_fail(struct tsk_store_db *db, const char *what, const PGresult *result,
                 struct tsk_err *err)
 {
@@ -76,10 +116,12 @@ int tsk_pg_fail(struct tsk_store_db *db, const char *what, const PGresult *resul
         return tsk_pg_fail_conn(db, what, err);
     enum tsk_exit kind = kind_of(state, &broken);
     db->broken |= broken;
-    tsk_err_set(err, kind, "%s: cannot %s: %s (%s)", db->name, what, text ? text : "no reason told",
-                state);
-    if (err)
+    tsk_err_set(err, kind, "%s: cannot %s: %s (%s)", db->name, what,
+                words_for(state, text ? text : "no reason told"), state);
+    if (err) {
         one_line(err->text);
+        err->code = code_of(state);
+    }
     return -1;
 }
 
@@ -128,6 +170,26 @@ static enum tsk_exit kind_of_conn(const struct tsk_store_db *db, const char *sta
     return !db->ready && will_stay(db->conn, text) ? TSK_UNAVAILABLE : TSK_TEMPFAIL;
 }
 
+/* What libpq says where no server spoke, in our words; else its own. */
+static const char *conn_words(const char *text)
+{
+    static const char *const table[][2] = {
+        {"Connection refused", "connection refused: does the server run there, and is store.url right?"},
+        {"No such file or directory", "no server has a socket there: does it run, and is store.url right?"},
+        {"could not translate host name", "its host is not known: is store.url right?"},
+        {"timeout expired", "no answer in time: packets are dropped, or the host is down"},
+        {"No route to host", "there is no route to its host"},
+        {"Network is unreachable", "there is no route to its host"},
+        {"closed the connection unexpectedly", "the server ended the connection: it stopped or crashed"},
+        {"no password supplied", "it asks for a password: put it into ~/.pgpass or PGPASSWORD"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strstr(text, table[i][0]))
+            return table[i][1];
+    }
+    return *text ? text : "the connection is lost";
+}
+
 /* What helps against it, "" where nothing is known. */
 static const char *hint(const char *state)
 {
@@ -144,11 +206,12 @@ int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *
     one_line(message ? message : text);
     db->broken = true;
     if (message)
-        tsk_err_set(err, kind, "%s: cannot %s: %s (%s)%s", db->name, what, message, state,
-                    hint(state));
+        tsk_err_set(err, kind, "%s: cannot %s: %s (%s)%s", db->name, what,
+                    words_for(state, message), state, hint(state));
     else
-        tsk_err_set(err, kind, "%s: cannot %s: %s", db->name, what,
-                    *text ? text : "the connection is lost");
+        tsk_err_set(err, kind, "%s: cannot %s: %s", db->name, what, conn_words(text));
+    if (err)
+        err->code = code_of(state);
     free(text);
     return -1;
 }

@@ -2,6 +2,7 @@
  * for each other, a full sync a commit, so that what was committed is there after a power cut, and
  * foreign keys. A writer takes its lock at the begin of a transaction and not in its midst, where
  * waiting for it would be a deadlock. */
+#include <errno.h>
 #include <poll.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -57,15 +58,43 @@ static enum tsk_exit kind_of(int code)
     }
 }
 
+/* Whether there is no room: on the disk, in a quota, or within the limit of a file's size. */
+static bool is_full(int kind, int system)
+{
+    return kind == SQLITE_FULL || (kind == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT ||
+                                                            system == EFBIG));
+}
+
+/* What it is and what to do, or NULL where SQLite's own words do. */
+static const char *words_for(int kind, int system)
+{
+    if (is_full(kind, system))
+        return "its disk is full: make room, what is in it is safe";
+    switch (kind) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return "another process holds its lock";
+    case SQLITE_READONLY:
+        return "this user may only read it, or its folder";
+    case SQLITE_CORRUPT:
+        return "it is damaged: restore a copy, or try .recover of sqlite3(1) (its image is "
+               "malformed)";
+    case SQLITE_IOERR:
+        return "the system fails to read or write it: look at its disk (I/O error)";
+    case SQLITE_NOTADB:
+        return "file is not a database: is store.url right?";
+    default:
+        return NULL;
+    }
+}
+
 static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
     int code = sqlite3_extended_errcode(db->db), system = sqlite3_system_errno(db->db);
     int kind = code & 0xff;
-    const char *text = sqlite3_errmsg(db->db), *read_only = NULL;
-    if (kind == SQLITE_BUSY)
-        text = "another process holds its lock";
-    if (kind == SQLITE_READONLY)
-        text = "this user may only read it, or its folder";
+    const char *text = words_for(kind, system), *read_only = NULL;
+    if (!text)
+        text = sqlite3_errmsg(db->db);
     if (kind == SQLITE_READONLY || kind == SQLITE_CANTOPEN)
         read_only = tsk_sqlite_read_only(db->path);
     bool of_system = system && !read_only && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN);
@@ -73,7 +102,7 @@ static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err 
                 read_only ? read_only : text, of_system ? ": " : "",
                 of_system ? strerror(system) : "");
     if (err)
-        err->code = code;
+        err->code = is_full(kind, system) ? ENOSPC : kind == SQLITE_CORRUPT ? EBADMSG : 0;
     return -1;
 }
 

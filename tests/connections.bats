@@ -315,6 +315,16 @@ END
 
 # ---- names that nobody tells
 
+@test "localhost can be bound" {
+    local p
+    p=$(port)
+    spawn p tasker-publish --batch-endpoint "tcp://localhost:$p" <<<'{"message_type":"step","step_id":1,"task_id":1,"step_name":"s","handler_class":"H"}'
+    printf 'handlers: {"*": {command: [cat]}}\n' >h.yaml
+    spawn w tasker-work --handlers h.yaml --batch-endpoint "tcp://127.0.0.1:$p" --result-endpoint "tcp://localhost:$(port)"
+    finish_with 0 p
+    [ ! -s w.err ]
+}
+
 # Runs a script where the server of all names is silent, for 20 s at each that is asked for.
 without_names() { # SCRIPT
     : >told

@@ -110,7 +110,8 @@ an unknown key             | -c bad.yaml -n                | -      | 78 | did y
 no such configuration      | -c nowhere.yaml -n            | -      | 78 | nowhere.yaml
 sockets switched off       | --set zeromq.enabled=false batch.jsonl | - | 78 | zeromq.enabled is false
 no worker                  | --wait 0 batch.jsonl          | -      | 75 | not sent: batch B1 (batch.jsonl:1)
-no such host               | --batch-endpoint tcp://nohost.invalid:5 batch.jsonl | - | 69 | nohost.invalid:5: the host is not known
+an address of another      | --batch-endpoint tcp://192.0.2.1:5 batch.jsonl | - | 69 | cannot bind tcp://192.0.2.1:5: this machine has no such address; * is all it has
+no such host               | --batch-endpoint tcp://nohost.invalid:5 batch.jsonl | - | 69 | nohost.invalid:5: its host is neither an address nor an interface of this machine
 not our address            | --batch-endpoint tcp://192.0.2.1:5 batch.jsonl | - | 69 | cannot bind
 END
     run_case_table tasker-publish <table

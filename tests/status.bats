@@ -239,6 +239,20 @@ rep handshake handshake refused: the peer is a REP socket
 END
 }
 
+@test "status endpoints: a worker that is stopped is told as that, and not as something else" {
+    printf 'handlers: {"*": {command: [cat]}}\n' >handlers.yaml
+    spawn w tasker-work --handlers handlers.yaml --batch-endpoint "$steps" --result-endpoint "$results"
+    wait_until 10 tasker-status endpoints result_endpoint >out 2>err
+    signal w STOP
+    status_is 69 endpoints result_endpoint -t 1s
+    has "result_endpoint: tasker-work (pid ${PIDS[w]}, stopped) listens and does not answer: a signal stopped it; SIGCONT lets it go on" out
+    has "result_endpoint $results: it listens and does not answer" err
+    run -75 --separate-stderr tasker-collect --set zeromq.result_bind=collector --follow
+    has "cannot bind $results: port ${results##*:} is held by tasker-work (pid ${PIDS[w]}, stopped)" "$stderr"
+    signal w CONT
+    wait_until 10 tasker-status endpoints result_endpoint >out 2>err
+}
+
 @test "status endpoints: a subscriber that binds, and both sides bind" {
     peer sub "$steps"
     status_is 0 endpoints batch_endpoint --set zeromq.batch_bind=worker

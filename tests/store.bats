@@ -389,6 +389,25 @@ signal.pause()' "$@"
 
 # ---- PostgreSQL
 
+@test "PostgreSQL: its lock timeout, and a server that is not there, in our words" {
+    store_begin postgresql
+    tasker-status store --init
+    mkfifo to
+    spawn lock bash -c 'exec psql -X -q "$TASKER_STORE_URL" <to'
+    exec {LOCK}>to
+    echo 'BEGIN; LOCK TABLE batches, batch_steps, steps, unsettled IN ACCESS EXCLUSIVE MODE; SELECT 1;' >&"$LOCK"
+    wait_line lock.out 1
+    run -75 --separate-stderr tasker-publish --set store.timeout=500ms \
+        <<<'{"message_type":"step","step_id":1,"task_id":1,"step_name":"s","handler_class":"H"}'
+    has "another session holds a lock that it needs: see pg_locks for which (55P03)" "$stderr"
+    exec {LOCK}>&-
+    finish lock
+    run -75 --separate-stderr tasker-status store --store "postgresql://127.0.0.1:1/x"
+    has "connection refused: does the server run there, and is store.url right?" "$stderr"
+    run -75 --separate-stderr tasker-status store --store "postgresql:///x?host=$PWD"
+    has "no server has a socket there: does it run, and is store.url right?" "$stderr"
+}
+
 @test "PostgreSQL: away, back, and never waited for without a limit" {
     own_cluster pg
     tasker-status store --init

@@ -95,6 +95,25 @@ END
     sound
 }
 
+@test "a full disk is told as that by tasker-status store too, and not as damage" {
+    make_store
+    # a disk that is full: whatever is written does not fit
+    run -74 --separate-stderr within 1 tasker-status store --prune --older-than 0
+    told "tasker.db: cannot"
+    has "its disk is full: make room, what is in it is safe" "$stderr"
+    unshare -rm true 2>/dev/null || skip "no mounts here"
+    cat >full <<'END'
+set -e
+mkdir disk && mount -t tmpfs -o size=512k none disk
+tasker-status store --init --store sqlite:disk/x.db >&2
+head -c 1M /dev/zero >disk/fill 2>/dev/null || true
+tasker-status store --store sqlite:disk/x.db || echo "$?"
+END
+    unshare -rm bash full >out 2>err
+    ! grep -q damaged out err || { cat out err; return 1; }
+    ! grep -q 'health      full' out || has "its disk is full" err
+}
+
 # ---- what may only be read
 
 @test "a read-only file system is told as such, by every program" {

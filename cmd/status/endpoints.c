@@ -119,7 +119,7 @@ static const char *in_short(const char *state)
         {"refused", "nothing listens"},
         {"no_host", "its host is not known"},
         {"timeout", "no connection in time"},
-        {"silent", "something else listens"},
+        {"silent", "it listens and does not answer"},
         {"closed", "something else listens"},
         {"foreign", "something else listens"},
         {"handshake", "handshake refused"},

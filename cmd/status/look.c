@@ -1,7 +1,7 @@
 /* A look at one endpoint, and its likely cause where something is wrong.
  *
  * The five classic ways to hear nothing on PUB/SUB are told apart here: nothing listens, something
- * else listens, the handshake is refused, both sides connect, both sides bind. The last two can
+ * else listens (or nothing answers), the handshake is refused, both sides connect, both sides bind. The last two can
  * only be told for a configured endpoint, of which it is known who should bind it. */
 #include "status/look.h"
 
@@ -68,6 +68,21 @@ static void explain_nobody(struct look *look, const struct tsk_conf *conf)
         tsk_buf_str(cause, ": no worker runs, it binds another endpoint, or both sides connect");
 }
 
+/* Who takes a connection and says nothing may be one of ours that stands still: then the system,
+ * not the program, took it. */
+static void explain_silent(struct look *look)
+{
+    const char *holder = look->holder;
+    bool ours = strncmp(holder, "tasker-", strlen("tasker-")) == 0, stopped = strstr(holder, ", stopped)");
+    if (!ours && !stopped)
+        tsk_buf_printf(&look->cause, "%s%s%s: %s",
+                       *holder ? "something else listens, " : "no answer", holder,
+                       *holder ? "" : " from what listens there", look->probe.reason);
+    else
+        tsk_buf_printf(&look->cause, "%s listens and does not answer: %s", holder,
+                       stopped ? "a signal stopped it; SIGCONT lets it go on" : "it hangs, or the machine is too busy");
+}
+
 static void explain(struct look *look, const struct tsk_conf *conf)
 {
     struct tsk_buf *cause = &look->cause;
@@ -82,6 +97,8 @@ static void explain(struct look *look, const struct tsk_conf *conf)
         tsk_buf_str(cause, look->probe.reason);
         break;
     case TSK_PROBE_SILENT:
+        explain_silent(look);
+        break;
     case TSK_PROBE_CLOSED:
     case TSK_PROBE_FOREIGN:
         tsk_buf_printf(cause, "something else listens%s%s: %s", look->holder[0] ? ", " : "",

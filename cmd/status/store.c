@@ -6,6 +6,7 @@
  * last row, PostgreSQL for its statistics. Such a number is told as one that is about right. */
 #include "status/store.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -162,7 +163,8 @@ static enum tsk_exit look_at(struct tsk_store *store, struct look *look, struct 
     return err->kind;
 }
 
-static const char *health_of(enum tsk_exit status, const struct look *look)
+static const char *health_of(enum tsk_exit status, const struct look *look,
+                             const struct tsk_err *err)
 {
     switch (status) {
     case TSK_OK:
@@ -174,7 +176,7 @@ static const char *health_of(enum tsk_exit status, const struct look *look)
     case TSK_CONFIG:
         return look->version > 0 ? "newer_schema" : "wrong";
     default:
-        return "damaged";
+        return err->code == ENOSPC ? "full" : err->code == EBADMSG ? "damaged" : "failing";
     }
 }
 
@@ -318,7 +320,7 @@ static enum tsk_exit show(const struct options *opts, struct tsk_store *store)
                         .version = -1,
                         .writable = -1};
     enum tsk_exit status = look_at(store, &look, &err);
-    look.health = health_of(status, &look);
+    look.health = health_of(status, &look, &err);
     if (opts->format == FORMAT_JSON)
         show_json(&look);
     else

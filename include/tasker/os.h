@@ -115,7 +115,8 @@ bool tsk_os_thread_named(const char *beginning);
 int tsk_os_watch(const char *folder);
 bool tsk_os_watch_read(int fd, const char *prefix);
 
-/* Tells who listens on a local TCP port as "NAME (pid N)" in out. Returns false if unknown. */
+/* Tells who listens on a local TCP port as "NAME (pid N)" or "NAME (pid N, stopped)" in
+ * out. Returns false if unknown. */
 bool tsk_os_port_holder(int port, char *out, size_t size);
 
 #endif
