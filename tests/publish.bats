@@ -379,7 +379,7 @@ pipe_is_empty() { ! read -r -t 0 -u 9; }
 
 @test "TERM with a batch at a worker that is silent: it is told apart" {
     peer w "$E" --id w --ignore 99
-    spawn pub tasker-publish batch.jsonl <&-
+    spawn pub env --default-signal=INT tasker-publish batch.jsonl <&-
     wait_line w.out B1
     signal pub INT
     finish pub

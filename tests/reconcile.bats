@@ -378,7 +378,7 @@ EOF
 
 @test "reconcile --follow: a signal settles what is open; --timeout does too" {
     mkfifo in
-    spawn rec bash -c 'exec tasker-reconcile --follow <in'
+    spawn rec bash -c 'exec env --default-signal=INT tasker-reconcile --follow <in'
     exec 5>in
     head -n 3 good.jsonl >&5
     echo '{"mark":1}' >&5

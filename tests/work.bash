@@ -26,7 +26,8 @@ waiter() {
     mkfifo go
 }
 
-worker() { spawn work tasker-work -H handlers.yaml "$@"; }
+# env: the shell has what it starts in the background ignore INT
+worker() { spawn work env --default-signal=INT tasker-work -H handlers.yaml "$@"; }
 
 # Runs the Python program on stdin, with work_peer imported; peer: in the background, as $1.
 script() { { echo 'from work_peer import *' && cat; } >"$1.py"; }

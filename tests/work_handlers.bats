@@ -54,6 +54,9 @@ END
     chmod +x garbage interpreter gone
     worker
     wait_line work.err 'handler Missing: ./missing: No such file'
+    wait_line work.err 'handler Garbage: ./garbage: it is text without a "#!" line'
+    run -78 tasker-work -H handlers.yaml --check
+    has 'handler Garbage: ./garbage: it is text without a "#!" line' "$output"
     rm gone
     run_steps Missing Denied Folder Garbage Gone Interpreter NotInPath Good
     is "$(of 1 '[.status,.error.error_category,.retryable,.error.error_type,.sequence]|@csv')" '"failed","permanent",false,"HandlerMissing",1'

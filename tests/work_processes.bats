@@ -179,3 +179,54 @@ c.completion("b2")
 END
     finish_with 0 work
 }
+
+@test "work: a signal that was ignored at its start stays so; one that was blocked is taken" {
+    worker
+    finish_ready() { # SIG: ends the worker, which is ready
+        py <<<'Publisher().wait_worker()'
+        signal work "$1"
+        finish_with 0 work
+    }
+    finish_ready TERM
+    spawn work nohup tasker-work -H handlers.yaml
+    py <<<'run("True")'
+    signal work HUP
+    signal work INT # the shell has set that to be ignored
+    py <<<'run("True", batch_id="b2")'
+    finish_ready TERM
+    spawn work /usr/bin/python3 -c 'import os, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execvp("tasker-work", ["tasker-work", "-H", "handlers.yaml"])'
+    finish_ready TERM
+}
+
+@test "work: a handler has no terminal, whatever the worker has" {
+    handler Tty 'if read -r x </dev/tty; then echo read; else echo none; fi' 'timeout_ms: 20000'
+    { echo 'from work_peer import *'; cat; } >terminal.py <<'END'
+import pty, signal
+def in_terminal(leads):
+    """Starts a worker in the session of a new terminal, as its leader or (in the background) not."""
+    pid, fd = pty.fork()
+    if pid:
+        return pid, fd
+    if not leads:
+        child = os.fork()
+        if child:
+            signal.signal(signal.SIGTERM, lambda *_: os.kill(child, 15))
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        os.setpgid(0, 0)
+    os.execvp("tasker-work", ["tasker-work", "-H", "handlers.yaml"])
+leads = sys.argv[1] == "leads"
+pid, fd = in_terminal(leads)
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "Tty"))
+assert c.final(1)["output"] == "none", c.seen
+c.completion()
+os.kill(pid, 15)
+c.wait_status(lambda s: s["state"] == "stopped")
+assert os.waitpid(pid, 0)[1] == 0
+END
+    timeout -k 2 90 /usr/bin/python3 terminal.py leads
+    timeout -k 2 90 /usr/bin/python3 terminal.py follows
+}

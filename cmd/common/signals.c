@@ -23,6 +23,14 @@ static void on_signal(int sig)
     errno = saved;
 }
 
+/* Whether the signal is left alone, since the caller of this program ignores it: nohup does so with
+ * HUP, a shell without job control with INT for what it starts by "&". */
+static bool is_ignored(int sig)
+{
+    struct sigaction action;
+    return sigaction(sig, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 static void set_action(int sig, void (*handler)(int))
 {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
@@ -40,10 +48,17 @@ int signals_open(bool children, struct tsk_err *err)
         fcntl(pipe_fds[i], F_SETFD, FD_CLOEXEC);
         fcntl(pipe_fds[i], F_SETFL, O_NONBLOCK);
     }
-    for (size_t i = 0; i < STOP_COUNT; i++)
-        set_action(stop_signals[i], on_signal);
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGCHLD);
+    for (size_t i = 0; i < STOP_COUNT; i++) {
+        sigaddset(&wanted, stop_signals[i]);
+        if (!is_ignored(stop_signals[i]))
+            set_action(stop_signals[i], on_signal);
+    }
     if (children)
         set_action(SIGCHLD, on_signal);
+    pthread_sigmask(SIG_UNBLOCK, &wanted, NULL); /* the caller may have blocked them */
     return pipe_fds[0];
 }
 
@@ -73,8 +88,10 @@ int signals_fd(void)
 
 void signals_close(void)
 {
-    for (size_t i = 0; i < STOP_COUNT; i++)
-        set_action(stop_signals[i], SIG_DFL);
+    for (size_t i = 0; i < STOP_COUNT; i++) {
+        if (!is_ignored(stop_signals[i]))
+            set_action(stop_signals[i], SIG_DFL);
+    }
     set_action(SIGCHLD, SIG_DFL);
     for (int i = 0; i < 2; i++) {
         close(pipe_fds[i]);

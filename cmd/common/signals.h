@@ -10,7 +10,8 @@
 enum { SIGNALS_STOP = 1, SIGNALS_CHILD = 2 };
 
 /* From now on TERM, INT and HUP (and CHLD, if children) no longer act but make the returned
- * descriptor readable. Returns -1 with err. Once a process. */
+ * descriptor readable, also where they were blocked. TERM, INT or HUP that was ignored stays so.
+ * Returns -1 with err. Once a process. */
 int signals_open(bool children, struct tsk_err *err);
 
 /* Takes what has come since the last call, never blocking. *stops (may be NULL) is raised by the

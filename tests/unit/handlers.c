@@ -245,6 +245,9 @@ static void test_check(void)
         NULL,
         "registry:11: handler J: ./dosenv: its lines end with CR LF",
         "registry:12: handler K: ./lostenv: its interpreter no-such-perl: No such file",
+        "registry:13: handler L: ./empty: it is empty",
+        "registry:14: handler M: ./text: it is text without a \"#!\" line",
+        "registry:15: handler N: ./nobody: its \"#!\" line names no interpreter",
     };
     enum { COUNT = sizeof wanted / sizeof *wanted };
     struct tsk_err err;
@@ -254,6 +257,10 @@ static void test_check(void)
     write_file("env", "#!/usr/bin/env sh");
     write_file("dosenv", "#!/usr/bin/env sh\r\n");
     write_file("lostenv", "#!/usr/bin/env no-such-perl\n");
+    write_file("empty", "");
+    write_file("text", "echo it\n");
+    write_file("nobody", "#! \n");
+    CHECK(chmod("empty", 0755) == 0 && chmod("text", 0755) == 0 && chmod("nobody", 0755) == 0);
     CHECK(chmod("dosenv", 0755) == 0 && chmod("lostenv", 0755) == 0);
     CHECK(chmod("dos", 0755) == 0 && chmod("lost", 0755) == 0 && chmod("env", 0755) == 0);
     write_file("plain", "");
@@ -263,7 +270,8 @@ static void test_check(void)
              "  C: {command: [./plain]}\n  D: {command: [./folder]}\n  E: {command: [sh, -c, x]}\n"
              "  F: {command: [no-such-program-here]}\n  G: {command: [./dos]}\n"
              "  H: {command: [./lost]}\n  I: {command: [./env]}\n"
-             "  J: {command: [./dosenv]}\n  K: {command: [./lostenv]}\n",
+             "  J: {command: [./dosenv]}\n  K: {command: [./lostenv]}\n"
+             "  L: {command: [./empty]}\n  M: {command: [./text]}\n  N: {command: [./nobody]}\n",
              &err);
     if (!CHECK(handlers != NULL) || !CHECK_INT(tsk_handlers_count(handlers), COUNT))
         return;
