@@ -626,3 +626,24 @@ END
     finish_with 0 w
     has "confirmed all True" w.out
 }
+
+@test "collect: it does not end before its worker has the last confirmation" {
+    worker w <<'END'
+class Late(Worker):  # it lacks the first confirmation, as after a lost connection
+    def on_join(self, topic):
+        if topic.startswith(("collector.", "status.")):
+            self.status(topic.strip(), heartbeat_ms=60000, collectors=1)
+w.__class__ = Late
+w.status(heartbeat_ms=60000, collectors=1)
+w.batch("b1", [1])
+count = 0
+while count < 2:
+    data = w.recv(40)
+    assert data, "no second confirmation"
+    count += data.startswith(b"collected")
+    w.settled = 2 * (count > 1)
+w.until(lambda: not w.joined)
+END
+    receipt b1 1 | TASKER_ZEROMQ_LINGER=30s run -0 tasker-collect
+    finish_with 0 w
+}

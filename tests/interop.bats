@@ -187,3 +187,24 @@ late_worker() {
     has "nothing listens at $results after" "$stderr"
     finish_with 0 worker
 }
+
+@test "interop: a worker ends with 0 when a plain collector has taken all results and left" {
+    export TASKER_WORKER_CONFIRM_TIMEOUT=500ms
+    spawn collector $PY "$ROOT/tests/interop/collector.py" "$results"
+    spawn work tasker-work -v
+    wait_line work.err 'a peer subscribed to "batch_completion"'
+    run -0 tasker-publish batches
+    finish_with 0 collector
+    wait_line work.err 'a peer ended its subscription to "batch_completion"'
+    signal work TERM
+    finish_with 0 work
+}
+
+@test "interop: a worker whose results nobody took ends with 75" {
+    export TASKER_WORKER_CONFIRM_TIMEOUT=500ms
+    spawn work tasker-work -v
+    run -0 tasker-publish batches
+    signal work TERM
+    finish_with 75 work
+    has 'not confirmed by a collector' work.err
+}

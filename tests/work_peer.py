@@ -177,7 +177,9 @@ def run(*steps, batch_id="b1"):
     collector.wait_status()
     publisher.send(batch(batch_id, *steps))
     publisher.accepted(batch_id)
-    collector.completion(batch_id)
+    last = collector.completion(batch_id)["offset"]
+    collector.socket.send(b"\1status.run ")  # answered after what was confirmed has arrived
+    collector.wait_status(lambda s: s["unconfirmed"] > last, "the confirmation to arrive")
     return collector
 
 

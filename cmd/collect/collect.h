@@ -62,6 +62,10 @@ struct collect {
     int64_t unsaved;  /* messages of streams that came since */
     int64_t printed;  /* result lines */
     struct complaints unreadable;
+    struct tsk_map *told;       /* what each source is known to have been told; see farewell.c */
+    int64_t linger;             /* ms, the time for that at the end */
+    int64_t silent_most;        /* ms, after which a worker is not waited for there */
+    char farewell[TSK_ID_SIZE]; /* topic of the latest question; "" before the end */
     char inquiry[TSK_ID_SIZE]; /* topic of the latest; "" before the first */
     int64_t inquired_at;
     bool inquire;                    /* a worker seems to have nothing more of an open batch */
@@ -92,6 +96,16 @@ void input_bad(struct collect *c, const struct tsk_line *line, const char *reaso
 void inquiry_status(struct collect *c, const char *source, const char *topic,
                     struct json_object *message);
 void inquiry_send(struct collect *c);
+
+/* farewell.c: takes note of a worker_status, and of a confirmation that is sent; and waits at the
+ * end, for at most zeromq.linger, until all workers that answer have the last confirmation. */
+void farewell_status(struct collect *c, const char *source, struct json_object *message,
+                     bool stopped);
+void farewell_confirmed(struct collect *c, const char *source, int64_t offset);
+void farewell(struct collect *c);
+
+/* loop.c: confirms a source up to an offset. */
+void collect_confirm(struct collect *c, const struct tsk_stream_order *order);
 
 /* report.c: prints and tells of a batch that is given up (and returns true), and of those not
  * complete. */

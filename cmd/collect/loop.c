@@ -73,6 +73,12 @@ static void send_up(struct collect *c, const char *topic, const char *key,
     tsk_buf_fini(&body);
 }
 
+void collect_confirm(struct collect *c, const struct tsk_stream_order *order)
+{
+    send_up(c, TSK_TOPIC_COLLECTED, "offset", order);
+    farewell_confirmed(c, order->source, order->offset);
+}
+
 /* Writes out what was printed, then confirms it upstream. */
 static void save(struct collect *c)
 {
@@ -84,7 +90,7 @@ static void save(struct collect *c)
     tsk_stream_hold_none(c->stream);
     held_mark(c->held, c->stream);
     while (tsk_stream_confirm(c->stream, &order))
-        send_up(c, TSK_TOPIC_COLLECTED, "offset", &order);
+        collect_confirm(c, &order);
 }
 
 static void ask_replays(struct collect *c)
@@ -213,6 +219,7 @@ enum tsk_exit collect_run(struct collect *c)
     }
     keep_finish(c);
     save(c);
+    farewell(c);
     if (!c->opts->follow)
         report_open(c);
     report_summary(c);

@@ -62,6 +62,7 @@ static void take_status(struct incoming *in, struct json_object *message)
                                   in->c->opts->follow && told == 1 ? unconfirmed : 0, in->c->now));
     if (told == 1)
         tsk_stream_settled(in->c->stream, in->source, unconfirmed);
+    farewell_status(in->c, in->source, message, stopped);
     if (tsk_json_int(message, "heartbeat_ms", &heartbeat) < 0)
         heartbeat = 0;
     if (lost_status(in->c->lost, in->source, heartbeat, stopped))

@@ -68,6 +68,9 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->held = held_new(HELD_MOST, HELD_BYTES);
     c->endpoints = endpoints_new(LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
                                  tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
+    c->told = tsk_map_new(free);
+    c->linger = tsk_conf_int(conf, TSK_ZEROMQ_LINGER);
+    c->silent_most = LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
     c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     c->lines = tsk_lines_new(operands, count,
                              tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES)));
@@ -94,6 +97,7 @@ void collect_close(struct collect *c)
     signals_close();
     tsk_lines_free(c->lines);
     endpoints_free(c->endpoints);
+    tsk_map_free(c->told);
     held_free(c->held);
     batches_free(c->batches);
     lost_free(c->lost);

@@ -30,6 +30,8 @@ struct feed {
     struct replay replays[REPLAYS_MOST];
     size_t replay_count;
     size_t subscribers; /* to partial_result, plain ones too */
+    int64_t alone; /* what is before it went out while no plain subscriber was there, or earlier */
+    int64_t taken; /* what is before it had left the sockets while one was there */
     int64_t lost_told;
     int64_t unsent;   /* the first offset that has not gone out yet */
     int64_t group;    /* how many may wait */
@@ -79,6 +81,8 @@ static void flush_all(struct work *work)
         if (tsk_outbox_get(feed->outbox, feed->unsent, &entry) &&
             tsk_bus_send_blob(work->results, entry.blob, &err) < 0)
             diag_error("cannot send a result: %s", err.text);
+        if (!feed->subscribers)
+            feed->alone = feed->unsent + 1;
     }
     feed->flush_at = -1;
 }
@@ -285,6 +289,9 @@ bool feed_drain(struct work *work)
     struct tsk_err err;
     bool any = false;
     int left = DRAIN_MOST;
+    /* before libzmq is called, which may then forget what waits for a peer that has left */
+    if (work->feed->subscribers && !tsk_bus_backlog(work->results))
+        work->feed->taken = work->feed->unsent;
     for (int got; left-- && (got = tsk_bus_recv(work->results, &frame, &err)) != 0; any = true) {
         if (got < 0) {
             diag_error("results: %s", err.text);
@@ -367,7 +374,11 @@ bool feed_has_collector(const struct work *work)
     return tsk_outbox_collectors(work->feed->outbox) > 0;
 }
 
-bool feed_has_subscriber(const struct work *work)
+bool feed_is_done(const struct work *work)
 {
-    return work->feed->subscribers > 0;
+    const struct feed *feed = work->feed;
+    if (!feed_unconfirmed(work))
+        return true;
+    return !feed_has_collector(work) && tsk_outbox_unconfirmed(feed->outbox) >= feed->alone &&
+           (feed->subscribers || feed->taken >= tsk_outbox_next(feed->outbox));
 }

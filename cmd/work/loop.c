@@ -125,7 +125,7 @@ static bool is_over(struct work *work, int64_t now)
         return false;
     if (!work->confirm_until)
         work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);
-    if (!feed_unconfirmed(work) || (feed_has_subscriber(work) && !feed_has_collector(work)))
+    if (feed_is_done(work))
         return true;
     return now >= work->confirm_until;
 }
@@ -172,6 +172,7 @@ static void look_at_clock(struct work *work, int64_t since, int timeout)
 static enum tsk_exit ending(struct work *work)
 {
     int64_t unconfirmed = feed_unconfirmed(work);
+    bool done = feed_is_done(work);
     diag_progress_end();
     launch_stop(work->launch);
     run_news(work);
@@ -186,7 +187,7 @@ static enum tsk_exit ending(struct work *work)
     run_end_orphans(work);
     work->state = WORK_STOPPED;
     feed_status(work, NULL);
-    if (!unconfirmed || (feed_has_subscriber(work) && !feed_has_collector(work)))
+    if (done)
         return TSK_OK;
     diag_error("%lld result%s not confirmed by %s and may be lost with this worker",
                (long long)unconfirmed, unconfirmed == 1 ? " is" : "s are",

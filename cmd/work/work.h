@@ -323,7 +323,10 @@ void feed_expire(struct work *work, int64_t now);
 /* How many results nobody has confirmed; whether anyone at all listens. */
 int64_t feed_unconfirmed(const struct work *work);
 bool feed_has_collector(const struct work *work);
-bool feed_has_subscriber(const struct work *work);
+
+/* Returns whether each result is confirmed; or, where no collector is there, was sent to a plain
+ * subscriber that is still there or took it before it left. */
+bool feed_is_done(const struct work *work);
 
 /* flow.c */
 void flow_init(struct flow *flow, const struct tsk_conf *conf);
