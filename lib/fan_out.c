@@ -196,6 +196,7 @@ static int put_step(struct fan *fan, int64_t id, const char *name, const struct 
                                    tsk_json_text(tsk_json_get(about, "handler_config"), &len),
                                .join = tsk_json_str(about, "join"),
                                .unsatisfied = tsk_json_str(about, "unsatisfied"),
+                               .when_skipped = tsk_json_str(about, "when_skipped"),
                                .place = (int64_t)place,
                                .retry_limit = 1,
                                .backoff = tsk_json_str(about, "backoff"),

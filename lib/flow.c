@@ -8,10 +8,13 @@
 
 /* What is known of the steps that one waits for. */
 struct before {
-    size_t all, ok, ended, cancelled; /* of those that it waits for, choices and others */
+    size_t all, ok, cancelled;        /* of those that it waits for, choices and others */
+    size_t rest;                      /* those that will not run any more, unless somebody acts */
     size_t choices, chosen, lost;     /* of the choices among them: all, ok and cancelled ones */
+    size_t skipped;                   /* of the others */
     size_t open;                      /* not looked at yet */
-    int64_t because, cancelled_at;
+    int64_t because, cancelled_at;    /* the cancelled one of the least id, the latest time */
+    int64_t least, latest;            /* the same of all */
 };
 
 struct flow {
@@ -22,26 +25,26 @@ struct flow {
     const struct tsk_flow_edge *edges;
 };
 
-static bool is_ended(const struct tsk_flow_step *step)
-{
-    return step->cancelled || step->state == TSK_STATE_ERROR ||
-           step->state == TSK_STATE_CANCELLED || tsk_state_satisfies(step->state);
-}
-
 static bool is_cancelled(const struct tsk_flow_step *step)
 {
     return step->cancelled || step->state == TSK_STATE_CANCELLED;
 }
 
-/* How many a pending step still waits for. */
+/* Whether it is as if it had run well, for those that depend on it. */
+static bool is_ok(const struct tsk_flow_step *step)
+{
+    return step->skipped || tsk_state_satisfies(step->state);
+}
+
+/* How many a pending step still waits for. Skipped ones count as if they were not there. */
 static int64_t open_of(const struct tsk_flow_step *step, const struct before *before)
 {
     if (step->join == TSK_JOIN_ALL_DONE)
-        return (int64_t)(before->all - before->ended);
-    if (step->join == TSK_JOIN_ANY_OK && before->ok > before->chosen)
+        return (int64_t)(before->all - before->rest);
+    if (step->join == TSK_JOIN_ANY_OK && before->ok > before->chosen + before->skipped)
         return 0;
-    if (step->join == TSK_JOIN_ANY_OK && before->all > before->choices)
-        return (int64_t)(before->all - before->chosen);
+    if (step->join == TSK_JOIN_ANY_OK && before->all > before->choices + before->skipped)
+        return (int64_t)(before->all - before->chosen - before->skipped);
     return (int64_t)(before->all - before->ok);
 }
 
@@ -50,40 +53,62 @@ static bool is_impossible(const struct tsk_flow_step *step, const struct before 
 {
     if (step->join != TSK_JOIN_ANY_OK)
         return step->join == TSK_JOIN_ALL_OK && before->cancelled > 0;
-    size_t others = before->all - before->choices;
+    size_t others = before->all - before->choices - before->skipped;
     return before->chosen + before->lost == before->choices &&
            before->cancelled - before->lost == others && (others || before->lost);
+}
+
+/* Whether none of the steps that its template names before it is there, or was run: they are
+ * optional and nobody asked for them, or were skipped themselves. */
+static bool is_alone(const struct before *before)
+{
+    return before->all && before->all == before->choices + before->skipped &&
+           before->chosen + before->lost == before->choices;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 static void decide(struct tsk_flow_step *step, const struct before *before)
 {
     step->waits_for = 0;
-    step->cancelled = false;
+    step->cancelled = step->skipped = step->rests = false;
     if (step->state != TSK_STATE_PENDING)
         return;
+    bool impossible = is_impossible(step, before);
     step->waits_for = open_of(step, before);
-    if (!is_impossible(step, before) || step->blocks)
+    step->cancelled = impossible && !step->blocks;
+    step->skipped = !impossible && step->skips && is_alone(before);
+    step->rests = step->waits_for && before->rest == before->all && !impossible;
+    if (!step->cancelled && !step->skipped)
         return;
-    step->cancelled = true;
     step->waits_for = 0;
-    step->because = before->because;
-    step->cancelled_at = before->cancelled_at > step->at ? before->cancelled_at : step->at;
+    step->because = step->cancelled ? before->because : before->least;
+    step->ended_at = later(step->cancelled ? before->cancelled_at : before->latest, step->at);
 }
 
-/* Tells what is behind a step how that stands. */
+/* Propagates a step's state to one that depends on it. */
 static void pass_on(struct before *before, const struct tsk_flow_step *step, bool choice)
 {
+    bool undone = step->cancelled || step->skipped;
+    int64_t at = undone ? step->ended_at : step->at;
     before->open--;
-    before->ok += tsk_state_satisfies(step->state);
-    before->chosen += choice && tsk_state_satisfies(step->state);
+    before->ok += is_ok(step);
+    before->chosen += choice && is_ok(step);
     before->lost += choice && is_cancelled(step);
-    before->ended += is_ended(step);
+    before->skipped += !choice && step->skipped;
+    before->rest += undone || step->rests || step->state == TSK_STATE_ERROR ||
+                    tsk_state_ended(TSK_SUBJECT_STEP, step->state);
+    before->latest = later(before->latest, at);
+    if (!before->least || step->id < before->least)
+        before->least = step->id;
     if (!is_cancelled(step))
         return;
-    int64_t at = step->cancelled ? step->cancelled_at : step->at;
     if (!before->cancelled++ || step->id < before->because)
         before->because = step->id;
-    before->cancelled_at = before->cancelled_at > at ? before->cancelled_at : at;
+    before->cancelled_at = later(before->cancelled_at, at);
 }
 
 /* Looks at all steps, those first that wait for none. */
@@ -105,7 +130,7 @@ static void walk(struct flow *flow)
         }
     }
     for (size_t i = 0; i < flow->count; i++) {
-        if (flow->before[i].open) /* in a circle, or behind one */
+        if (flow->before[i].open) /* in a cycle, or behind one */
             flow->steps[i].waits_for = (int64_t)flow->before[i].open;
     }
     free(queue);
@@ -117,9 +142,9 @@ static enum tsk_flow_end sum_up(const struct flow *flow, int64_t *at)
     *at = 0;
     for (size_t i = 0; i < flow->count; i++) {
         const struct tsk_flow_step *step = &flow->steps[i];
-        int64_t since = step->cancelled ? step->cancelled_at : step->at;
-        bool pending = step->state == TSK_STATE_PENDING && !step->cancelled;
-        *at = since > *at ? since : *at;
+        bool undone = step->cancelled || step->skipped;
+        bool pending = step->state == TSK_STATE_PENDING && !undone;
+        *at = later(undone ? step->ended_at : step->at, *at);
         runs |= step->state == TSK_STATE_ENQUEUED || step->state == TSK_STATE_IN_PROGRESS ||
                 (pending && !step->waits_for);
         waits |= pending;

@@ -20,7 +20,7 @@ enum { TASKS_AT_ONCE = 100 };
 struct row {
     enum tsk_state state;
     int64_t waits_for, attempts;
-    bool was_cancelled; /* by an earlier flow */
+    bool was_undone; /* cancelled or skipped by an earlier flow */
 };
 
 struct loaded {
@@ -53,8 +53,8 @@ struct group {
 #define STEPS(ids, JOIN)                                                                           \
     "SELECT s.task, s.id, s.state, s.updated_at, s.join_rule, s.unsatisfied, s.waits_for,"         \
     " s.attempts, (SELECT count(*) FROM step_transitions c WHERE c.step = s.id AND c.origin ="     \
-    " 'ledger' AND c.event = '" TSK_EVENT_UNSATISFIED "'), s.created_at,"                          \
-    " s.creates IS NOT NULL OR s.created_by IS NOT NULL FROM " ids JOIN(                           \
+    " 'ledger' AND c.event IN (" TSK_EVENTS_UNDONE ")), s.created_at,"                             \
+    " s.creates IS NOT NULL OR s.created_by IS NOT NULL, s.when_skipped FROM " ids JOIN(           \
         "steps", "s", "s.task = w.id") " ORDER BY s.task, s.id"
 #define EDGES(ids, JOIN)                                                                           \
     "SELECT d.task, d.from_step, d.to_step, d.choice FROM " ids JOIN(                              \
@@ -94,12 +94,13 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     in->steps = tsk_grow(in->steps, &in->cap, in->count + 1, sizeof *in->steps);
     in->rows = tsk_grow(in->rows, &in->row_cap, in->count + 1, sizeof *in->rows);
     in->rows[in->count] = (struct row){state, row[6].number, row[7].number, undone};
-    in->steps[in->count++] = (struct tsk_flow_step){.id = row[1].number,
-                                                    .state = undone ? TSK_STATE_PENDING : state,
-                                                    .at = undone ? row[9].number : row[3].number,
-                                                    .join = tsk_join_find(row[4].data),
-                                                    .blocks = tsk_unsatisfied_find(row[5].data) ==
-                                                              TSK_UNSATISFIED_BLOCK};
+    in->steps[in->count++] = (struct tsk_flow_step){
+        .id = row[1].number,
+        .state = undone ? TSK_STATE_PENDING : state,
+        .at = undone ? row[9].number : row[3].number,
+        .join = tsk_join_find(row[4].data),
+        .blocks = tsk_unsatisfied_find(row[5].data) == TSK_UNSATISFIED_BLOCK,
+        .skips = tsk_when_skipped_find(row[11].data) == TSK_WHEN_SKIPPED_SKIP};
     return 0;
 }
 
@@ -180,36 +181,43 @@ static const struct tsk_rows_sql set_waits = {
     "ii"};
 static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, waits_for = $4 WHERE id = $1";
-static const char delete_cancel[] = "DELETE FROM step_transitions WHERE step = $1 AND origin = "
-                                    "'ledger' AND event = '" TSK_EVENT_UNSATISFIED "'";
-static const char add_cancel[] =
+static const char delete_undone[] = "DELETE FROM step_transitions WHERE step = $1 AND origin = "
+                                    "'ledger' AND event IN (" TSK_EVENTS_UNDONE ")";
+static const char add_undone[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, 'pending', 'cancelled', '" TSK_EVENT_UNSATISFIED
-    "', 'ledger', $3, $4)";
+    "created_at) VALUES ($1, $2, 'pending', 'cancelled', $5, 'ledger', $3, $4)";
+
+static bool is_undone(const struct tsk_flow_step *step)
+{
+    return step->cancelled || step->skipped;
+}
 
 static int write_state(struct tsk_store *store, const struct loaded *in, size_t i,
                        struct tsk_err *err)
 {
     const struct tsk_flow_step *step = &in->steps[i];
-    enum tsk_state state = step->cancelled ? TSK_STATE_CANCELLED : step->state;
+    enum tsk_state state = is_undone(step) ? TSK_STATE_CANCELLED : step->state;
     struct tsk_value values[] = {tsk_value_int(step->id), tsk_value_text(tsk_state_name(state)),
-                                 tsk_value_int(step->cancelled ? step->cancelled_at : step->at),
+                                 tsk_value_int(is_undone(step) ? step->ended_at : step->at),
                                  tsk_value_int(step->waits_for)};
     return tsk_store_send(store, set_state, values, 4, err);
 }
 
-static int write_cancel(struct tsk_store *store, const struct loaded *in, size_t i,
+static int write_undone(struct tsk_store *store, const struct loaded *in, size_t i,
                         struct tsk_err *err)
 {
     const struct tsk_flow_step *step = &in->steps[i];
-    char about[64];
-    snprintf(about, sizeof about, "{\"because_step\":%" PRId64 "}", step->because);
+    char about[96];
+    snprintf(about, sizeof about, "{\"because_step\":%" PRId64 "%s}", step->because,
+             step->skipped ? ",\"reason\":\"no step before it was run\"" : "");
     int64_t key = tsk_step_key(in->rows[i].attempts, TSK_PLACE_UNSATISFIED);
-    struct tsk_value values[] = {tsk_value_int(step->id), tsk_value_int(key), tsk_value_text(about),
-                                 tsk_value_int(step->cancelled_at)};
-    if (tsk_store_send(store, delete_cancel, values, 1, err) < 0)
+    struct tsk_value values[] = {
+        tsk_value_int(step->id), tsk_value_int(key), tsk_value_text(about),
+        tsk_value_int(step->ended_at),
+        tsk_value_text(step->skipped ? TSK_EVENT_SKIPPED : TSK_EVENT_UNSATISFIED)};
+    if (tsk_store_send(store, delete_undone, values, 1, err) < 0)
         return -1;
-    return step->cancelled ? tsk_store_send(store, add_cancel, values, 4, err) : 0;
+    return is_undone(step) ? tsk_store_send(store, add_undone, values, 5, err) : 0;
 }
 
 /* Writes what differs of one step. */
@@ -218,9 +226,9 @@ static int write_step(struct group *group, const struct loaded *in, size_t i, st
     const struct tsk_flow_step *step = &in->steps[i];
     const struct row *row = &in->rows[i];
     struct tsk_value values[] = {tsk_value_int(step->id), tsk_value_int(step->waits_for)};
-    if (step->cancelled || row->was_cancelled)
+    if (is_undone(step) || row->was_undone)
         return write_state(group->store, in, i, err) < 0 ||
-                       write_cancel(group->store, in, i, err) < 0
+                       write_undone(group->store, in, i, err) < 0
                    ? -1
                    : 0;
     if (step->state != TSK_STATE_PENDING || step->waits_for == row->waits_for)

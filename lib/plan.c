@@ -76,6 +76,7 @@ static struct json_object *about(const struct tsk_template_step *step, size_t pl
     tsk_json_put_int(json, "timeout_ms", step->timeout_ms);
     tsk_json_put_str(json, "join", tsk_join_name(step->join));
     tsk_json_put_str(json, "unsatisfied", tsk_unsatisfied_name(step->unsatisfied));
+    tsk_json_put_str(json, "when_skipped", tsk_when_skipped_name(step->when_skipped));
     return json;
 }
 

@@ -103,8 +103,8 @@ static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, next_retry_at = NULL WHERE id = $1";
 static const char set_before[] = "UPDATE steps SET attempts_before = $2 WHERE id = $1";
 static const char delete_cascade[] =
-    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event ="
-    " '" TSK_EVENT_UNSATISFIED "'";
+    "DELETE FROM step_transitions WHERE step = $1 AND origin = 'ledger' AND event IN"
+    " (" TSK_EVENTS_UNDONE ")";
 
 /* Returns the next sort_key of the attempt, 0 if there is none left, or -1. */
 static int64_t next_key(const struct seen *seen)

@@ -9,6 +9,7 @@
 #include "schema_private.h"
 #include "task_rows.h"
 #include "tasker/buf.h"
+#include "tasker/flow_store.h"
 #include "tasker/json.h"
 #include "tasker/plan.h"
 #include "tasker/sort_key.h"
@@ -96,6 +97,7 @@ static int put_step(struct making *making, size_t place, struct tsk_err *err)
                                .handler_config = text_of(step->handler_config),
                                .join = tsk_join_name(step->join),
                                .unsatisfied = tsk_unsatisfied_name(step->unsatisfied),
+                               .when_skipped = tsk_when_skipped_name(step->when_skipped),
                                .place = (int64_t)place,
                                .retry_limit = step->retry_limit,
                                .backoff = step->backoff,
@@ -211,6 +213,10 @@ static int create(struct making *making, const char *identity, struct tsk_err *e
     struct tsk_value values[] = {tsk_value_int(making->task_id), tsk_value_int(making->now)};
     if (put_steps(making, err) < 0 ||
         tsk_store_send(making->store, add_task_transition, values, 2, err) < 0)
+        return -1;
+    /* a step that could ask for others and is bypassed has asked for none: what is skipped then? */
+    if (making->request->bypass_steps &&
+        tsk_flow_settle_all(making->store, &making->task_id, 1, err) < 0)
         return -1;
     return tsk_store_notify(making->store, err);
 }

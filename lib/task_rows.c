@@ -31,10 +31,9 @@ static const char add_step[] =
     "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, handler_config, "
     "retry_limit, timeout_ms, created_at, updated_at, state, place, priority, join_rule, "
     "unsatisfied, waits_for, retryable, default_retryable, template_name, created_by, "
-    "created_index, created_count, backoff) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, $7, $8, $8, "
-    "$9, $10, "
-    "$11, $12, $13, $14, $15, $15, $16, $17, $18, $19, "
-    "$20)";
+    "created_index, created_count, backoff, when_skipped) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, "
+    "$7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18, $19, $20, "
+    "coalesce($21, 'run'))";
 
 static const char add_transition[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
@@ -83,7 +82,8 @@ int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struc
                                  tsk_value_told(step->created_by, 0),
                                  tsk_value_told(step->created_index, 0),
                                  tsk_value_told(step->created_count, 0),
-                                 tsk_value_text(step->backoff)};
+                                 tsk_value_text(step->backoff),
+                                 tsk_value_text(step->when_skipped)};
     if (tsk_store_send(store, add_step, values, COUNT(values), err) < 0)
         return -1;
     return put_transition(store, step, err);

@@ -12,6 +12,7 @@ struct tsk_step_row {
     const char *name, *handler_class;
     const char *handler_config;     /* JSON */
     const char *join, *unsatisfied; /* words of template.h */
+    const char *when_skipped;       /* NULL: run, as in a plan that is older than the word */
     int64_t place;                  /* in the template */
     int64_t retry_limit;
     const char *backoff; /* its own (retry.h), or NULL */

@@ -134,6 +134,15 @@ static void check_optional(struct tsk_reading *reading, const struct tsk_templat
     }
 }
 
+/* A step that was asked for runs, and a cleanup does in any case, unless the template says so. */
+static void set_when_skipped(struct tsk_template_step *step)
+{
+    if (step->when_skipped < 0)
+        step->when_skipped = step->optional || step->join == TSK_JOIN_ALL_DONE
+                                 ? TSK_WHEN_SKIPPED_RUN
+                                 : TSK_WHEN_SKIPPED_SKIP;
+}
+
 void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *drafts)
 {
     struct tsk_template *template = reading->template;
@@ -144,6 +153,8 @@ void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *dra
     for (size_t i = 0; i < count; i++)
         find_depends(reading, drafts[i], &template->steps[i]);
     tsk_reading_types(reading, drafts);
+    for (size_t i = 0; i < count; i++)
+        set_when_skipped(&template->steps[i]);
     size_t optional = 0;
     for (size_t i = 0; i < count; i++) {
         check_optional(reading, &template->steps[i]);

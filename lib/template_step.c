@@ -20,6 +20,7 @@ enum part {
     SKIPPABLE,
     JOIN,
     UNSATISFIED,
+    WHEN_SKIPPED,
     OPTIONAL,
     TYPE,
     SECONDS,
@@ -89,6 +90,7 @@ static const struct key step_keys[] = {
     {"concurrent", WITHOUT_EFFECT},
     {"join", JOIN},
     {"unsatisfied", UNSATISFIED},
+    {"when_skipped", WHEN_SKIPPED},
     {"optional", OPTIONAL},
     /* the form of "steps" */
     {"handler", HANDLER},
@@ -227,6 +229,9 @@ static void read_part(struct tsk_reading *reading, struct tsk_draft *draft, enum
         break;
     case UNSATISFIED:
         read_choice(reading, key, TSK_UNSATISFIED_WORDS, &step->unsatisfied, node);
+        break;
+    case WHEN_SKIPPED:
+        read_choice(reading, key, TSK_WHEN_SKIPPED_WORDS, &step->when_skipped, node);
         break;
     case TYPE:
         read_choice(reading, key, type_words, &draft->type, node);
@@ -461,7 +466,7 @@ static void read_all(struct tsk_reading *reading, struct tsk_draft *draft,
     struct tsk_buf class = TSK_BUF_INIT;
     char backoff[TSK_BACKOFF_SIZE];
     *step = (struct tsk_template_step){
-        .line = draft->line, .retryable = true, .retry_limit = TSK_RETRY_LIMIT};
+        .line = draft->line, .retryable = true, .retry_limit = TSK_RETRY_LIMIT, .when_skipped = -1};
     read_parts(reading, draft, step);
     step->handler_config = tsk_reading_layers(reading, draft->configs, draft->config_count);
     add_batch_config(reading, draft, step);

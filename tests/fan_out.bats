@@ -22,14 +22,76 @@ any|complete" ]
     [ "$(steps 2)" = "\
 decide|complete
 other|complete
-all|complete
-any|complete" ]
-    [ "$(results all 2)" = '{}' ]
+all|cancelled
+any|cancelled" ]
+    [ "$(store_sql "select event, metadata from step_transitions where to_state = 'cancelled'" | sort -u)" = 'step.skipped|{"because_step":5,"reason":"no step before it was run"}' ]
     [ "$(results all 3 | jq -c keys)" = '["approve"]' ]
     [ "$(store_sql "select state from tasks" | sort -u)" = complete ]
 }
 @test "a decision chooses a branch, another one, or none: what joins them waits for what there is" {
     for_each_store branch_is_chosen
+}
+
+# What is behind an optional step that nobody asked for is skipped, down the chain; a step may say
+# otherwise, by its join or by when_skipped. Beside another step it runs.
+chain_is_skipped() {
+    submit chain '{"decide": 1}'
+    run_loop
+    [ "$(steps 1)" = "\
+decide|complete
+wrap|cancelled
+label|cancelled
+note|complete
+count|complete
+ship|complete
+clean|complete
+sweep|cancelled" ]
+    [ "$(results ship | jq -c keys)" = '["decide"]' ]
+    [ "$(results note)$(results count)$(results clean)" = '{}{}{"count":{}}' ]
+    [ "$(task_state)" = complete ]
+    tasker-ready --explain task 1 >explained
+    has "step 2 (wrap, Echo): skipped" explained
+    has ": step 1 (decide) before it is complete and has asked for no optional step between them" explained
+    has ": step 2 (wrap) before it is skipped" explained
+    has '"step_id":2,' "$(tasker-status steps --format=json | grep '"state":"skipped"')"
+    has 's2 [label="wrap\nskipped"' "$(tasker-submit --dot --task 1)"
+    has step.skipped "$(tasker-status show step 2)"
+    run -1 tasker-ready
+    tasker-reconcile --rebuild
+    [ "$(tasker-ready --explain task 1 | sed 's/(.* ago)//')" = "$(sed 's/(.* ago)//' explained)" ]
+    # asked for: nothing is skipped
+    submit chain '{"decide": {"create_steps": ["gift"]}}'
+    # whoever could ask is bypassed
+    echo '{"name":"chain","bypass_steps":["decide"]}' | tasker-submit >>submitted
+    run_loop
+    [ "$(steps 2 | grep -vc complete)" = 0 ]
+    [ "$(steps 3 | grep -c cancelled)" = 3 ]
+    [ "$(store_sql "select distinct state from tasks")" = complete ]
+    # an operator may still have the last word
+    tasker-resolve resolve step 2 --reason "wrapped by us" >resolved
+    [ "$(steps 1 | sed -n 2,3p | xargs)" = "wrap|resolved_manually label|pending" ]
+    [ "$(task_state)" = in_progress ]
+}
+@test "what is behind an optional step that nobody asked for is skipped" {
+    cat >tasks/chain.yaml <<'EOT'
+name: chain
+step_templates:
+  - {name: decide, handler_class: Say, skippable: true}
+  - {name: gift, handler_class: Echo, depends_on_step: decide, optional: true}
+  - {name: wrap, handler_class: Echo, depends_on_step: gift}
+  - {name: label, handler_class: Echo, depends_on_step: wrap, join: any_ok}
+  - {name: note, handler_class: Echo, depends_on_step: label, when_skipped: run}
+  - {name: count, handler_class: Echo, depends_on_step: label, join: all_done}
+  - {name: ship, handler_class: Echo, depends_on_steps: [decide, label]}
+  - {name: clean, handler_class: Echo, depends_on_steps: [count, wrap]}
+  - {name: sweep, handler_class: Echo, depends_on_step: wrap, join: all_done, when_skipped: skip}
+EOT
+    has '(skipped if nothing before it runs)' "$(tasker-submit --dot -T chain | grep '"label')"
+    sed 's/when_skipped: run/when_skipped: rn/' tasks/chain.yaml >tasks/wrong.yaml
+    run -78 tasker-submit --check tasks/wrong.yaml
+    has 'when_skipped: "rn"' "$output"
+    rm tasks/wrong.yaml
+    for_each_store chain_is_skipped
 }
 
 a_chain() {

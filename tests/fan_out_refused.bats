@@ -58,7 +58,7 @@ branch | decide | {"create_steps": [{"name": "approve", "count": null}]} | the c
 plain  | only   | {"create_steps": ["next"]}                 | the template of the task has no optional steps
 plain  | only   | {"cre\u0061te_steps": ["next"]}            | the template of the task has no optional steps
 EOT
-    sed -i 's/handler_class: Other/handler_class: Say/; s/{name: all, handler_class: Echo/{name: all, handler_class: Say/' tasks/branch.yaml
+    sed -i 's/handler_class: Other/handler_class: Say/; s/{name: all, handler_class: Echo/{name: all, when_skipped: run, handler_class: Say/' tasks/branch.yaml
     for_each_store cannot_be
 }
 

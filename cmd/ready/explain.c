@@ -20,13 +20,17 @@ static const char get_task[] =
     "s.task = t.task_id) FROM tasks t LEFT JOIN held_namespaces h ON h.namespace = t.namespace "
     "WHERE t.task_id = $1";
 static const char get_steps[] = "SELECT id FROM steps WHERE task = $1 ORDER BY place, id";
-static const char get_step[] =
-    "SELECT s.id, s.name, s.state, s.attempts, s.retry_limit + s.attempts_before, "
-    "s.next_retry_at, s.waits_for, s.join_rule, s.unsatisfied, s.error_category, s.handler_class, "
-    "t.state, t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name FROM "
-    "steps c WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s LEFT JOIN "
-    "tasks t ON t.task_id = s.task LEFT JOIN held_namespaces h ON h.namespace = t.namespace WHERE "
-    "s.id = $1 AND s.task IS NOT NULL";
+static const char get_step[] = "SELECT s.id, s.name, " TSK_STEP_STATE_SHOWN(
+    "s") ", s.attempts, s.retry_limit + s.attempts_before, "
+         "s.next_retry_at, s.waits_for, s.join_rule, s.unsatisfied, s.error_category, "
+         "s.handler_class, "
+         "t.state, t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name "
+         "FROM "
+         "steps c WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s LEFT "
+         "JOIN "
+         "tasks t ON t.task_id = s.task LEFT JOIN held_namespaces h ON h.namespace = t.namespace "
+         "WHERE "
+         "s.id = $1 AND s.task IS NOT NULL";
 enum {
     ID,
     NAME,
@@ -53,6 +57,14 @@ enum {
 static const char get_refusal[] =
     "SELECT z.error FROM batch_steps x JOIN settled_batches z ON z.batch = x.batch WHERE x.step = "
     "$1 AND z.error IS NOT NULL ORDER BY x.attempt DESC LIMIT 1";
+
+static const char get_undone[] =
+    "SELECT x.event, x.created_at, b.id, b.name, " TSK_STEP_STATE_SHOWN(
+        "b") " FROM "
+             "step_transitions x JOIN step_dependencies d ON d.to_step = x.step JOIN steps b ON "
+             "b.id = "
+             "d.from_step WHERE x.step = $1 AND x.origin = 'ledger' AND x.event IN "
+             "(" TSK_EVENTS_UNDONE ") ORDER BY b.place, b.id";
 
 static const char get_hand[] =
     "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
@@ -186,6 +198,26 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
+/* Why its task's flow has ended it: a line for each step before it. */
+static int on_undone(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct explain *explain = ctx;
+    const char *state = tsk_value_str(&row[4]);
+    bool skipped = strcmp(tsk_value_str(&row[0]), TSK_EVENT_SKIPPED) == 0;
+    (void)columns;
+    explain_begin(explain);
+    tsk_buf_str(&explain->line, skipped ? "skipped " : "its join can never be satisfied, ");
+    explain_add_time(explain, row[1].number);
+    tsk_buf_printf(&explain->line, ": step %" PRId64 " (", row[2].number);
+    explain_add(explain, tsk_value_str(&row[3]));
+    tsk_buf_printf(&explain->line, ") before it is %s%s", state,
+                   skipped && strcmp(state, "skipped") != 0
+                       ? " and has asked for no optional step between them"
+                       : "");
+    explain_end(explain);
+    return 0;
+}
+
 /* Who has ended it, or has it tried again; of one that is pending or has ended. */
 static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 {
@@ -232,6 +264,9 @@ static int explain_step(struct explain *explain, int64_t id, struct tsk_err *err
     if (explain->waits && explain_waits(explain, err) < 0)
         return -1;
     if (claimed && explain_batch(explain, err) < 0)
+        return -1;
+    if (!claimed && !pending &&
+        tsk_store_run(store, get_undone, &value, 1, on_undone, explain, err) < 0)
         return -1;
     if (!claimed && tsk_store_run(store, get_refusal, &value, 1, on_refusal, explain, err) < 0)
         return -1;

@@ -1,12 +1,13 @@
 /* What a step waits for. Whether that can come is asked of the rule that settles tasks (flow.h),
  * for this step and those right before it. */
 #include <inttypes.h>
+#include <string.h>
 
 #include "ready/explain.h"
 
 static const char get_waits[] =
-    "SELECT p.id, p.name, p.state, p.next_retry_at, d.choice FROM step_dependencies d JOIN steps p "
-    "ON p.id = d.from_step WHERE d.to_step = $1 ORDER BY p.place, p.id";
+    "SELECT p.id, p.name, " TSK_STEP_STATE_SHOWN("p") ", p.next_retry_at, d.choice FROM "
+    "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 ORDER BY p.place, p.id";
 
 enum { ID, NAME, STATE, RETRY_AT, CHOICE };
 
@@ -23,7 +24,9 @@ static void keep(struct explain *explain, int64_t id, enum tsk_state state, bool
 static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
-    enum tsk_state state = tsk_state_find(TSK_SUBJECT_STEP, row[STATE].data);
+    bool skipped = strcmp(row[STATE].data, "skipped") == 0; /* it counts as if it were not there */
+    enum tsk_state state =
+        skipped ? TSK_STATE_RESOLVED : tsk_state_find(TSK_SUBJECT_STEP, row[STATE].data);
     bool choice = row[CHOICE].number != 0;
     (void)columns;
     keep(explain, row[ID].number, state, choice);

@@ -1,5 +1,6 @@
 /* What the lists of tasks, batches and steps are made of. */
 #include "status/lists.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -133,8 +134,8 @@ const struct list list_steps = {
     .columns = step_columns,
     .count = COUNT(step_columns),
     .select = "SELECT s.id, s.step_id, s.name, s.handler_class, s.task_id, " QUERY_BATCH_OF(
-        "s.id") ", s.state, s.attempts, s.retry_limit, s.attempts_before, s.execution_ms, "
-                "s.created_at, s.updated_at, "
+        "s.id") ", " TSK_STEP_STATE_SHOWN("s") ", s.attempts, s.retry_limit, s.attempts_before, "
+                "s.execution_ms, s.created_at, s.updated_at, "
                 "s.last_attempted_at, s.processed_at, s.next_retry_at, s.retryable, s.timeout_ms, "
                 "s.worker_id, s.error_category, s.error, s.handler_config, s.results, "
                 "CASE WHEN s.task IS NULL THEN 0 ELSE 1 END, s.created_by, "

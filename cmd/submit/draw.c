@@ -8,6 +8,7 @@
 #include "common/plain.h"
 #include "submit/submit.h"
 #include "tasker/buf.h"
+#include "tasker/state.h"
 #include "tasker/store.h"
 
 static const struct {
@@ -15,7 +16,7 @@ static const struct {
 } colours[] = {
     {"pending", "#eeeeee"},           {"enqueued", "#d0e4ff"}, {"in_progress", "#ffe9a8"},
     {"complete", "#c8f0c8"},          {"error", "#ffc9c9"},    {"cancelled", "#d8d8d8"},
-    {"resolved_manually", "#d9f2e6"},
+    {"resolved_manually", "#d9f2e6"}, {"skipped", "#f4f4f4"},
 };
 
 enum { COLOURS = sizeof colours / sizeof *colours };
@@ -107,17 +108,40 @@ static void end(struct drawing *drawing)
     tsk_buf_fini(&drawing->text);
 }
 
+/* Which steps are skipped if nobody asks for the optional ones (the caller's). */
+static bool *find_skipped(const struct tsk_template *template)
+{
+    bool *skipped = tsk_alloc(template->count + 1);
+    for (bool more = true; more;) {
+        more = false;
+        for (size_t i = 0; i < template->count; i++) {
+            const struct tsk_template_step *step = &template->steps[i];
+            bool run = skipped[i] || step->when_skipped == TSK_WHEN_SKIPPED_RUN;
+            for (size_t d = 0; d < step->depends_count && !run; d++)
+                run = !skipped[step->depends[d]] && !template->steps[step->depends[d]].optional;
+            if (!run && step->depends_count)
+                skipped[i] = more = true;
+        }
+    }
+    return skipped;
+}
+
 static void draw_template(struct drawing *drawing, const struct tsk_template *template)
 {
     char title[256];
     snprintf(title, sizeof title, "%.80s/%.80s %.40s", template->namespace_name, template->name,
              template->version);
     begin(drawing, title);
+    bool *skipped = find_skipped(template);
     for (size_t i = 0; i < template->count; i++) {
         const struct tsk_template_step *step = &template->steps[i];
-        node(drawing, (int64_t)i, step->name, NULL, step->optional ? "(optional)" : NULL,
+        node(drawing, (int64_t)i, step->name, NULL,
+             step->optional ? "(optional)"
+             : skipped[i]   ? "(skipped if nothing before it runs)"
+                            : NULL,
              step->optional);
     }
+    free(skipped);
     for (size_t i = 0; i < template->count; i++) {
         for (size_t d = 0; d < template->steps[i].depends_count; d++)
             edge(drawing, (int64_t) template->steps[i].depends[d], (int64_t)i, false);
@@ -130,8 +154,8 @@ static void draw_template(struct drawing *drawing, const struct tsk_template *te
 static const char get_task[] =
     "SELECT namespace, name, version, state FROM tasks WHERE task_id = $1";
 static const char get_steps[] =
-    "SELECT id, name, state, attempts, error_category, created_by FROM steps WHERE "
-    "task = $1 ORDER BY place, created_index, id";
+    "SELECT s.id, s.name, " TSK_STEP_STATE_SHOWN("s") ", s.attempts, s.error_category, "
+    "s.created_by FROM steps s WHERE s.task = $1 ORDER BY s.place, s.created_index, s.id";
 static const char get_edges[] = "SELECT from_step, to_step, choice FROM step_dependencies "
                                 "WHERE task = $1 ORDER BY from_step, to_step";
 

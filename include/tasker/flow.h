@@ -2,19 +2,24 @@
  * its steps are in. A pure function of these; flow_store.h reads and writes them.
  *
  * A step can run when its join is satisfied by the steps that it waits for:
- *   all_ok    all are complete or resolved by hand
- *   all_done  all have ended, however they did (complete, resolved, cancelled, error)
- *   any_ok    one is complete or resolved (or it waits for none)
- * It also waits for steps that may still ask for others which it would wait for (a choice, plan.h):
- * as long as these have not ended, and with all_ok until they are complete or resolved. For any_ok
- * they are none of those of which one is enough.
- * A step in error may yet be tried again by hand: who waits for it goes on waiting. One that is
- * cancelled never comes back: where that makes a join impossible, the step behind it is cancelled
- * too, or, if it blocks, waits for somebody who decides. So nothing hangs without a reason.
+ *   all_ok    all are complete or resolved by an operator
+ *   all_done  none of them will run any more: each has ended (complete, resolved, skipped,
+ * cancelled, error), or cannot run since what it waits for itself has come to rest so any_ok    one
+ * is complete or resolved (or it waits for none) It also waits for steps that may still ask for
+ * others which it would wait for (a choice, plan.h): as long as these have not ended, and with
+ * all_ok until they are complete or resolved. For any_ok they are none of those of which one is
+ * enough. A step in error may yet be tried again by an operator: all_ok and any_ok go on waiting
+ * for it. A cancelled step never comes back: where that makes a join impossible, the dependent step
+ * is cancelled too, or, if it blocks, waits for an operator (all_done steps wait as well then).
+ *
+ * A step whose template names steps before it, of which none is there or was run (optional ones
+ * that nobody asked for, and skipped ones), is skipped if it skips (template.h: when_skipped). Else
+ * these count for its join as if the template did not have them; that is so too where others were
+ * run.
  *
  * A task
  *   goes on    while a step runs, is claimed, or can run (also after a back-off)
- *   complete   all steps are complete or resolved
+ *   complete   all steps are complete, resolved or skipped
  *   cancelled  all have ended, none in error, some cancelled
  *   error      nothing more can run, and a step is in error
  *   blocked    nothing more can run, none is in error, and a step that blocks waits */
@@ -34,11 +39,14 @@ struct tsk_flow_step {
     int64_t at;           /* wall ms: since when it is in that state */
     enum tsk_join join;
     bool blocks; /* unsatisfied: block */
+    bool skips;  /* when_skipped: skip */
     /* what follows: */
-    int64_t waits_for;    /* of a pending one: 0 if it can run, else for how many it waits */
-    bool cancelled;       /* since its join has become impossible, */
-    int64_t because;      /* by this step, the one of the least id, */
-    int64_t cancelled_at; /* at that time */
+    int64_t waits_for; /* of a pending one: 0 if it can run, else for how many it waits */
+    bool rests;        /* of a pending one: it cannot run any more, unless an operator acts */
+    bool cancelled;    /* since its join has become impossible; or */
+    bool skipped;      /* since nothing before it was run; */
+    int64_t because;   /* by this step, of those the one of the least id, */
+    int64_t ended_at;  /* at that time */
 };
 
 /* One waits for the other; places in the list of steps. */

@@ -30,10 +30,24 @@ enum tsk_state {
 /* Events of a step that are not in the table:
  *   reset        an operator's, leaves the step in its state: its attempts count from none again
  *   bypassed     the first of a step that a request left out: it is resolved from the start
- *   unsatisfied  what it waits for has ended otherwise than its join wants: it is cancelled */
+ *   unsatisfied  what it waits for has ended otherwise than its join wants: it is cancelled
+ *   skipped      nothing that it waits for was run: its state is cancelled, and it is told apart by
+ *                this event alone (TSK_STEP_IS_SKIPPED) */
 #define TSK_EVENT_RESET "step.attempts_reset"
 #define TSK_EVENT_BYPASSED "step.bypassed"
 #define TSK_EVENT_UNSATISFIED "step.unsatisfied"
+#define TSK_EVENT_SKIPPED "step.skipped"
+#define TSK_EVENTS_UNDONE "'" TSK_EVENT_UNSATISFIED "', '" TSK_EVENT_SKIPPED "'"
+
+/* SQL: whether the step of that id was skipped; and the state, as people are shown it, of the step
+ * whose row is of that name. */
+#define TSK_STEP_IS_SKIPPED(id)                                                                    \
+    "EXISTS (SELECT 1 FROM step_transitions sk WHERE sk.step = " id                                \
+    " AND sk.origin = 'ledger' AND sk.event = '" TSK_EVENT_SKIPPED "')"
+#define TSK_STEP_STATE_SHOWN(row)                                                                  \
+    "CASE WHEN " row                                                                               \
+    ".state = 'cancelled' AND " TSK_STEP_IS_SKIPPED(row ".id") " THEN 'skipped' ELSE " row         \
+                                                               ".state END"
 
 /* Those of the table that are written by SQL, not by tsk_state_event. */
 #define TSK_EVENT_TASK_CREATED "task.created"

@@ -21,6 +21,8 @@
  *         description: text;         skippable: false
  *         join: all_ok               # or all_done, any_ok: of the steps that it waits for
  *         unsatisfied: cancel        # or block: what follows if join can never be satisfied
+ *         when_skipped: skip         # or run: what follows if nothing before it was run; where it
+ *                                    # does not say, run with join all_done or optional, else skip
  *         optional: false            # made only when another step's create_steps asks for it
  *     environments:
  *       production:                  # for the environment that runs, laid over what is above
@@ -62,9 +64,11 @@
 
 enum tsk_join { TSK_JOIN_ALL_OK, TSK_JOIN_ALL_DONE, TSK_JOIN_ANY_OK };
 enum tsk_unsatisfied { TSK_UNSATISFIED_CANCEL, TSK_UNSATISFIED_BLOCK };
+enum tsk_when_skipped { TSK_WHEN_SKIPPED_RUN, TSK_WHEN_SKIPPED_SKIP };
 
 #define TSK_JOIN_WORDS "all_ok,all_done,any_ok"
 #define TSK_UNSATISFIED_WORDS "cancel,block"
+#define TSK_WHEN_SKIPPED_WORDS "run,skip"
 
 /* The word of a join or of what follows if it is unsatisfied, static; and the one of that word, the
  * first if there is none. */
@@ -72,6 +76,8 @@ const char *tsk_join_name(int64_t join);
 const char *tsk_unsatisfied_name(int64_t unsatisfied);
 enum tsk_join tsk_join_find(const char *word);
 enum tsk_unsatisfied tsk_unsatisfied_find(const char *word);
+const char *tsk_when_skipped_name(int64_t when_skipped);
+enum tsk_when_skipped tsk_when_skipped_find(const char *word);
 
 #define TSK_TEMPLATE_STEPS_MOST 10000
 
@@ -84,6 +90,7 @@ struct tsk_template_step {
     int64_t timeout_ms; /* 0: none named */
     int64_t join;       /* enum tsk_join */
     int64_t unsatisfied;
+    int64_t when_skipped; /* enum tsk_when_skipped; -1 while reading: not told */
     size_t *depends; /* places, in the template, of the steps that it waits for */
     size_t depends_count;
     size_t level; /* 0: it waits for none; else one more than the deepest of those */

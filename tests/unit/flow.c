@@ -11,7 +11,8 @@
 #define MOST 24
 
 /* States by letter: p pending, q enqueued, i in progress, c complete, e error, x cancelled, r
- * resolved. Joins: a all_ok, d all_done, y any_ok; upper case: it blocks. */
+ * resolved. Joins: a all_ok, d all_done, y any_ok; upper case: it blocks; s, u and t are a, d and y
+ * of steps that skip. */
 static enum tsk_state state_of(char letter)
 {
     static const char letters[] = "pqicexr";
@@ -24,17 +25,21 @@ static enum tsk_state state_of(char letter)
 static void set_up(struct tsk_flow_step *step, int64_t id, char state, char join)
 {
     char low = join >= 'a' ? join : (char)(join + 32);
+    bool skips = strchr("sut", low) != NULL;
+    low = skips ? "ady"[strchr("sut", low) - "sut"] : low;
     *step = (struct tsk_flow_step){.id = id,
                                    .state = state_of(state),
                                    .at = 100 + id,
                                    .join = low == 'a'   ? TSK_JOIN_ALL_OK
                                            : low == 'd' ? TSK_JOIN_ALL_DONE
                                                         : TSK_JOIN_ANY_OK,
-                                   .blocks = join < 'a'};
+                                   .blocks = join < 'a',
+                                   .skips = skips};
 }
 
 /* A row: states, joins, edges as pairs of places (the first one as a letter, a for 0: a choice);
- * then waits_for of each ("-": it is cancelled, by its join) and what becomes of the task. */
+ * then waits_for of each ("-": it is cancelled, by its join; "~": it is skipped) and what becomes
+ * of the task. */
 static const struct {
     const char *states, *joins, *edges, *waits;
     enum tsk_flow_end end;
@@ -86,6 +91,35 @@ static const struct {
     {"xxp", "aay", "a212", "00-", TSK_FLOW_CANCELLED},
     {"cep", "aay", "a212", "001", TSK_FLOW_ERROR},
     {"pp", "aa", "0110", "11", TSK_FLOW_BLOCKED},
+    /* a cleanup runs when nothing before it can run any more, and not before that */
+    {"epp", "aad", "0112", "010", TSK_FLOW_ON},
+    {"epc", "aad", "0112", "010", TSK_FLOW_ERROR},
+    {"eppp", "aaad", "011223", "0110", TSK_FLOW_ON},
+    {"eipp", "aaad", "021223", "0021", TSK_FLOW_ON},
+    {"ecpp", "aaad", "021223", "0010", TSK_FLOW_ON},
+    {"eppp", "aayd", "01121323", "0110", TSK_FLOW_ON},
+    {"epppp", "aadad", "01122334", "01011", TSK_FLOW_ON},
+    {"xppp", "aAad", "011223", "0111", TSK_FLOW_BLOCKED},
+    {"ppp", "aad", "0112", "011", TSK_FLOW_ON},
+    {"ep", "ad", "a1", "00", TSK_FLOW_ON},
+    /* nobody asked for the optional step before it: it is skipped, and so is what is behind it */
+    {"ipp", "ass", "a112", "011", TSK_FLOW_ON},
+    {"cpp", "ass", "a112", "0~~", TSK_FLOW_COMPLETE},
+    {"cpp", "att", "a112", "0~~", TSK_FLOW_COMPLETE},
+    {"cpp", "asu", "a112", "0~~", TSK_FLOW_COMPLETE},
+    {"cpp", "asd", "a112", "0~0", TSK_FLOW_ON},
+    {"cpp", "asa", "a112", "0~0", TSK_FLOW_ON},
+    {"cpp", "asy", "a112", "0~0", TSK_FLOW_ON},
+    {"cpp", "aas", "a112", "001", TSK_FLOW_ON},
+    {"xpp", "ass", "a112", "0--", TSK_FLOW_CANCELLED},
+    {"epp", "ass", "a112", "011", TSK_FLOW_ERROR},
+    {"cpcp", "assa", "a11323", "0~00", TSK_FLOW_ON},
+    {"cpip", "asss", "a11323", "0~01", TSK_FLOW_ON},
+    {"cpcp", "asst", "a11323", "0~00", TSK_FLOW_ON},
+    {"cpep", "asst", "a11323", "0~01", TSK_FLOW_ERROR},
+    {"cpxp", "asst", "a11323", "0~0-", TSK_FLOW_CANCELLED},
+    {"cpxp", "assu", "a11323", "0~00", TSK_FLOW_ON},
+    {"cpp", "ass", "a1b2", "0~~", TSK_FLOW_COMPLETE},
 };
 
 static void check_table(void)
@@ -106,7 +140,9 @@ static void check_table(void)
         }
         enum tsk_flow_end end = tsk_flow(steps, count, edges, edge_count, &at);
         for (size_t s = 0; s < count; s++)
-            got[s] = steps[s].cancelled ? '-' : (char)('0' + steps[s].waits_for);
+            got[s] = steps[s].cancelled ? '-'
+                     : steps[s].skipped ? '~'
+                                        : (char)('0' + steps[s].waits_for);
         bool ok = CHECK_STR(got, table[i].waits);
         ok = CHECK_INT(end, table[i].end) && ok;
         if (!ok)
@@ -126,20 +162,19 @@ static void check_because(void)
     set_up(&steps[3], 4, 'p', 'a');
     CHECK_INT(tsk_flow(steps, 4, edges, 3, &at), TSK_FLOW_CANCELLED);
     CHECK_INT(steps[2].because, 5);
-    CHECK_INT(steps[2].cancelled_at, 107);
+    CHECK_INT(steps[2].ended_at, 107);
     CHECK_INT(steps[3].because, 3);
-    CHECK_INT(steps[3].cancelled_at, 107);
+    CHECK_INT(steps[3].ended_at, 107);
     CHECK_INT(at, 107);
 }
 
-/* ---- the model: each rule as it stands in the header, asked again and again until nothing moves
- */
+/* ---- the model: each rule as it stands in the header, counted anew for each step */
 
 struct model {
     const struct tsk_flow_step *steps;
     size_t count;
     bool edge[MOST][MOST], choice[MOST][MOST];
-    bool gone[MOST]; /* cancelled by its join */
+    bool gone[MOST], skipped[MOST], rests[MOST];
 };
 
 static int count_before(const struct model *m, size_t to, const char *which)
@@ -147,13 +182,15 @@ static int count_before(const struct model *m, size_t to, const char *which)
     int n = 0;
     for (size_t i = 0; i < m->count; i++) {
         enum tsk_state state = m->gone[i] ? TSK_STATE_CANCELLED : m->steps[i].state;
-        bool ok = state == TSK_STATE_COMPLETE || state == TSK_STATE_RESOLVED;
+        bool ok = state == TSK_STATE_COMPLETE || state == TSK_STATE_RESOLVED || m->skipped[i];
         bool cancelled = state == TSK_STATE_CANCELLED;
         if (strncmp(which, "choice", 6) == 0 ? m->choice[i][to] : m->edge[i][to])
             n += !strcmp(which, "choice") || (!strcmp(which, "choice ok") && ok) ||
                  (!strcmp(which, "choice lost") && cancelled) || !strcmp(which, "all") ||
+                 (!strcmp(which, "skipped") && m->skipped[i] && !m->choice[i][to]) ||
                  (!strcmp(which, "ok") && ok) || (!strcmp(which, "cancelled") && cancelled) ||
-                 (!strcmp(which, "done") && (ok || cancelled || state == TSK_STATE_ERROR));
+                 (!strcmp(which, "done") &&
+                  (ok || cancelled || m->rests[i] || state == TSK_STATE_ERROR));
     }
     return n;
 }
@@ -161,13 +198,13 @@ static int count_before(const struct model *m, size_t to, const char *which)
 static bool can_run(const struct model *m, size_t i)
 {
     int all = count_before(m, i, "all"), choices = count_before(m, i, "choice");
-    int chosen = count_before(m, i, "choice ok");
+    int chosen = count_before(m, i, "choice ok"), skipped = count_before(m, i, "skipped");
     if (m->steps[i].join == TSK_JOIN_ALL_OK)
         return count_before(m, i, "ok") == all;
     if (m->steps[i].join == TSK_JOIN_ALL_DONE)
         return count_before(m, i, "done") == all;
-    if (all > choices)
-        return count_before(m, i, "ok") > chosen;
+    if (all > choices + skipped)
+        return count_before(m, i, "ok") > chosen + skipped;
     return chosen == choices;
 }
 
@@ -177,24 +214,32 @@ static bool never_can(const struct model *m, size_t i)
     if (m->steps[i].join == TSK_JOIN_ALL_OK)
         return cancelled > 0;
     int choices = count_before(m, i, "choice"), lost = count_before(m, i, "choice lost");
+    int others = all - choices - count_before(m, i, "skipped");
     bool decided = count_before(m, i, "choice ok") + lost == choices;
     if (m->steps[i].join == TSK_JOIN_ALL_DONE || !decided)
         return false;
-    if (all > choices)
-        return cancelled - lost == all - choices;
-    return lost > 0;
+    return others ? cancelled - lost == others : lost > 0;
 }
 
+/* Nothing before it is there or was run, and nobody can ask for it any more. */
+static bool is_alone(const struct model *m, size_t i)
+{
+    int all = count_before(m, i, "all"), choices = count_before(m, i, "choice");
+    return all && all == choices + count_before(m, i, "skipped") &&
+           choices == count_before(m, i, "choice ok") + count_before(m, i, "choice lost");
+}
+
+/* The steps are in the order of their dependencies, so one look at each is enough. */
 static void run_model(struct model *m)
 {
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (size_t i = 0; i < m->count; i++) {
-            if (m->steps[i].state != TSK_STATE_PENDING || m->gone[i] || m->steps[i].blocks ||
-                !never_can(m, i))
-                continue;
-            m->gone[i] = moved = true;
-        }
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->steps[i].state != TSK_STATE_PENDING)
+            continue;
+        bool never = never_can(m, i);
+        m->gone[i] = never && !m->steps[i].blocks;
+        m->skipped[i] = !never && m->steps[i].skips && is_alone(m, i);
+        m->rests[i] = !never && !m->skipped[i] && !can_run(m, i) &&
+                      count_before(m, i, "done") == count_before(m, i, "all");
     }
 }
 
@@ -213,7 +258,7 @@ static void check_random(unsigned long *random)
     int64_t at;
     for (size_t i = 0; i < model.count; i++) {
         set_up(&steps[i], (int64_t)i + 1, "pppppqicccexxr"[draw(random, 14)],
-               "aaaddyyADY"[draw(random, 10)]);
+               "aaaddyyADYsssut"[draw(random, 15)]);
         for (size_t from = 0; from < i; from++) {
             if (draw(random, 3))
                 continue;
@@ -227,11 +272,13 @@ static void check_random(unsigned long *random)
     bool runs = false;
     for (size_t i = 0; i < model.count; i++) {
         bool pending = steps[i].state == TSK_STATE_PENDING;
+        bool undone = model.gone[i] || model.skipped[i];
         CHECK(steps[i].cancelled == model.gone[i]);
-        if (pending && !model.gone[i])
+        CHECK(steps[i].skipped == model.skipped[i]);
+        if (pending && !undone)
             CHECK((steps[i].waits_for == 0) == can_run(&model, i));
         runs |= steps[i].state == TSK_STATE_ENQUEUED || steps[i].state == TSK_STATE_IN_PROGRESS ||
-                (pending && !model.gone[i] && can_run(&model, i));
+                (pending && !undone && can_run(&model, i));
     }
     CHECK((end == TSK_FLOW_ON) == runs);
 }
