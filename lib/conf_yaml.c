@@ -263,22 +263,9 @@ const char *tsk_yaml_kind(const yaml_node_t *node)
     return tsk_yaml_text(node) ? "text" : "text with a NUL byte";
 }
 
-/* The line of an earlier key of the same text in map, or 0. */
-static size_t earlier_line(yaml_document_t *document, const yaml_node_t *map,
-                           const yaml_node_pair_t *pair, const char *key)
-{
-    for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
-        const yaml_node_t *node = yaml_document_get_node(document, p->key);
-        const char *other = tsk_yaml_text(node);
-        if (other && strcmp(other, key) == 0)
-            return tsk_yaml_line(node);
-    }
-    return 0;
-}
-
-/* Checks the key of a pair and calls fn for it. */
-static int one_pair(const char *path, yaml_document_t *document, yaml_node_t *map,
-                    const yaml_node_pair_t *pair, tsk_yaml_fn *fn, void *ctx, struct tsk_err *err)
+/* Checks the key of a pair and calls fn for it. seen has the keys before it, with their nodes. */
+static int one_pair(const char *path, yaml_document_t *document, const yaml_node_pair_t *pair,
+                    struct tsk_map *seen, tsk_yaml_fn *fn, void *ctx, struct tsk_err *err)
 {
     yaml_node_t *node = yaml_document_get_node(document, pair->key);
     size_t line = tsk_yaml_line(node);
@@ -286,32 +273,42 @@ static int one_pair(const char *path, yaml_document_t *document, yaml_node_t *ma
     if (!key)
         return tsk_err_set(err, TSK_CONFIG, "%s:%zu: a key has to be text, not %s", path, line,
                            tsk_yaml_kind(node));
-    size_t first = earlier_line(document, map, pair, key);
+    const yaml_node_t *first = tsk_map_get(seen, key);
     char quoted[TSK_QUOTE_SIZE];
     if (first)
         return tsk_err_set(err, TSK_CONFIG, "%s:%zu: duplicate key %s (first on line %zu)", path,
-                           line, tsk_quote(key, quoted), first);
+                           line, tsk_quote(key, quoted), tsk_yaml_line(first));
+    tsk_map_put(seen, key, node);
     return fn(ctx, key, line, yaml_document_get_node(document, pair->value), err);
+}
+
+/* Ends at the first mistake if note is NULL. */
+static int each_pair(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
+                     tsk_yaml_note *note, void *ctx, struct tsk_err *err)
+{
+    struct tsk_map *seen = tsk_map_new(NULL);
+    int rc = 0;
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start;
+         rc == 0 && pair < map->data.mapping.pairs.top; pair++) {
+        rc = one_pair(path, document, pair, seen, fn, ctx, err);
+        if (rc < 0 && note) {
+            note(ctx, err);
+            rc = 0;
+        }
+    }
+    tsk_map_free(seen);
+    return rc;
 }
 
 int tsk_yaml_each(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
                   void *ctx, struct tsk_err *err)
 {
-    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
-         pair++) {
-        if (one_pair(path, document, map, pair, fn, ctx, err) < 0)
-            return -1;
-    }
-    return 0;
+    return each_pair(path, document, map, fn, NULL, ctx, err);
 }
 
 void tsk_yaml_all(const char *path, yaml_document_t *document, yaml_node_t *map, tsk_yaml_fn *fn,
                   tsk_yaml_note *note, void *ctx)
 {
     struct tsk_err err;
-    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
-         pair++) {
-        if (one_pair(path, document, map, pair, fn, ctx, &err) < 0)
-            note(ctx, &err);
-    }
+    each_pair(path, document, map, fn, note, ctx, &err);
 }

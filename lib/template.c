@@ -65,18 +65,6 @@ void tsk_unknown_key(struct tsk_reading *reading, size_t line, const char *key,
     tsk_mistake(reading, line, "%s", text.text);
 }
 
-/* Whether a pair before this one has the same key. */
-static bool stands_before(const struct tsk_reading *reading, const yaml_node_t *map,
-                          const yaml_node_pair_t *pair, const char *key)
-{
-    for (const yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
-        const char *other = tsk_yaml_text(yaml_document_get_node(reading->document, p->key));
-        if (other && strcmp(other, key) == 0)
-            return true;
-    }
-    return false;
-}
-
 void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *what, tsk_pair_fn *fn,
                    void *ctx)
 {
@@ -85,6 +73,7 @@ void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *wh
                     tsk_yaml_kind(map));
         return;
     }
+    struct tsk_map *seen = tsk_map_new(NULL);
     for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
          pair++) {
         yaml_node_t *node = yaml_document_get_node(reading->document, pair->key);
@@ -93,12 +82,15 @@ void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *wh
         if (!key)
             tsk_mistake(reading, tsk_yaml_line(node), "a key has to be text, not %s",
                         tsk_yaml_kind(node));
-        else if (stands_before(reading, map, pair, key))
+        else if (tsk_map_get(seen, key))
             tsk_mistake(reading, tsk_yaml_line(node), "duplicate key %s", tsk_quote(key, quoted));
-        else
+        else {
+            tsk_map_put(seen, key, node);
             fn(reading, ctx, key, tsk_yaml_line(node),
                yaml_document_get_node(reading->document, pair->value));
+        }
     }
+    tsk_map_free(seen);
 }
 
 /* ---- the top */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "check.h"
 #include "tasker/tasker.h"
@@ -250,6 +251,23 @@ static void test_bomb(void)
     tsk_buf_fini(&text);
 }
 
+/* As many keys as a file can have: the work does not grow with their square. */
+static void test_keys(void)
+{
+    struct told told;
+    struct tsk_buf text = TSK_BUF_INIT;
+    tsk_buf_str(&text, HEAD STEP("x") "    handler_config:\n");
+    for (int i = 0; i < 90000; i++)
+        tsk_buf_printf(&text, "     %d:\n", i);
+    clock_t before = clock();
+    struct tsk_template *t = load(text.data, "test", &told);
+    if (CHECK(t))
+        CHECK_INT(json_object_object_length(t->steps[0].handler_config), 90000);
+    CHECK((clock() - before) / CLOCKS_PER_SEC < 10); /* of CPU time; once 46 s */
+    tsk_template_free(t);
+    tsk_buf_fini(&text);
+}
+
 static void test_chain(void)
 {
     struct told told;
@@ -340,6 +358,7 @@ int main(void)
     test_mistakes();
     test_values();
     test_bomb();
+    test_keys();
     test_chain();
     test_locate();
     return check_done();
