@@ -63,11 +63,13 @@ static const char add_step_postgresql[] =
     " INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)"
     " SELECT b.id, $3, s.id, $5, $4 FROM batches b, s WHERE b.batch_id = $1";
 
-/* Both transitions of each step. */
+/* Both transitions of each step that came with the batch. A step of a task has its own already, also
+ * where its batch is added once more. */
 static const char add_step_transitions[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
     " created_at) SELECT s.step, " STEP_KEY ", t.from_state, t.to_state, t.event,"
-    " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id CROSS JOIN"
+    " 'program', b.id, b.created_at FROM batches b JOIN batch_steps s ON s.batch = b.id"
+    " JOIN steps i ON i.id = s.step AND i.task IS NULL CROSS JOIN"
     " (SELECT " STEP_CREATED " AS place, NULL AS from_state, 'pending' AS to_state,"
     " '" TSK_EVENT_STEP_CREATED "' AS event UNION ALL SELECT " STEP_ENQUEUED ", 'pending',"
     " 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "') t"

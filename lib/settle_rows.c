@@ -205,6 +205,7 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
             step->outcome != TSK_OUTCOME_FAILED || !tsk_retry_left(step->told, step->limit),
         .next_retry_at = -1,
         .started_at = begin_of(s, step),
+        .since = step->since,
         .ended_at = end_of(s, step),
     };
     fill_texts(s, step, out);

@@ -116,15 +116,15 @@ static int write_discrepancies(struct tsk_settler *s, struct tsk_err *err)
 
 /* The columns of a step's row that tell of what was heard, and those of its state. */
 #define HEARD(x)                                                                                   \
-    "UPDATE steps SET attempts = coalesce(" x "2, attempts), last_attempted_at = " x "3,"          \
-    " processed_at = " x "4,"                                                                      \
-    " retryable = " x "5, results = " x "6, error = " x "7, error_category = " x "8,"              \
-    " execution_ms = " x "9, worker_id = " x "10"
-#define STATE(state, at, retry) "state = " state ", updated_at = " at ", next_retry_at = " retry
+    "UPDATE steps SET attempts = coalesce(" x "2, attempts), processed_at = " x "3,"               \
+    " retryable = " x "4, results = " x "5, error = " x "6, error_category = " x "7,"              \
+    " execution_ms = " x "8, worker_id = " x "9"
+#define STATE(state, at, retry, tried)                                                             \
+    "state = " state ", updated_at = " at ", next_retry_at = " retry ", last_attempted_at = " tried
 #define HEARD_TYPES                                                                                \
-    "$1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],"            \
-    " $7::text[], $8::text[], $9::bigint[], $10::text[]"
-#define HEARD_NAMES "v1, v2, v3, v4, v5, v6, v7, v8, v9, v10"
+    "$1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[],"              \
+    " $7::text[], $8::bigint[], $9::text[]"
+#define HEARD_NAMES "v1, v2, v3, v4, v5, v6, v7, v8, v9"
 
 enum { SETTLED_ROWS, MOVES, WHOLE, COLUMNS, STATES, KINDS };
 
@@ -139,20 +139,21 @@ static const struct tsk_rows_sql sqls[KINDS] = {
                      " $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[])"
                      " ON CONFLICT DO NOTHING",
                "iitttiti"},
-    [WHOLE] = {HEARD("$") ", " STATE("$11", "$12", "$13") " WHERE id = $1",
-               HEARD("v") ", " STATE("v11", "v12", "v13") " FROM unnest(" HEARD_TYPES
-                          ", $11::text[], $12::bigint[], $13::bigint[]) AS v (" HEARD_NAMES
-                          ", v11, v12, v13) WHERE id = v1",
-               "iiiiitttittii"},
+    [WHOLE] = {HEARD("$") ", " STATE("$10", "$11", "$12", "$13") " WHERE id = $1",
+               HEARD("v") ", " STATE("v10", "v11", "v12", "v13") " FROM unnest(" HEARD_TYPES
+                          ", $10::text[], $11::bigint[], $12::bigint[], $13::bigint[]) AS v ("
+                          HEARD_NAMES ", v10, v11, v12, v13) WHERE id = v1",
+               "iiiitttittiii"},
     [COLUMNS] = {HEARD("$") " WHERE id = $1",
                  HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = v1",
-                 "iiiiitttit"},
-    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4") ", attempts = coalesce($5, attempts)"
-                " WHERE id = $1",
-                "UPDATE steps SET " STATE("v2", "v3", "v4") ", attempts = coalesce(v5, attempts)"
-                " FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])"
-                " AS v (v1, v2, v3, v4, v5) WHERE id = v1",
-                "itiii"},
+                 "iiiitttit"},
+    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4", "$5")
+                ", attempts = coalesce($6, attempts) WHERE id = $1",
+                "UPDATE steps SET " STATE("v2", "v3", "v4", "v5")
+                ", attempts = coalesce(v6, attempts) FROM unnest($1::bigint[], $2::text[],"
+                " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
+                " AS v (v1, v2, v3, v4, v5, v6) WHERE id = v1",
+                "itiiii"},
 };
 
 /* What is on its way: rows of each kind. */
@@ -262,6 +263,15 @@ static struct tsk_value attempts_of(const struct tsk_settled_step *step)
     return tsk_value_int(step->news || step->owns & TSK_OWNS_TASK ? step->attempt : 0);
 }
 
+/* When the latest attempt began, or was claimed where nothing tells that it began. A step that no task
+ * has is not claimed. */
+static int64_t last_attempt(const struct tsk_settled_step *step)
+{
+    if (step->started_at >= 0)
+        return step->started_at;
+    return step->owns & TSK_OWNS_TASK ? step->since : -1;
+}
+
 /* The row of the step: its state is that of the latest attempt that was sent, the rest that of the
  * latest one that was heard of. */
 static int write_row(struct writing *w, const struct tsk_settled_step *step,
@@ -272,23 +282,24 @@ static int write_row(struct writing *w, const struct tsk_settled_step *step,
     struct tsk_value values[13] = {
         [0] = tsk_value_int(step->row),
         [1] = attempts_of(step),
-        [2] = told(step->started_at),
-        [3] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
-        [4] = tsk_value_int(step->retryable),
-        [7] = tsk_value_text(step->category),
-        [8] = told(step->execution_ms),
-        [9] = tsk_value_text(step->worker_id),
-        [10] = named(step->state.state),
-        [11] = tsk_value_int(step->state.at),
-        [12] = told(step->next_retry_at)};
+        [2] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
+        [3] = tsk_value_int(step->retryable),
+        [6] = tsk_value_text(step->category),
+        [7] = told(step->execution_ms),
+        [8] = tsk_value_text(step->worker_id),
+        [9] = named(step->state.state),
+        [10] = tsk_value_int(step->state.at),
+        [11] = told(step->next_retry_at),
+        [12] = told(last_attempt(step))};
     columns = columns && (step->news || step->owns & TSK_OWNS_FIRST);
     if (!columns) {
-        struct tsk_value some[] = {values[0], values[10], values[11], values[12], values[1]};
+        struct tsk_value some[] = {values[0],  values[9],  values[10],
+                                   values[11], values[12], values[1]};
         return state ? tsk_rows_add(&w->rows[STATES], some, err) : 0;
     }
-    int rc = get_text(w->s, step, false, &results, &values[5], err);
+    int rc = get_text(w->s, step, false, &results, &values[4], err);
     if (rc == 0)
-        rc = get_text(w->s, step, true, &error, &values[6], err);
+        rc = get_text(w->s, step, true, &error, &values[5], err);
     if (rc == 0)
         rc = tsk_rows_add(&w->rows[state ? WHOLE : COLUMNS], values, err);
     tsk_buf_fini(&results);

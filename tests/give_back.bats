@@ -38,16 +38,10 @@ given_back() { # as reconcile does at each look
     nap 0.2
     return 1
 }
-derived() {
-    store_sql "select id, state, updated_at, attempts, error, waits_for from steps order by id"
-    store_sql "select id, state, updated_at from batches order by id"
-    store_sql "select step, sort_key, from_state, to_state, event, origin, batch, created_at from step_transitions order by step, sort_key"
-    store_sql "select batch, sort_key, from_state, to_state, event, origin, created_at from batch_transitions order by batch, sort_key"
-}
 same_after_rebuild() {
-    derived >before
+    dump >before
     tasker-reconcile --rebuild
-    derived >after
+    dump >after
     diff before after
 }
 

@@ -199,20 +199,16 @@ rebuilt() {
         [ "$n" -lt 300 ]
         run_once || nap
     done
-    derived >before
+    seq 2 | jq -c '{context: {later: .}}' | tasker-submit -T order >submitted
+    tasker-ready >claimed # these are enqueued
+    dump >before
     tasker-reconcile --rebuild >rebuilt
-    derived >after
+    dump >after
     diff before after
     signal work TERM
     finish work
 }
-derived() {
-    store_sql "select id, state, updated_at, waits_for, attempts, results, error, next_retry_at, processed_at from steps order by id"
-    store_sql "select task_id, state, updated_at from tasks order by task_id"
-    store_sql "select task, sort_key, from_state, to_state, event, origin, created_at from task_transitions order by task, sort_key"
-    store_sql "select step, sort_key, from_state, to_state, event, origin, metadata, created_at from step_transitions order by step, sort_key"
-}
-@test "a rebuild gives tasks and steps the same states" { for_each_store rebuilt; }
+@test "a rebuild gives the same rows in all tables" { for_each_store rebuilt; }
 
 # No program prints a character that turns the direction of writing, hides or ends a line.
 nothing_hidden_in() { # FILE...

@@ -4,7 +4,6 @@
 #                                   does: accepted at that time (ms, 2000), with a limit of a minute
 #     ledger ID AT JSON...          puts messages of it into the ledger, received at that time
 #     results ID STEPS [AT]         the ledger of a batch that went well, made of results of a worker
-#     dump                          prints all rows of all tables
 #     state ID                      prints the state of a batch, and then those of its steps
 #     rebuilt                       fails if --rebuild changes a row
 
@@ -80,26 +79,6 @@ results() {
         lines+=("$(partial "$id" $i in_progress)" "$(partial "$id" $i completed ',"output":{"n":1},"execution_time_ms":5,"worker_id":"w"')")
     done
     ledger "$id" "$at" "${lines[@]}" "$(ended "$id" "$steps")"
-}
-
-DUMP=("tasks ORDER BY task_id" "steps ORDER BY id" "batches ORDER BY id"
-    "batch_steps ORDER BY batch, sequence_order" "received_results ORDER BY id" "settled_batches ORDER BY batch"
-    "settled_steps ORDER BY batch, step_id" "discrepancies ORDER BY batch, place"
-    "task_transitions ORDER BY task, sort_key" "step_transitions ORDER BY step, sort_key"
-    "batch_transitions ORDER BY batch, sort_key")
-
-dump() {
-    local from queries=()
-    case $TASKER_STORE_URL in
-    sqlite:*)
-        for from in "${DUMP[@]}"; do printf '.print == %s\nSELECT * FROM %s;\n' "$from" "$from"; done |
-            sqlite3 -batch -bail -quote -cmd '.timeout 20000' "${TASKER_STORE_URL#sqlite:}"
-        ;;
-    *)
-        for from in "${DUMP[@]}"; do queries+=(-c "SELECT '== $from'" -c "SELECT * FROM $from"); done
-        psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" "${queries[@]}" </dev/null
-        ;;
-    esac
 }
 
 state() {

@@ -14,6 +14,7 @@
 #     store_sql SQL                 prints the rows, columns by |, null as nothing;
 #                                   several statements are parted by ; at the end of a line
 #     lock, unlock                  between them nobody can write to the store
+#     dump                          prints all columns of all tables, in a fixed order
 #     store_hex COLUMN              prints what SQL calls its bytes in hex
 #     store_end                     takes away what the above have made; last in teardown
 #
@@ -110,6 +111,26 @@ unlock() { : >unlock.fifo && finish_with 0 locker && rm -f unlock.fifo; }
 
 store_hex() {
     if [ "$STORE" = sqlite ]; then echo "lower(hex($1))"; else echo "encode($1, 'hex')"; fi
+}
+
+DUMP=("tasks ORDER BY task_id" "steps ORDER BY id" "batches ORDER BY id"
+    "batch_steps ORDER BY batch, sequence_order" "step_dependencies ORDER BY from_step, to_step" "received_results ORDER BY id" "settled_batches ORDER BY batch"
+    "settled_steps ORDER BY batch, step_id" "discrepancies ORDER BY batch, place"
+    "task_transitions ORDER BY task, sort_key" "step_transitions ORDER BY step, sort_key"
+    "batch_transitions ORDER BY batch, sort_key")
+
+dump() {
+    local from queries=()
+    case $TASKER_STORE_URL in
+    sqlite:*)
+        for from in "${DUMP[@]}"; do printf '.print == %s\nSELECT * FROM %s;\n' "$from" "$from"; done |
+            sqlite3 -batch -bail -quote -cmd '.timeout 20000' "${TASKER_STORE_URL#sqlite:}"
+        ;;
+    *)
+        for from in "${DUMP[@]}"; do queries+=(-c "SELECT '== $from'" -c "SELECT * FROM $from"); done
+        psql -X -q -A -t -v ON_ERROR_STOP=1 -d "$TASKER_STORE_URL" "${queries[@]}" </dev/null
+        ;;
+    esac
 }
 
 store_end() {

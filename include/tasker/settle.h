@@ -113,6 +113,7 @@ struct tsk_settled_step {
     const char *worker_id, *category, *reason;
     bool retryable;
     int64_t started_at, ended_at;
+    int64_t since; /* when this attempt was enqueued */
     struct tsk_settle_text results, error;
     const char *creates; /* that it is done and asks for, as JSON; NULL: nothing */
     bool given_back;     /* alone or with its batch: its attempt was not used */
