@@ -43,7 +43,8 @@ static void check_batchable(struct tsk_reading *reading, struct tsk_draft *const
                 step->name, name ? " " : "", name ? name : "");
 }
 
-/* A convergence behind workers whose failures do not count runs when all have ended. */
+/* A convergence behind workers runs also when there was nothing to split, and, where their failures
+ * do not count, when all have ended. */
 static void set_convergence(struct tsk_reading *reading, struct tsk_draft *const *drafts,
                             struct tsk_template_step *step)
 {
@@ -54,6 +55,8 @@ static void set_convergence(struct tsk_reading *reading, struct tsk_draft *const
         worker ? waits_for(template, drafts, worker, TSK_STEP_BATCHABLE) : NULL;
     if (!batchable)
         return;
+    if (step->when_skipped < 0)
+        step->when_skipped = TSK_WHEN_SKIPPED_RUN;
     const char *strategy = batch_text(worker, "failure_strategy");
     if (!strategy)
         strategy = batch_text(batchable, "failure_strategy");

@@ -153,6 +153,35 @@ EOT
     for_each_store batches
 }
 
+convergences() {
+    submit csv '{"split": {"batch_processing_outcome": {"type": "no_batches"}}}'
+    submit choice '{"decide": {"decision_point_outcome": {"type": "no_branches"}}}'
+    submit choice '{"decide": {"decision_point_outcome": {"type": "create_steps", "step_names": ["left"]}}}'
+    run_loop
+    [ "$(steps 1)" = $'split|complete\nsum|complete' ]
+    [ "$(steps 2 | grep -c complete)" = 1 ] # nobody asked for what it converges
+    [ "$(steps 3)" = $'decide|complete\nleft|complete\nafter|complete\nend|complete' ]
+}
+@test "a convergence behind workers runs with none, one behind branches does not" {
+    cat >tasks/csv.yaml <<'EOT'
+name: csv
+steps:
+  - {name: split, type: batchable, handler: {callable: Say}}
+  - {name: part, type: batch_worker, handler: {callable: Shard}, dependencies: [split]}
+  - {name: sum, type: deferred_convergence, handler: {callable: Echo}, dependencies: [part]}
+EOT
+    cat >tasks/choice.yaml <<'EOT'
+name: choice
+steps:
+  - {name: decide, type: decision, handler: {callable: Say}}
+  - {name: left, handler: {callable: Echo}, dependencies: [decide]}
+  - {name: after, handler: {callable: Echo}, dependencies: [left]}
+  - {name: right, handler: {callable: Echo}, dependencies: [decide]}
+  - {name: end, type: deferred_convergence, handler: {callable: Echo}, dependencies: [after, right]}
+EOT
+    for_each_store convergences
+}
+
 @test "what is wrong in a file of today's form: one line each, with its file and line" {
     local n=0 wrong=0 text reason
     while IFS='|' read -r text reason; do
