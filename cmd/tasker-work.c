@@ -140,7 +140,7 @@ static int set_up(struct work *work, struct tsk_err *err)
     work->batches = tsk_map_new(batch_free);
     work->deferred = tsk_map_new(deferred_free);
     work->finished = tsk_map_new(free);
-    work->told_left = tsk_map_new(NULL);
+    work->told = tsk_map_new(NULL);
     work->next_check = -1;
     input_environment(work, mark);
     work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
@@ -218,7 +218,7 @@ static void tear_down(struct work *work)
     for (size_t i = 0; i < work->environment_count; i++)
         free(work->environment[i]);
     free(work->environment);
-    tsk_map_free(work->told_left);
+    tsk_map_free(work->told);
     free(work->result_endpoint);
 }
 

@@ -83,6 +83,16 @@ static int read_timeout(struct reading *reading, size_t line, const char *text, 
     return 0;
 }
 
+static int read_output(struct reading *reading, size_t line, const char *text, struct tsk_err *err)
+{
+    struct tsk_err why;
+    int64_t place;
+    if (tsk_parse_choice(text, "auto,json,text", &place, &why) < 0)
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: output: %s", reading->path, line, why.text);
+    reading->handler->output = (enum tsk_output)place;
+    return 0;
+}
+
 /* Reads one of two words into flag: first is false, second is true. */
 static int read_word(struct reading *reading, size_t line, const char *text, const char *first,
                      const char *second, bool *flag, struct tsk_err *err)
@@ -97,16 +107,17 @@ static int read_word(struct reading *reading, size_t line, const char *text, con
 static int read_field(void *ctx, const char *key, size_t line, yaml_node_t *value,
                       struct tsk_err *err)
 {
-    static const char *const names[] = {"command", "timeout_ms", "mode", "interface", "retryable"};
+    static const char *const names[] = {"command",   "timeout_ms", "mode",
+                                        "interface", "retryable",  "output"};
     struct reading *reading = ctx;
     const char *text = tsk_yaml_text(value);
     if (!strcmp(key, "command"))
         return read_command(reading, line, value, err);
     bool known = false;
-    for (size_t i = 1; i < 5; i++)
+    for (size_t i = 1; i < 6; i++)
         known |= !strcmp(key, names[i]);
     if (!known)
-        return unknown(reading, line, key, names, 5, err);
+        return unknown(reading, line, key, names, 6, err);
     if (!text)
         return tsk_err_set(err, TSK_CONFIG, "%s:%zu: %s must be text", reading->path, line, key);
     if (!strcmp(key, "timeout_ms"))
@@ -115,6 +126,8 @@ static int read_field(void *ctx, const char *key, size_t line, yaml_node_t *valu
         return read_word(reading, line, text, "call", "process", &reading->handler->process, err);
     if (!strcmp(key, "retryable"))
         return read_word(reading, line, text, "false", "true", &reading->handler->retryable, err);
+    if (!strcmp(key, "output"))
+        return read_output(reading, line, text, err);
     if (strcmp(text, "exec"))
         return tsk_err_set(err, TSK_CONFIG, "%s:%zu: mode \"%.60s\" is not supported, only exec",
                            reading->path, line, text);

@@ -338,8 +338,10 @@ int tsk_scan_fail(const struct tsk_scan *s, const char *text, struct tsk_err *er
 {
     if (!s->wrong)
         return tsk_err_set(err, TSK_DATA, "malformed JSON: it ends in the middle");
-    if (s->wrong == depth)
-        return tsk_err_set(err, TSK_DATA, "JSON is nested deeper than %d", TSK_JSON_DEPTH);
+    if (s->wrong == depth) {
+        tsk_err_set(err, TSK_DATA, "JSON is nested deeper than %d", TSK_JSON_DEPTH);
+        return TSK_JSON_LIMIT;
+    }
     if (s->wrong == control)
         return tsk_err_set(err, TSK_DATA,
                            "malformed JSON: it holds a control character that is not escaped");
@@ -350,8 +352,10 @@ int tsk_scan_fail(const struct tsk_scan *s, const char *text, struct tsk_err *er
     if (s->wrong == nonfinite)
         return tsk_err_set(err, TSK_DATA, "NaN and Infinity are not JSON");
     size_t at = (size_t)(s->wrong_at - text) + 1;
-    if (s->wrong == nul_name)
-        return tsk_err_set(err, TSK_DATA, "a name with a NUL (\\u0000) at byte %zu", at);
+    if (s->wrong == nul_name) {
+        tsk_err_set(err, TSK_DATA, "a name with a NUL (\\u0000) at byte %zu", at);
+        return TSK_JSON_LIMIT;
+    }
     if (s->wrong == utf8)
         return tsk_err_set(err, TSK_DATA, "invalid UTF-8 at byte %zu", at);
     return tsk_err_set(err, TSK_DATA, "malformed JSON at byte %zu: %s", at, s->wrong);

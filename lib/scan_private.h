@@ -35,7 +35,7 @@ bool tsk_scan_end(struct tsk_scan *s, const char *at);
 /* Notes what is wrong at a place. Returns NULL. */
 const char *tsk_scan_wrong(struct tsk_scan *s, const char *at, const char *what);
 
-/* Sets err to what is wrong with text. Returns -1. */
+/* Sets err to what is wrong with text. Returns -1, or TSK_JSON_LIMIT. */
 int tsk_scan_fail(const struct tsk_scan *s, const char *text, struct tsk_err *err);
 
 #endif

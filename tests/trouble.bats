@@ -38,7 +38,8 @@ nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']';
     timeout 60 tasker-publish steps >receipts
     timeout 60 tasker-collect --strict receipts >results
     [ "$(of 1 'select(.status=="completed")|.output|type')" = array ]
-    [ "$(of 2 'select(.status=="completed")|.output|[type,length]|tostring')" = '["string",126]' ]
+    [ "$(of 2 'select(.status=="failed")|[.error.error_type,.error.error_category,.retryable,.error.message]|tostring')" = \
+        '["OutputTooDeep","validation",false,"its output is nested deeper than 59 levels"]' ]
     [ "$(of 3 'select(.progress)|.progress|type')" = array ]
     [ "$(of 4 'select(.status=="completed")|[(.output|length),.execution_metadata.output_truncated,
         .execution_metadata.output_kept_bytes,.execution_metadata.output_bytes]|tostring')" = \

@@ -26,6 +26,7 @@ load work
     printf 'handlers:\n  A: {command: [true], interface: none}\n' >interface
     printf 'handlers:\n  A: {command: [true], retryable: maybe}\n' >retryable
     printf 'handlers:\n  A: {command: [true], retryable: [1]}\n' >retrylist
+    printf 'handlers:\n  A: {command: [true], output: yaml}\n' >output
     printf 'handlers:\n  A: {command: [true}\n' >syntax
     printf 'handlers:\n\tA: {command: [true]}\n' >tab
     printf 'handlers:\n  A\377: {command: [true]}\n' >utf8
@@ -80,6 +81,7 @@ registry: limit over 64 bits | --check -H huge                  | - | 78 | huge:
 registry: unknown mode     | --check -H mode                    | - | 78 | mode:2: mode "stream" is not supported
 registry: bad interface    | --check -H interface               | - | 78 | interface:2: "none" is neither call nor process
 registry: bad flag         | --check -H retryable               | - | 78 | retryable:2: "maybe" is neither false nor true
+registry: bad output       | --check -H output                  | - | 78 | output:2: output: "yaml" is not allowed here (can be: auto, json, text)
 registry: flag of a list   | --check -H retrylist               | - | 78 | retrylist:2: retryable must be text
 registry: YAML syntax      | --check -H syntax                  | - | 78 | syntax:2: wrong YAML at column
 registry: alias in itself  | --check -H self                    | - | 78 | self:2: an alias to a node that contains it

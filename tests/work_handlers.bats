@@ -146,7 +146,7 @@ END
     handler Huge 'echo 99999999999999999999'
     handler Utf8 'printf "a\377\200b\n"'
     handler Nul 'printf "a\0b"'
-    handler Cut 'printf "%s" "{\"long\": \"$(printf %01000d 1)\"}"; exit 0'
+    handler Cut 'printf "%s" "long: \"$(printf %01003d 1)\"}"; exit 0'
     handler Half 'echo "{\"a\":1}"; exit 1'
     handler Closed 'exec 1>&- 2>&- 3>&-; exit 3'
     worker --max-output 500
@@ -165,6 +165,60 @@ END
     is "$(of 10 '.execution_metadata|[.output_truncated,.output_bytes,.output_kept_bytes]')" '[true,1012,500]'
     is "$(of 11 '[.status,.output]')" '["failed",{"a":1}]'
     is "$(of 12 '[.status,.error.exit_status,.output]')" '["failed",3,null]'
+}
+
+@test "work: output that is beyond a limit, or no JSON although it may be meant so" {
+    local deep objects
+    deep=$(printf '[%.0s' {1..80})$(printf ']%.0s' {1..80})
+    objects='{"a":"'$(printf %0600d 1)'"}'
+    handler Deep "echo '{\"create_steps\":[\"x\"],\"deep\":$deep}'"
+    handler Large "echo '$objects'"
+    handler LargeText "echo 'text $objects'" 'output: text'
+    handler Message "printf '{\"a\":\"%03600d\"}' 1"
+    handler Nul 'printf "%s" "{\"a\\u0000b\":1}"'
+    handler Half 'echo "{\"a\": [1,"'
+    handler Prose 'echo "loading"; echo "{\"a\": 1}"'
+    handler Prefix 'echo "INFO {\"a\": 1}"'
+    handler Log 'echo "[INFO] {done}"'
+    handler Words 'echo "a [list] of {words}"'
+    handler Fails 'echo "{\"a\": [1,"; exit 75'
+    handler JsonHalf 'echo "{\"a\": [1,"' 'output: json'
+    handler JsonWords 'echo words' 'output: json, retryable: true'
+    handler JsonLarge "echo '    $objects'" 'output: json'
+    handler JsonNone 'exit 0' 'output: json'
+    handler Json 'echo " {\"a\": 18446744073709551616} "' 'output: json'
+    handler Text 'echo "{\"a\": 1}"' 'output: text'
+    handler TextHalf 'echo "{\"a\": [1,"' 'output: text'
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=4K
+    worker --max-output 500
+    run_steps Deep Large LargeText Nul Half Prose Prefix Log Words Fails JsonHalf JsonWords JsonLarge \
+        JsonNone Json Text TextHalf Half
+    refused() { of "$1" '[.status,.error.error_type,.error.error_category,.retryable,.error.message,(.output|type)]|@json'; }
+    is "$(refused 1)" '["failed","OutputRefused","validation",false,"JSON is nested deeper than 64","string"]'
+    is "$(refused 2)" '["failed","OutputTooLarge","validation",false,"its output of 609 bytes is over worker.max_output (500)","string"]'
+    is "$(of 3 '[.status,(.output|length),.execution_metadata.output_truncated]|@json')" '["completed",500,true]'
+    is "$(refused 4)" '["failed","OutputRefused","validation",false,"a name with a NUL (\\u0000) at byte 2","string"]'
+    warned() { of "$1" '[.status,.output,.execution_metadata.output_warning]|@json'; }
+    is "$(warned 5)" '["completed","{\"a\": [1,","begins as JSON and is none: malformed JSON: it ends in the middle; it is taken as text"]'
+    is "$(warned 6)" '["completed","loading\n{\"a\": 1}","has something before its JSON; it is taken as text"]'
+    is "$(warned 7)" '["completed","INFO {\"a\": 1}","has something before its JSON; it is taken as text"]'
+    is "$(warned 8)" '["completed","[INFO] {done}",null]'
+    is "$(warned 9)" '["completed","a [list] of {words}",null]'
+    is "$(of 10 '[.status,.error.error_type,.retryable]|@json')" '["failed","HandlerExit",true]'
+    is "$(refused 11)" '["failed","OutputNotJson","validation",false,"its output is not JSON: malformed JSON: it ends in the middle","string"]'
+    is "$(refused 12)" '["failed","OutputNotJson","validation",false,"its output is not JSON: malformed JSON at byte 1: unexpected character","string"]'
+    is "$(of 13 .error.error_type)" OutputTooLarge
+    is "$(of 14 '[.status,.output]|@json')" '["completed",null]'
+    is "$(of 15 '[.status,(.output|type)]|@json')" '["completed","object"]'
+    is "$(of 16 '[.status,.output]|@json')" '["completed","{\"a\": 1}"]'
+    is "$(warned 17)" '["completed","{\"a\": [1,",null]'
+    is "$(grep -c 'handler Half: .*its output begins as JSON and is none' work.err)" 1
+    is "$(grep -c 'taken as text' work.err)" 4
+    signal work TERM
+    finish_with 0 work
+    worker --max-output 5000
+    run_steps Message
+    is "$(of 1 '[.status,.error.error_type,.error.message]|@json')" '["failed","OutputTooLarge","its output is too long for zeromq.max_message_bytes"]'
 }
 
 @test "work: 100 MB of output and of stderr hold nothing up and are cut" {

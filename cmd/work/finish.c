@@ -24,6 +24,7 @@ static void send_partial(struct work *work, struct run *run, const struct outcom
     json_object_put(outcome->output);
     json_object_put(outcome->error);
     json_object_put(outcome->progress);
+    free(outcome->warning);
 }
 
 void finish_started(struct work *work, struct run *run)
@@ -56,28 +57,6 @@ static void settle(struct work *work, struct run *run)
     ++*(run->completed ? &work->completed : &work->failed);
     if (!--batch->left)
         complete_batch(work, batch);
-}
-
-/* The output: JSON if it parses and is not nested too deep to stand in a message, else text without
- * its last newline, nothing if there was none. */
-static struct json_object *output_value(struct work *work, const struct process *process)
-{
-    const struct tsk_buf *text = &process->out_text;
-    struct json_object *value;
-    bool cut = process->out_bytes > (int64_t)text->len;
-    if (!text->len)
-        return NULL;
-    if (!cut && tsk_json_parse(work->json, text->data, text->len, &value, NULL) == 0) {
-        if (tsk_json_within(value, TSK_JSON_DEPTH - TSK_JSON_ROOM)) {
-            tsk_json_keep(value, text->data, text->len);
-            return value;
-        }
-        json_object_put(value);
-    }
-    size_t len = text->len;
-    if (!cut && text->data[len - 1] == '\n')
-        len--;
-    return tsk_json_lossy(text->data, len);
 }
 
 /* Splits the end of stderr into at most so many lines. */
@@ -216,14 +195,14 @@ void finish_ended(struct work *work, struct run *run)
     struct json_object *error = exit_error(work, run);
     if (process->error && process->stop == STOP_NONE)
         error = merge_error(error, process->error);
-    if (error)
-        add_ending(error, process);
-    breaker_ended(work, run, error);
-    run->completed = !error;
-    if (error)
-        tell_failure(run, error);
-    struct outcome outcome = {
-        .final = true, .output = output_value(work, process), .error = error};
+    struct outcome outcome = {.final = true, .error = error};
+    output_read(work, run, &outcome);
+    if (outcome.error)
+        add_ending(outcome.error, process);
+    breaker_ended(work, run, outcome.error);
+    run->completed = !outcome.error;
+    if (outcome.error)
+        tell_failure(run, outcome.error);
     send_partial(work, run, &outcome);
     run_release(work, run);
     settle(work, run);

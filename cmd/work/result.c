@@ -49,6 +49,8 @@ static void write_metadata(const struct work *work, const struct run *run,
         tsk_write_time(text, "started_at", run->process->started_wall);
     if (outcome->final && run->process)
         write_process(text, run->process);
+    if (outcome->warning)
+        tsk_write_str(text, "output_warning", outcome->warning);
     if (outcome->final)
         tsk_write_str(text, "error_category", tsk_json_str(outcome->error, "error_category"));
     tsk_write_close(text, '}');
@@ -170,17 +172,19 @@ static bool is_longer(struct json_object *message, size_t most)
     return len > most;
 }
 
-void result_shorten(struct work *work, size_t most, struct tsk_buf *text)
+bool result_shorten(struct work *work, size_t most, struct tsk_buf *text)
 {
     static const char *const extras[] = {"handler_config", "stderr"};
     struct json_object *message = tsk_json_object(work->json, text->data, text->len, NULL);
     struct json_object *metadata = tsk_json_get(message, "execution_metadata");
     if (!message)
-        return; /* it has just been written as JSON */
-    cut_output(message, metadata, most);
+        return true; /* it has just been written as JSON */
     json_object_object_del(message, "progress");
     for (size_t i = 0; metadata && i < 2 && is_longer(message, most); i++)
         json_object_object_del(metadata, extras[i]);
+    bool whole = !is_longer(message, most);
+    if (!whole)
+        cut_output(message, metadata, most);
     if (is_longer(message, most)) {
         cut_error(message, most);
         cut_text(message, "step_name", NAME_KEPT);
@@ -192,4 +196,5 @@ void result_shorten(struct work *work, size_t most, struct tsk_buf *text)
     tsk_buf_reset(text);
     tsk_write_json(text, NULL, message);
     json_object_put(message);
+    return whole;
 }

@@ -273,13 +273,23 @@ void run_news(struct work *work)
     accept_deferred(work);
 }
 
+bool run_once(struct work *work, const struct run *run, const char *what)
+{
+    struct tsk_buf key = TSK_BUF_INIT;
+    tsk_buf_printf(&key, "%s %s", what, run->handler->pattern);
+    bool first = !tsk_map_get(work->told, key.data);
+    if (first)
+        tsk_map_put(work->told, key.data, work);
+    tsk_buf_fini(&key);
+    return first;
+}
+
 /* Tells, once a handler, that its program leaves processes. */
 static void tell_left(struct work *work, struct run *run)
 {
     struct tsk_buf text = TSK_BUF_INIT;
-    if (tsk_map_get(work->told_left, run->handler->pattern))
+    if (!run_once(work, run, "left"))
         return;
-    tsk_map_put(work->told_left, run->handler->pattern, work);
     launch_left(work->launch, &run->process->child, &text);
     diag_warn("handler %s: step %lld: its program ended and left %s, ended now: a step ends with "
               "all that it started (reported once a handler)",

@@ -133,7 +133,7 @@ struct work {
 
     struct tsk_map *batches;     /* accepted and not ended: batch_id to struct batch */
     struct tsk_map *finished;    /* ended: batch_id to struct known (accept.c) */
-    struct tsk_map *told_left;   /* handlers of which it is told that they leave processes */
+    struct tsk_map *told;        /* what was reported of a handler: run_once */
     struct tsk_map *deferred;    /* the queue is full: batch_id to struct deferred */
     size_t accepted_bytes;       /* the texts of batches */
     size_t deferred_bytes;       /* what the deferred ones take */
@@ -227,6 +227,10 @@ void run_check_limits(struct work *work, int64_t now);
 void run_stop_all(struct work *work, int64_t now);
 /* Asks one to end that an operator has ended; one that has not begun, as soon as it has. */
 void run_cancel(struct work *work, struct run *run);
+/* Whether this is the first time that it is asked for this handler: so that "what" is reported
+ * once.
+ */
+bool run_once(struct work *work, const struct run *run, const char *what);
 /* Ends all that runs, at once. */
 void run_kill_all(struct work *work);
 /* At the end: kills all that handlers left. What lost its parent is this process's child, and so
@@ -271,17 +275,23 @@ int input_prepare(const struct work *work, const struct run *run, struct child *
 
 /* result.c */
 /* What is told of a step: values are NULL where there is none. */
+#define FEED_PLACE 128 /* bytes, at most, that the place in the stream adds to a message */
 struct outcome {
     bool final; /* else it is in progress */
     struct json_object *output, *error, *progress;
+    char *warning; /* about the output; NULL: none */
 };
 /* Write a message, which has no place in the stream yet, to text, which is empty. */
 void result_partial(const struct work *work, const struct run *run, const struct outcome *outcome,
                     struct tsk_buf *text);
 void result_completion(const struct work *work, const struct batch *batch, struct tsk_buf *text);
 /* Cuts what may be cut of a message that is longer than most bytes, and says so in it: else nobody
- * could read it. */
-void result_shorten(struct work *work, size_t most, struct tsk_buf *text);
+ * could read it. Returns whether its output is still whole. */
+bool result_shorten(struct work *work, size_t most, struct tsk_buf *text);
+
+/* output.c: makes the output of a step that has ended, with what is to be said about it; and the
+ * error, if it has none and the output is one that the step fails for. */
+void output_read(struct work *work, struct run *run, struct outcome *outcome);
 
 /* finish.c */
 void finish_started(struct work *work, struct run *run);

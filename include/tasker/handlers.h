@@ -9,11 +9,15 @@
 
 #include "tasker/err.h"
 
+/* What standard output is: JSON if it is that and else text; JSON; text. */
+enum tsk_output { TSK_OUTPUT_AUTO, TSK_OUTPUT_JSON, TSK_OUTPUT_TEXT };
+
 struct tsk_handler {
     char *pattern;      /* a handler_class, or a glob of fnmatch(3) */
     char **argv;        /* the program and its arguments, ended by NULL; no shell */
     int64_t timeout_ms; /* 0: none named */
     bool process;       /* interface: process (the bare step on stdin), else call */
+    enum tsk_output output;
     bool retryable;     /* what an exit status without a meaning of its own says */
     size_t line;        /* where it stands in the registry */
 };

@@ -26,7 +26,9 @@ struct tsk_json *tsk_json_new(void);
 void tsk_json_free(struct tsk_json *parser); /* NULL is fine */
 
 /* Parses text, which must be one JSON value and nothing more. Returns 0 and the value (which may
- * be NULL: JSON null), owned by the caller (json_object_put); or -1 with kind TSK_DATA. */
+ * be NULL: JSON null), owned by the caller (json_object_put); or -1 with kind TSK_DATA; then
+ * TSK_JSON_LIMIT, which is below 0 too, if it was JSON up to where it is beyond a limit. */
+#define TSK_JSON_LIMIT (-2)
 int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct json_object **out,
                    struct tsk_err *err);
 
