@@ -45,6 +45,7 @@ handlers:
   Echo: {command: [jq, -c, .sequence.previous_results]}
   Flaky: {command: [./flaky]}
   Third: {command: [./third]}
+  Patient: {command: [./third], retryable: true}
   Refuse: {command: [/bin/sh, -c, 'exit 65']}
 EOF
     handlers=$PWD/handlers.yaml
@@ -184,6 +185,11 @@ template_says() {
     [ "$(store_sql "select name, state, attempts from steps order by place")" = "\
 again|complete|3
 once|error|1" ]
+    # no template: the step says, else the registry, and that no unless it says yes
+    printf '{"step_id":%d,"task_id":9,"step_name":"s","handler_class":"%s","metadata":%s}\n' \
+        1 Third '{}' 2 Third '{"retryable":true}' 3 Patient '{}' 4 Patient '{"retryable":false}' >steps.jsonl
+    run -1 tasker-reconcile < <(tasker-publish steps.jsonl | tasker-collect)
+    [ "$(jq -c '[.steps[].outcome]' <<<"$output")" = '["failed","retry","retry","failed"]' ]
     signal work TERM
     finish work
 }
