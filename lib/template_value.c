@@ -2,12 +2,14 @@
  * with ${NAME} put in before the type of a plain value is looked at, so that ${PORT} can be a
  * number. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "parse_private.h"
 #include "template_private.h"
+
+#define DIGITS "0123456789"
+#define HEX_DIGITS DIGITS "abcdefABCDEF"
 
 enum { NODES_MOST = 100000, NAME_MOST = 100 };
 
@@ -88,39 +90,82 @@ static bool is_word(const char *text, const char *lower)
     return false;
 }
 
-/* Whether all of text is a number, which becomes *value. */
-static bool read_number(const char *text, struct json_object **value)
+/* Reads a number in digits of base, up to 64 bits. */
+static bool read_based(const char *digits, int base, struct tsk_buf *json)
 {
     char *end;
-    const char *digits = text + (*text == '-' || *text == '+');
-    bool whole = *digits && digits[strspn(digits, "0123456789")] == '\0';
-    bool fraction = strpbrk(digits, "0123456789") && !digits[strspn(digits, "0123456789.eE+-")];
     errno = 0;
-    if (whole) {
-        long long number = strtoll(text, &end, 10);
-        if (errno == 0) {
-            *value = json_object_new_int64(number);
-            return true;
-        }
-    }
-    if (!fraction || strchr("eE", *digits))
-        return false;
-    errno = 0;
-    double number = strtod(text, &end);
-    if (*end || errno || !isfinite(number))
-        return false;
-    *value = json_object_new_double(number);
-    return true;
+    unsigned long long number = strtoull(digits, &end, base);
+    tsk_buf_printf(json, "%llu", number);
+    return errno == 0 && end > digits && !*end;
 }
 
-static struct json_object *plain_value(const char *text)
+/* Writes a number of the core schema as JSON, with its own digits: JSON has no plus sign, no
+ * leading zero, and a digit on both sides of a point. Returns false if all of text is not one. */
+static bool write_number(const char *text, struct tsk_buf *json)
+{
+    const char *at = text + (*text == '-' || *text == '+');
+    size_t whole = strspn(at, DIGITS), zeros = strspn(at, "0"), part = 0;
+    zeros -= zeros && zeros == whole;
+    tsk_buf_str(json, *text == '-' ? "-" : "");
+    tsk_buf_add(json, whole ? at + zeros : "0", whole ? whole - zeros : 1);
+    at += whole;
+    if (*at == '.') {
+        part = strspn(at + 1, DIGITS);
+        tsk_buf_add(json, at, part ? part + 1 : 0);
+        at += part + 1;
+    }
+    if ((*at == 'e' || *at == 'E') && (whole || part)) {
+        size_t sign = at[1] == '-' || at[1] == '+';
+        size_t digits = strspn(at + 1 + sign, DIGITS);
+        tsk_buf_add(json, at, 1 + sign + digits);
+        at += digits ? 1 + sign + digits : 0;
+    }
+    return (whole || part) && !*at;
+}
+
+static bool is_nonfinite(const char *text)
+{
+    static const char *const names[] = {".inf", ".Inf", ".INF", ".nan", ".NaN", ".NAN"};
+    text += *text == '-' || *text == '+';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!strcmp(names[i], text))
+            return true;
+    }
+    return false;
+}
+
+/* Reads a number. Returns false if text is none; NULL in *value and tells it if JSON has no such
+ * number. */
+static bool read_number(struct tsk_reading *reading, size_t line, const char *text,
+                        struct json_object **value)
+{
+    struct tsk_buf json = TSK_BUF_INIT;
+    struct tsk_json *parser = tsk_json_new();
+    bool hex = !strncmp(text, "0x", 2) && text[2] && !text[2 + strspn(text + 2, HEX_DIGITS)];
+    bool octal = !strncmp(text, "0o", 2) && text[2] && !text[2 + strspn(text + 2, "01234567")];
+    bool number =
+        hex || octal ? read_based(text + 2, hex ? 16 : 8, &json) : write_number(text, &json);
+    if (number)
+        tsk_json_parse(parser, json.data, json.len, value, NULL);
+    else if (hex || octal)
+        tsk_mistake(reading, line, "%.60s is over 64 bits: write it in decimal", text);
+    else if (is_nonfinite(text))
+        tsk_mistake(reading, line, "JSON has no number %s: put it in quotes as a text", text);
+    number |= hex || octal || is_nonfinite(text);
+    tsk_json_free(parser);
+    tsk_buf_fini(&json);
+    return number;
+}
+
+static struct json_object *plain_value(struct tsk_reading *reading, size_t line, const char *text)
 {
     struct json_object *value = NULL;
     if (!*text || !strcmp(text, "~") || is_word(text, "null"))
         return NULL;
     if (is_word(text, "true") || is_word(text, "false"))
         return json_object_new_boolean(is_word(text, "true"));
-    return read_number(text, &value) ? value : json_object_new_string(text);
+    return read_number(reading, line, text, &value) ? value : json_object_new_string(text);
 }
 
 static struct json_object *scalar_value(struct tsk_reading *reading, yaml_node_t *node)
@@ -129,7 +174,8 @@ static struct json_object *scalar_value(struct tsk_reading *reading, yaml_node_t
     char *text = tsk_reading_text(reading, "a value", node);
     if (!text)
         return NULL;
-    struct json_object *value = plain ? plain_value(text) : json_object_new_string(text);
+    struct json_object *value =
+        plain ? plain_value(reading, tsk_yaml_line(node), text) : json_object_new_string(text);
     free(text);
     return value;
 }

@@ -180,6 +180,10 @@ static const struct {
     {HEAD STEP("x") "    name: y\n", "5: duplicate key \"name\"\n"},
     {HEAD STEP("x") "    handler_config: {url: '${TASKER_NO_SUCH}'}\n",
      "5: the environment variable TASKER_NO_SUCH is not set\n"},
+    {HEAD STEP("x") "    handler_config: {a: 0x10000000000000000}\n",
+     "5: 0x10000000000000000 is over 64 bits: write it in decimal\n"},
+    {HEAD STEP("x") "    handler_config: {a: -.inf}\n",
+     "5: JSON has no number -.inf: put it in quotes as a text\n"},
     {HEAD STEP("x") "    handler_config: {url: '${x'}\n", "5: ${ without a name and a }\n"},
     {HEAD STEP("x") "named_steps: [y]\n", "5: named_steps: there is no step \"y\"\n"},
     {HEAD STEP("x") STEP("y") "named_steps: [y]\n", "7: named_steps lacks \"x\"\n"},
@@ -218,20 +222,28 @@ static void test_values(void)
 {
     struct told told;
     setenv("TASKER_T_PORT", "5432", 1);
-    struct tsk_template *t =
-        load(HEAD STEP("x") "    handler_config:\n"
-                            "      a: ${TASKER_T_PORT}\n      b: '${TASKER_T_PORT}'\n"
-                            "      c: ${TASKER_T_NONE:-x}\n      d: $${HOME}\n"
-                            "      e: [0x10, 1e3, .5, -7, '7', 08, 1.2.3, yes, ~, True, 1e999]\n"
-                            "      f: 99999999999999999999\n",
-             "test", &told);
+    struct tsk_template *t = load(
+        HEAD STEP("x") "    handler_config:\n"
+                       "      a: ${TASKER_T_PORT}\n      b: '${TASKER_T_PORT}'\n"
+                       "      c: ${TASKER_T_NONE:-x}\n      d: $${HOME}\n"
+                       "      e: [0x10, 1e3, .5, -7, '7', 08, 1.2.3, yes, ~, True, 1e999]\n"
+                       "      g: [18446744073709551616, -99999999999999999999, 1.10, +1,\n"
+                       "          -0, 5., -.50, 007.0, 1E+05, 0o17, 0xFFFFFFFFFFFFFFFF,\n"
+                       "          0.1000000000000000055511151231257827, 1_000, 0x, 0b1, ., -,\n"
+                       "          e5, 1e, '.inf', 2026-02-30, 1:30, 0o8, -0x1]\n"
+                       "      f: 99999999999999999999\n",
+        "test", &told);
     if (!CHECK(t != NULL))
         fprintf(stderr, "%s", told.text);
     else
         check_json(t->steps[0].handler_config,
                    "{\"a\":5432,\"b\":\"5432\",\"c\":\"x\",\"d\":\"${HOME}\","
-                   "\"e\":[\"0x10\",1000.0,0.5,-7,\"7\",8,\"1.2.3\",\"yes\",null,true,\"1e999\"],"
-                   "\"f\":1e+20}");
+                   "\"e\":[16,1e3,0.5,-7,\"7\",8,\"1.2.3\",\"yes\",null,true,1e999],"
+                   "\"g\":[18446744073709551616,-99999999999999999999,1.10,1,-0,5,-0.50,7.0,1E+05,"
+                   "15,18446744073709551615,0.1000000000000000055511151231257827,\"1_000\","
+                   "\"0x\",\"0b1\",\".\",\"-\",\"e5\",\"1e\",\".inf\",\"2026-02-30\","
+                   "\"1:30\",\"0o8\",\"-0x1\"],"
+                   "\"f\":99999999999999999999}");
     tsk_template_free(t);
 }
 
