@@ -88,24 +88,31 @@ static void default_id(char id[TSK_ID_SIZE])
     snprintf(id, TSK_ID_SIZE, "%s-%ld", *host ? host : "worker", (long)getpid());
 }
 
-/* A step needs up to four descriptors. Lowers max_workers to what the system allows. */
-static void allow_descriptors(struct work *work)
+/* What the worker needs beside its sockets and at the least: of descriptors, pipes and those of one
+ * step; of processes, the keeper, the launcher and one handler. */
+enum { NEED_FDS = 72, NEED_PROCESSES = 16, STEP_FDS = 4 };
+
+/* Makes sure that one step can run, and lowers max_workers to what the system allows. Returns 0, or
+ * -1 with err. */
+static int allow_descriptors(struct work *work, struct tsk_err *err)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
+        return tsk_err_sys(err, TSK_UNAVAILABLE, "the limit on descriptors");
+    work->files = limit;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    if (tsk_os_room(NEED_FDS, NEED_PROCESSES, err) < 0)
+        return -1;
     if (limit.rlim_max == RLIM_INFINITY)
-        return;
-    int64_t most = ((int64_t)limit.rlim_max - 64) / 4;
-    if (most < 1)
-        most = 1;
+        return 0;
+    int64_t most = ((int64_t)limit.rlim_max - NEED_FDS) / STEP_FDS + 1;
     if (work->max_workers > most) {
         diag_warn("max_workers lowered from %lld to %lld: the limit on open files is %lld",
                   (long long)work->max_workers, (long long)most, (long long)limit.rlim_max);
         work->max_workers = most;
     }
+    return 0;
 }
 
 static void set_up_limits(struct work *work)
@@ -118,7 +125,6 @@ static void set_up_limits(struct work *work)
     work->max_message = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES);
     work->step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT);
     work->kill_grace = tsk_conf_int(conf, TSK_WORKER_KILL_GRACE);
-    allow_descriptors(work);
 }
 
 /* What needs no socket. Returns 0, or -1 with err. */
@@ -143,6 +149,8 @@ static int set_up(struct work *work, struct tsk_err *err)
     work->told = tsk_map_new(NULL);
     work->next_check = -1;
     input_environment(work, mark);
+    if (allow_descriptors(work, err) < 0)
+        return -1;
     work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
     if (!work->keeper || (work->signal_watch.fd = signals_open(true, err)) < 0)
         return -1;

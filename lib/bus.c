@@ -12,6 +12,10 @@
 #include "tasker/clock.h"
 #include "tasker/os.h"
 
+/* What libzmq takes for a context, a socket with its monitor and one connection, and what looks
+ * addresses up (seen: 18 descriptors, 4 threads). */
+enum { ROOM_FDS = 24, ROOM_THREADS = 6 };
+
 enum {
     ENDPOINT_SIZE = 1024,
     TERM_GRACE_MS = 2000 /* beyond linger; it takes less than one, unless libzmq is stuck */
@@ -186,6 +190,8 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
                     tsk_conf_origin(conf, TSK_ZEROMQ_ENABLED));
         return NULL;
     }
+    if (tsk_os_room(ROOM_FDS, ROOM_THREADS, err) < 0)
+        return NULL;
     struct tsk_bus *bus = tsk_alloc(sizeof *bus);
     bus->channel = channel;
     bus->side = side;

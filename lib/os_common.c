@@ -165,6 +165,8 @@ void tsk_os_become(const struct tsk_spawn *spawn, const char *path, int *keep,
     if (place_fds(spawn->fds, keep) != 0)
         return;
     close_from(keep ? CHILD_FDS + 1 : CHILD_FDS);
+    if (spawn->files)
+        setrlimit(RLIMIT_NOFILE, spawn->files);
     if (spawn->dir && chdir(spawn->dir) != 0)
         return;
     execve(path, spawn->argv, spawn->envp);

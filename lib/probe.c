@@ -16,7 +16,10 @@
 #include "probe_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+#include "tasker/os.h"
 
+/* Of a context with a socket and its monitor. */
+enum { ROOM_FDS = 16, ROOM_THREADS = 4 };
 #define MONITOR "inproc://monitor"
 
 struct look {
@@ -53,6 +56,8 @@ static int look_options(struct look *look)
 static int look_open(struct look *look, const char *address, enum tsk_side side,
                      struct tsk_err *err)
 {
+    if (tsk_os_room(ROOM_FDS, ROOM_THREADS, err) < 0)
+        return -1;
     look->ctx = zmq_ctx_new();
     look->sock =
         look->ctx ? zmq_socket(look->ctx, side == TSK_RECEIVER ? ZMQ_XSUB : ZMQ_XPUB) : NULL;

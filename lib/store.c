@@ -14,7 +14,10 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
+#include "tasker/os.h"
 
+/* Databases with their journals, and the threads of a ledger. */
+enum { ROOM_FDS = 12, ROOM_THREADS = 3 };
 enum { PAUSE_LEAST_MS = 10, PAUSE_MOST_MS = 1000 };
 
 static const struct tsk_store_ops *ops_of(const char *url)
@@ -35,6 +38,8 @@ struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct
                     tsk_conf_origin(conf, TSK_STORE_URL));
         return NULL;
     }
+    if (tsk_os_room(ROOM_FDS, ROOM_THREADS, err) < 0)
+        return NULL;
     char *path = ops->kind == TSK_STORE_SQLITE ? tsk_store_sqlite_path(url, err) : NULL;
     if (ops->kind == TSK_STORE_SQLITE && !path)
         return NULL;

@@ -159,3 +159,52 @@ END
     finish work
     [ "$(of 1 'select(.status=="completed")|.step_id')" = 1 ]
 }
+
+# Runs each program that needs a socket or a store, after the words that are given; it must refuse.
+all_refuse() { # TEXT PREFIX...
+    local text=$1 call status failed=0
+    shift
+    while read -r call; do
+        status=0
+        # shellcheck disable=SC2086
+        timeout -k 2 60 "$@" "$TASKER_BIN"/$call <<<'{"step_id":1,"task_id":1,"step_name":"s","handler_class":"True"}' \
+            >.out 2>.err 3>&- 4>&- || status=$?
+        [ "$status" -eq 69 ] && grep -q "$text" .err && continue
+        echo "$call: status $status: $(cat .err)"
+        failed=1
+    done <<'END'
+tasker-publish --wait 30s
+tasker-collect --follow
+tasker-collect --tap
+tasker-ready --store sqlite:s.db
+tasker-reconcile --ledger --store sqlite:s.db
+tasker-resolve --store sqlite:s.db cancel 1 --reason x
+tasker-status --store sqlite:s.db tasks
+tasker-status workers
+tasker-work -H handlers.yaml
+END
+    return $failed
+}
+
+@test "trouble: with too few descriptors or processes each program refuses, with the number" {
+    local n uid=$((70000 + $$))
+    for n in 8 12; do
+        # shellcheck disable=SC2016
+        all_refuse 'more file descriptors are needed.*the limit (ulimit -n) is\|cannot make a pipe: Too many' \
+            bash -c 'ulimit -n "$0"; exec "$@"' $n
+    done
+    for n in 16 20 24 28 32 36 44; do # none is aborted by libzmq
+        for call in "tasker-publish --wait 0" "tasker-collect --timeout 1ms --all" "tasker-work -H handlers.yaml"; do
+            status=0
+            # shellcheck disable=SC2086
+            (ulimit -n $n && exec timeout -s TERM 60 $call) </dev/null >/dev/null 2>.err 3>&- 4>&- || status=$?
+            [[ $status =~ ^(0|69|75)$ ]] || { echo "$n: $call: $status: $(cat .err)" && return 1; }
+        done
+        [ "$status" -eq 69 ] # the worker's
+    done
+    [ $UID -eq 0 ] || return 0 # a user of whom no process runs is needed
+    open_to_all
+    # shellcheck disable=SC2016
+    all_refuse 'more processes or threads are needed.*the limit (ulimit -u) is' \
+        bash -c 'ulimit -u 2; exec setpriv --reuid="$0" --clear-groups "$@"' $uid
+}

@@ -46,6 +46,14 @@ END
 # of STEP FILTER: what jq makes of its result
 of() { jq -rc --argjson id "$1" "select(.step_id==\$id)|$2" results; }
 
+# Lets another user work in the test's folder, with a copy of the programs.
+open_to_all() {
+    cp -r "$TASKER_BIN" programs
+    TASKER_BIN=$PWD/programs
+    chmod a+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test"
+    chmod -R a+rwX .
+}
+
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # Prints the process id of the worker's keeper.

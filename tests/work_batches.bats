@@ -308,7 +308,7 @@ END
 @test "work: 200 steps at once under a limit of open files" {
     waiter
     spawn work bash -c 'ulimit -n 300 && exec tasker-work -H handlers.yaml -j 1000'
-    wait_line work.err 'max_workers lowered from 1000 to 59: the limit on open files is 300'
+    wait_line work.err 'max_workers lowered from 1000 to 58: the limit on open files is 300'
     py <<'END'
 c, p = Collector(), Publisher().wait_worker()
 p.send(batch("b1", *["Wait"] * 200))

@@ -230,3 +230,26 @@ END
     timeout -k 2 90 /usr/bin/python3 terminal.py leads
     timeout -k 2 90 /usr/bin/python3 terminal.py follows
 }
+
+@test "work: where few processes are allowed, steps wait for room; handlers get the limits of the start" {
+    [ $UID -eq 0 ] || skip "needs a user of whom no process runs"
+    handler Limit 'ulimit -Sn; ulimit -Hn'
+    handler Two 'read -r x <"$0.go"; exit 0'
+    open_to_all
+    # shellcheck disable=SC2016
+    spawn work bash -c 'ulimit -Sn 200; ulimit -Hn 300; ulimit -u 18; exec setpriv --reuid="$0" --clear-groups "$@"' \
+        $((70000 + $$)) "$TASKER_BIN/tasker-work" -H handlers.yaml -j 30
+    mkfifo -m 666 h.Two.go
+    exec 8<>h.Two.go
+    py <<'END'
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "Limit", *["Two"] * 20))
+until(lambda: any("max_workers lowered from 30 to" in l for l in lines("work.err")), "the limit")
+out = os.open("h.Two.go", os.O_WRONLY)
+os.write(out, b"\n" * 20)
+done = c.completion()
+assert done["failed_steps"] == 0, c.seen
+assert c.final(1)["output"] == "200\n300", c.final(1)
+END
+}

@@ -226,3 +226,9 @@ enum tsk_exit diag_err(const struct tsk_err *err)
     diag_error("%s", err->text);
     return err->kind;
 }
+
+enum tsk_exit diag_no_store(const struct tsk_err *err)
+{
+    enum tsk_exit kind = diag_err(err);
+    return kind == TSK_OK ? TSK_CONFIG : kind;
+}

@@ -32,6 +32,9 @@ void diag_input(const char *file, int64_t number, const char *reason);
 /* Tells err and returns its kind, the status to end with. */
 enum tsk_exit diag_err(const struct tsk_err *err);
 
+/* The same for a program that needs a store and got none: TSK_CONFIG where none is configured. */
+enum tsk_exit diag_no_store(const struct tsk_err *err);
+
 /* A line that is shown on stderr for long work, if that is a terminal in whose foreground the
  * program is, and -q was not given; it is redrawn at most five times a second, and taken away
  * before any other message and at the end. */

@@ -358,10 +358,8 @@ enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, 
     if (read_operands(&asked, operands, count, &err) < 0)
         return diag_err(&err);
     struct tsk_store *store = tsk_store_new(conf, -1, &err);
-    if (!store) {
-        diag_error("%s", err.text);
-        return TSK_CONFIG;
-    }
+    if (!store)
+        return diag_no_store(&err);
     tsk_store_set_use(store, TSK_STORE_LOOK);
     /* once: what is printed cannot be taken back */
     if (tsk_store_read(store, read_all, &asked, 0, &err) < 0)

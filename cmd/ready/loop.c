@@ -207,8 +207,7 @@ enum tsk_exit ready_run(const struct options *opts, const struct tsk_conf *conf)
         return diag_err(&err);
     ready.store = tsk_store_new(conf, ready.signals, &err);
     if (!ready.store) {
-        diag_error("%s", err.text);
-        status = TSK_CONFIG;
+        status = diag_no_store(&err);
     } else {
         if (opts->dry_run)
             tsk_store_set_use(ready.store, TSK_STORE_LOOK);

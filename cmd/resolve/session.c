@@ -12,10 +12,8 @@ enum tsk_exit session_open(struct session *session, const struct options *opts,
     struct tsk_settle_watch nobody = {.ctx = NULL};
     memset(session, 0, sizeof *session);
     session->store = tsk_store_new(conf, -1, &err);
-    if (!session->store) {
-        diag_error("%s", err.text);
-        return TSK_CONFIG;
-    }
+    if (!session->store)
+        return diag_no_store(&err);
     if (opts->dry_run)
         tsk_store_set_use(session->store, TSK_STORE_LOOK);
     struct tsk_create_limits limits = tsk_create_limits(conf);

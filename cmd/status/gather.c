@@ -236,12 +236,13 @@ static void wait_any(const struct gather *gather)
     poll(fds, count, tsk_left_ms(at));
 }
 
-/* An endpoint that cannot even be tried: an error if it was asked for by name. */
+/* An endpoint that cannot even be tried: an error if it was asked for by name, or if no other could
+ * be either. */
 static int refuse(struct gather *gather, size_t i, struct tsk_err *err)
 {
     struct place *place = &gather->places[i];
     place_close(place);
-    if (place->wanted)
+    if (place->wanted || err->kind == TSK_UNAVAILABLE)
         return tsk_err_prefix(err, "%s: ", place->endpoint);
     snprintf(place->reason, sizeof place->reason, "%.200s", err->text);
     return 0;

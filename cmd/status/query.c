@@ -84,11 +84,8 @@ enum tsk_exit query_store(const struct tsk_conf *conf, tsk_store_fn *fn, void *c
 {
     struct tsk_err err = TSK_ERR_INIT;
     struct tsk_store *store = tsk_store_new(conf, -1, &err);
-    if (!store) {
-        if (err.kind == TSK_OK)
-            err.kind = TSK_CONFIG; /* who asks what is in it expects one */
-        return diag_err(&err);
-    }
+    if (!store)
+        return diag_no_store(&err); /* who asks what is in it expects one */
     tsk_store_set_use(store, TSK_STORE_LOOK);
     int rc = tsk_store_read(store, fn, ctx, 0, &err);
     tsk_store_free(store);

@@ -221,10 +221,8 @@ static enum tsk_exit draw_task(struct drawing *drawing, const struct tsk_conf *c
     struct tsk_err err = TSK_ERR_INIT;
     struct live live = {drawing, task, false};
     struct tsk_store *store = tsk_store_new(conf, -1, &err);
-    if (!store) {
-        diag_error("%s", err.text);
-        return TSK_CONFIG;
-    }
+    if (!store)
+        return diag_no_store(&err);
     tsk_store_set_use(store, TSK_STORE_LOOK);
     /* once: what is printed cannot be taken back */
     enum tsk_exit status =

@@ -354,11 +354,8 @@ enum tsk_exit requests_run(const struct options *opts, const struct tsk_conf *co
     submit->opts = opts;
     submit->conf = conf;
     if (!opts->dry_run && !(submit->store = tsk_store_new(conf, -1, &err))) {
-        if (err.kind == TSK_OK)
-            err.kind = TSK_CONFIG; /* this program is of no use without one */
-        diag_err(&err);
         free(submit);
-        return err.kind;
+        return diag_no_store(&err); /* this program is of no use without one */
     }
     templates_init(&submit->templates, opts, conf);
     submit->parser = tsk_json_new();

@@ -77,6 +77,7 @@ pid_t launch_begin(const struct work *work, struct child *child, bool guarded, b
                               .changed = &work->changed,
                               .path = child->path,
                               .outlives = guarded,
+                              .files = &work->files,
                               .session = work->terminal,
                               .crowded = crowded};
     pid_t pid = tsk_os_spawn(&spawn);

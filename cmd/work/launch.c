@@ -89,6 +89,12 @@ static void tell_locked(struct launch *launch)
     launch->was_told = n == 1;
 }
 
+/* Whether the system has no room for another process: when one has ended it has. */
+static bool lacks_room(int code)
+{
+    return code == EAGAIN || code == EMFILE || code == ENFILE || code == ENOMEM;
+}
+
 static void begin_one_locked(struct launch *launch)
 {
     struct child *child = launch->first;
@@ -100,6 +106,13 @@ static void begin_one_locked(struct launch *launch)
     pthread_mutex_unlock(&launch->lock);
     pid_t pid = launch_begin(launch->work, child, guarded, crowded);
     pthread_mutex_lock(&launch->lock);
+    if (pid < 0 && lacks_room(child->code) && launch->running > 1) {
+        launch->most = --launch->running;
+        if (!(child->next = launch->first))
+            launch->end = &child->next;
+        launch->first = child;
+        return;
+    }
     if (pid < 0) {
         launch->running--;
         add_news_locked(launch, child, LAUNCH_FAILED);
@@ -408,6 +421,14 @@ struct child *launch_next(struct launch *launch, int *news)
     }
     pthread_mutex_unlock(&launch->lock);
     return child;
+}
+
+int64_t launch_most(struct launch *launch)
+{
+    pthread_mutex_lock(&launch->lock);
+    int64_t most = launch->most;
+    pthread_mutex_unlock(&launch->lock);
+    return most;
 }
 
 bool launch_all_ended(struct launch *launch, const struct child *child)

@@ -75,6 +75,9 @@ struct child *launch_take_back(struct launch *launch, bool told_too);
  * LAUNCH_ALL_ENDED. */
 struct child *launch_next(struct launch *launch, int *news);
 
+/* How many programs run at a time: max_workers, or as many as the system had room for. */
+int64_t launch_most(struct launch *launch);
+
 /* Whether the program of child has ended and nothing is left that it started, and all news of it
  * are taken. LAUNCH_ALL_ENDED comes only where the system tells of orphans. */
 bool launch_all_ended(struct launch *launch, const struct child *child);

@@ -251,6 +251,17 @@ static void on_failed(struct work *work, struct run *run)
     not_started(work, run, child->code);
 }
 
+static void look_at_room(struct work *work)
+{
+    int64_t most = launch_most(work->launch);
+    if (most >= work->max_workers)
+        return;
+    diag_warn("max_workers lowered from %lld to %lld: the system has no room for more processes "
+              "(see ulimit -u and -n)",
+              (long long)work->max_workers, (long long)most);
+    work->max_workers = most;
+}
+
 void run_news(struct work *work)
 {
     int news;
@@ -337,6 +348,7 @@ void run_check_limits(struct work *work, int64_t now)
     if (work->next_check < 0 || now < work->next_check)
         return;
     work->next_check = -1;
+    look_at_room(work);
     for (struct run *run = work->live.first, *next; run; run = next) {
         struct process *process = run->process;
         next = run->next;

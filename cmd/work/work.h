@@ -125,6 +125,7 @@ struct work {
     char id[TSK_ID_SIZE], source[TSK_UUID_SIZE];
     char *result_endpoint; /* as told to others; NULL where collectors bind */
     char **environment;    /* what all handlers get */
+    struct rlimit files;   /* how many descriptors this process was allowed at its start */
     bool terminal;         /* this process has one, so a handler needs a session to have none */
     sigset_t changed;      /* the signals that this process does not leave alone */
     size_t environment_count;

@@ -42,6 +42,7 @@ struct tsk_spawn {
     const sigset_t *changed; /* the signals to be reset (see below); NULL: all */
     const char *path;        /* as tsk_os_find found it; NULL: it is looked for */
     bool outlives;           /* it is not killed when the thread that started it dies */
+    const struct rlimit *files; /* its limit on descriptors; NULL: as of this process */
     bool session;            /* it gets a session of its own, else a process group only */
     bool crowded;            /* so many descriptors are open that copying them for each child would
                               * be dear; a hint, of use where those in fds are low ones */
@@ -53,6 +54,11 @@ int tsk_os_find(const struct tsk_spawn *spawn, char *path, size_t size);
 
 /* Whether this process has a controlling terminal. */
 bool tsk_os_has_terminal(void);
+
+/* Tries whether so many descriptors can be opened now, and so many threads be started. Raises the
+ * soft limit on descriptors where that is too low. Returns 0, or -1 with TSK_UNAVAILABLE and the
+ * numbers. */
+int tsk_os_room(size_t descriptors, size_t threads, struct tsk_err *err);
 
 /* Closes all descriptors from low on. */
 void tsk_os_close_from(int low);

@@ -42,7 +42,8 @@ bool tsk_store_is_path(const char *text);
 bool tsk_store_url_shown(const char *url, char *out, size_t size);
 
 /* Returns the store that store.url names, not connected yet; it needs nothing but memory. NULL with
- * TSK_OK in err->kind if that is "none", and NULL with kind TSK_CONFIG if it cannot be. stop_fd
+ * TSK_OK in err->kind if that is "none", NULL with kind TSK_CONFIG if it cannot be, and NULL with
+ * kind TSK_UNAVAILABLE if too few descriptors or threads are allowed. stop_fd
  * (or -1) is a descriptor that ends every wait when it can be read: a program's signals. */
 struct tsk_store *tsk_store_new(const struct tsk_conf *conf, int stop_fd, struct tsk_err *err);
 
