@@ -65,15 +65,51 @@ static size_t line_at(const struct tsk_buf *buf, size_t offset)
     return line;
 }
 
+/* What to do about a problem, by how libyaml's words for it begin; "" where that is all. */
+static const char *hint_for(const char *problem)
+{
+    static const char *const table[][2] = {
+        {"found unexpected end of stream", ": is a quote closed?"},
+        {"did not find expected ',' or ']'", ": is a [ closed, is there a comma between two?"},
+        {"did not find expected ',' or '}'", ": is a { closed, is there a comma between two?"},
+        {"mapping values are not allowed", ": a text with \": \" in it has to be quoted"},
+        {"did not find expected key", ": is it indented as the lines before it?"},
+        {"did not find expected '-'", ": is it indented as the items before it?"},
+        {"could not find expected ':'", ": a key without its colon"},
+        {"found undefined alias", ": no &NAME comes before it"},
+        {"found unknown escape", ": \\\\ is a backslash between double quotes"},
+        {"found character that cannot start", ": a text that begins so has to be quoted"},
+        {"invalid", ": the file has to be UTF-8"},
+        {"incomplete UTF-8", ": the file has to be UTF-8"},
+        {"control characters", ": \"\\xNN\" stands for one, between double quotes"},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (strncmp(problem, table[i][0], strlen(table[i][0])) == 0)
+            return table[i][1];
+    }
+    return "";
+}
+
+/* What is wrong, in words. A tab stands where libyaml wants a blank, and is not to be seen. */
+static const char *words_for(const struct tsk_buf *buf, const yaml_parser_t *parser)
+{
+    size_t at = parser->problem_mark.index;
+    if (parser->error == YAML_SCANNER_ERROR &&
+        ((at < buf->len && buf->data[at] == '\t') ||
+         (parser->problem && strstr(parser->problem, "tab character"))))
+        return "there is a tab, and YAML is indented with blanks";
+    return parser->problem ? parser->problem : "not YAML";
+}
+
 /* For wrong bytes libyaml tells an offset, for the rest a mark, which at the end of the file is on
  * a line that is not there; and where the thing began that it was reading. */
 static int syntax_error(const char *path, const struct tsk_buf *buf, const yaml_parser_t *parser,
                         struct tsk_err *err)
 {
-    const char *problem = parser->problem ? parser->problem : "not YAML";
+    const char *problem = words_for(buf, parser), *hint = hint_for(problem);
     if (parser->error == YAML_READER_ERROR)
-        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML: %s", path,
-                           line_at(buf, parser->problem_offset), problem);
+        return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML: %s%s", path,
+                           line_at(buf, parser->problem_offset), problem, hint);
     size_t line = parser->problem_mark.line + 1, last = line_at(buf, buf->len);
     char place[64] = "the end of the file", context[128] = "";
     if (line <= last)
@@ -81,8 +117,8 @@ static int syntax_error(const char *path, const struct tsk_buf *buf, const yaml_
     if (parser->context && parser->context_mark.line + 1 != line)
         snprintf(context, sizeof context, " (%s that begins on line %zu)", parser->context,
                  parser->context_mark.line + 1);
-    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML at %s: %s%s", path,
-                       line <= last ? line : last, place, problem, context);
+    return tsk_err_set(err, TSK_CONFIG, "%s:%zu: wrong YAML at %s: %s%s%s", path,
+                       line <= last ? line : last, place, problem, context, hint);
 }
 
 /* A node as a tree, with all aliases written out. */
