@@ -168,6 +168,13 @@ void tsk_ledger_look_open(struct tsk_ledger *ledger, int64_t at)
     add(ledger, tsk_ledger_node_new(&entry, NULL));
 }
 
+void tsk_ledger_look_known(struct tsk_ledger *ledger, const char *batch_id, int64_t at)
+{
+    struct tsk_ledger_entry entry = {
+        .raw = "", .batch_id = batch_id, .offset = 1, .at = at, .look = true};
+    add(ledger, tsk_ledger_node_new(&entry, NULL));
+}
+
 void tsk_ledger_flush(struct tsk_ledger *ledger)
 {
     if (ledger->given == ledger->seen)

@@ -96,9 +96,19 @@ static int find_open(struct tsk_store *store, void *ctx, struct tsk_err *err)
                : 0;
 }
 
+static int find_known(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    static const char sql[] = "SELECT 'batch', batch_id FROM batches WHERE batch_id = $1";
+    struct tsk_ledger_node *node = ctx;
+    struct tsk_value id = tsk_value_text(node->entry.batch_id);
+    forget_found(node);
+    return tsk_store_run(store, sql, &id, 1, add_found, node, err) < 0 ? -1 : 0;
+}
+
 int tsk_ledger_find(struct tsk_store *store, struct tsk_ledger_node *node, struct tsk_err *err)
 {
-    int rc = tsk_store_read(store, node->entry.batch_id ? find : find_open, node, 0, err);
+    tsk_store_fn *fn = !node->entry.batch_id ? find_open : node->entry.offset ? find_known : find;
+    int rc = tsk_store_read(store, fn, node, 0, err);
     node->entry.found = node->found;
     return rc;
 }

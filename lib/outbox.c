@@ -17,6 +17,7 @@ struct message {
 struct collector {
     int64_t confirmed;
     int connections; /* a new one may come before the old one is known to be dead */
+    int64_t twice;   /* since when there is more than one; 0: there is not */
 };
 
 struct tsk_outbox {
@@ -175,6 +176,21 @@ int64_t tsk_outbox_confirmed(const struct tsk_outbox *outbox, const char *collec
 size_t tsk_outbox_collectors(const struct tsk_outbox *outbox)
 {
     return tsk_map_count(outbox->collectors);
+}
+
+const char *tsk_outbox_twice(struct tsk_outbox *outbox, int64_t now, int64_t least)
+{
+    const char *found = NULL;
+    for (struct tsk_map_entry *e = tsk_map_first(outbox->collectors); e; e = tsk_map_next(e)) {
+        struct collector *entry = tsk_map_value(e);
+        if (entry->connections < 2)
+            entry->twice = 0;
+        else if (!entry->twice)
+            entry->twice = now;
+        else if (now - entry->twice >= least)
+            found = tsk_map_key(e);
+    }
+    return found;
 }
 
 void tsk_outbox_expire(struct tsk_outbox *outbox, int64_t now)

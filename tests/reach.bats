@@ -144,3 +144,63 @@ elsewhere() {
     has "warning: never reached w9 (it connects too: see zeromq.result_bind) at tcp://127.0.0.1:1: connection refused" both_connect.err
     ! grep -q lost both_bind.err both_connect.err
 }
+
+# ---- success that is none
+
+@test "clocks that differ by more than a second are told, once for each worker" {
+    printf '{"message_type":"batch_published","batch_id":"b1","source":"src-1","worker_id":"w1","step_ids":[1]}\n' >r
+    PYTHONPATH=$BATS_TEST_DIRNAME spawn w /usr/bin/python3 -c "
+from collect_peer import *
+import datetime
+def at(s): return (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=s)).strftime('%Y-%m-%dT%H:%M:%S.%f')[:-3] + 'Z'
+w = Worker('$TASKER_ZEROMQ_RESULT_ENDPOINT')
+w.wait_subscribed()
+for source, skew in ('s-ahead', 3600), ('s-behind', -7), ('s-right', 0.5):
+    for i in range(5): w.say('worker_status', {'message_type':'worker_status','worker_id':source[2:],'source':source,'offset':0,'state':'ready','timestamp':at(skew)})
+w.batch('b1', [1])
+w.until(lambda: w.confirmed == 2)"
+    tasker-collect r >out 2>err
+    finish_with 0 w
+    [ "$(grep -c 'the clock of worker' err)" -eq 2 ]
+    grep -Eq '^tasker-collect: warning: the clock of worker ahead is (3600\.0|3599\.[0-9]) s ahead of this one: times and back-offs differ by that; set both by NTP$' err
+    grep -Eq '^tasker-collect: warning: the clock of worker behind is 7\.[0-9] s behind this one: ' err
+}
+
+@test "two collectors of one id are told to both, and by the worker" {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=250ms
+    spawn w1 tasker-work --handlers handlers.yaml --id w1
+    spawn c1 tasker-collect --follow --id me
+    spawn c2 tasker-collect --follow --id me
+    spawn c3 tasker-collect --follow --id other
+    wait_line w1.err '^tasker-work: warning: two collectors have the id me: what one confirms the other may never get; give each its own --id$'
+    wait_line c1.err '^tasker-collect: warning: another collector has the id me too: what one confirms the other may never get; give each its own --id$'
+    wait_line c2.err 'another collector has the id me too'
+    ! grep -q 'another collector' c3.err
+}
+
+another_store() {
+    printf '{"message_type":"batch_published","batch_id":"b1","worker_id":"w1","step_ids":[1]}\n' >r
+    printf '{"message_type":"batch_published","batch_id":"b2","worker_id":"w1","step_ids":[1]}\n' >>r
+    tasker-collect --timeout 50ms r >out 2>err || [ $? -eq 75 ]
+    [ "$(grep -c 'does not know' err)" -eq 1 ]
+    grep -q 'warning: the store .* does not know batch b1, of which there is a receipt: has tasker-publish another store (store.url)? Its results are kept, and settle nothing$' err
+    spawn w1 tasker-work --handlers "$BATS_TEST_TMPDIR/handlers.yaml" --id w1
+    tasker-publish <<<"$step" | tasker-collect >out 2>err
+    [ ! -s err ] || { cat err; return 1; }
+    signal w1 TERM
+    finish w1
+}
+@test "a collector with another store than the publisher's says so" { for_each_store another_store; }
+
+@test "an output that nobody reads is told, and when it is read again" {
+    mkfifo pipe
+    exec {OUT}<>pipe
+    yes '{"message_type":"other","text":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}' | head -n 5000 >in
+    spawn c bash -c 'exec tasker-collect in >pipe'
+    wait_line c.err '^tasker-collect: warning: nobody has read standard output for 3 s: waiting, with [0-9]+ bytes$'
+    spawn reader head -n 5000 pipe
+    finish_with 0 c
+    has 'tasker-collect: warning: standard output is read again, after ' c.err
+    finish_with 0 reader
+    exec {OUT}>&-
+}

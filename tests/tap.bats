@@ -193,7 +193,24 @@ END
     finish_with 0 pub
     wait_line tap.err 'messages are left out'
     signal tap TERM
-    finish_with 0 tap
+    finish_with 75 tap
+    has 'error: ' tap.err
     has 'were left out: standard output' tap.err
     exec {hold}>&-
+}
+
+@test "tap: results that it did not hear are counted by their numbers, and the status says so" {
+    tap "$RESULTS"
+    bare pub <<'END'
+s = sock(zmq.XPUB, RESULTS, True)
+wait_for(s, b"~")
+for i in (7, 8, 11, 12, 8): s.send(b'partial_result {"batch_id":"b","step_id":1,"source":"s1","offset":%d}' % i)
+s.send(b'worker_status {"source":"s1","offset":99}')
+s.send(b'partial_result {"batch_id":"b","step_id":2,"source":"s2","offset":3}')
+s.recv()
+END
+    wait_line tap.out '"source":"s2"'
+    signal tap TERM
+    finish_with 75 tap
+    has "error: 1 result went by unheard: this tap was too slow, or its connection was lost for a time" tap.err
 }

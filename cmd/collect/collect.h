@@ -48,6 +48,9 @@ struct collect {
     struct held *held;
     struct tsk_ledger *ledger; /* NULL: there is no store */
     struct endpoints *endpoints;
+    struct tsk_map *skews;     /* see skew.h */
+    bool namesake;             /* another collector has the same id, which was told */
+    bool asked_known;          /* whether the store knows the batches of receipts */
     int input_fd;              /* as registered with the poller, or -1 */
     bool input_end;
     int64_t unpublished; /* batches and steps on the input, which nobody has published */

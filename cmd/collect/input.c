@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <string.h>
 
+#include "collect/keep.h"
 #include "common/diag.h"
 #include "common/out.h"
 #include "tasker/parse.h"
@@ -38,6 +39,7 @@ static void take_receipt(struct collect *c, struct json_object *receipt,
     if (source && tsk_name_valid(source))
         tsk_stream_want(c->stream, source, c->now);
     endpoints_receipt(c, receipt, line);
+    keep_receipt(c, tsk_json_str(receipt, "batch_id"));
     held_release(c->held, tsk_json_str(receipt, "batch_id"), print_held, c);
 }
 

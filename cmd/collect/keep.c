@@ -168,9 +168,31 @@ static void print_entry(struct collect *c, const struct tsk_ledger_entry *entry)
     lines_free(entry->ctx);
 }
 
+/* A publisher puts its batches into its store before it sends them. */
+static void tell_unknown(const struct collect *c, const struct tsk_ledger_entry *entry)
+{
+    if (!entry->found_count)
+        diag_warn(
+            "the store %s does not know batch %s, of which there is a receipt: has "
+            "tasker-publish another store (store.url)? Its results are kept, and settle nothing",
+            tsk_ledger_name(c->ledger), entry->batch_id);
+}
+
+void keep_receipt(struct collect *c, const char *batch_id)
+{
+    if (!c->ledger || c->asked_known)
+        return;
+    c->asked_known = true; /* one batch tells whose store it is */
+    tsk_ledger_look_known(c->ledger, batch_id, c->now);
+}
+
 static void take_entry(struct collect *c, const struct tsk_ledger_entry *entry)
 {
     c->unsaved++;
+    if (entry->look && entry->offset) {
+        tell_unknown(c, entry);
+        return;
+    }
     if (entry->look) {
         keep_found(c, entry);
         return;

@@ -23,6 +23,9 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
                   int64_t offset, struct keep_line *lines, const char *batch_id,
                   const char *reason);
 
+/* There is a receipt of a batch: the first one is looked for in the store, which should know it. */
+void keep_receipt(struct collect *c, const char *batch_id);
+
 /* Prints a batch_error of the collector's own. All collectors that lose the same batch make the
  * same entry of the ledger by it. */
 void keep_own(struct collect *c, const char *batch_id, struct json_object *error);

@@ -5,6 +5,7 @@
 #include "collect/collect.h"
 #include "collect/keep.h"
 #include "collect/place.h"
+#include "collect/skew.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,6 +44,18 @@ static bool is_strange(const struct incoming *in)
     return in->source && endpoints_is_stranger(in->c->endpoints, in->source);
 }
 
+/* A worker sees two collectors of this id: what one has confirmed the other never gets. */
+static void note_namesake(struct collect *c, struct json_object *message)
+{
+    const char *twice = tsk_json_str(message, "collector_twice");
+    if (c->namesake || !twice || strcmp(twice, c->id) != 0)
+        return;
+    c->namesake = true;
+    diag_warn("another collector has the id %s too: what one confirms the other may never get; "
+              "give each its own --id",
+              c->id);
+}
+
 static void take_status(struct incoming *in, struct json_object *message)
 {
     int64_t oldest = 0, unconfirmed = 0, heartbeat = 0;
@@ -53,6 +66,8 @@ static void take_status(struct incoming *in, struct json_object *message)
     endpoints_status(in->c, in->source, message, stopped);
     if (is_strange(in))
         return;
+    skew_status(in->c->skews, in->source, message);
+    note_namesake(in->c, message);
     if (tsk_json_int(message, "oldest", &oldest) < 0)
         oldest = 0;
     int told = tsk_json_int(message, "unconfirmed", &unconfirmed);

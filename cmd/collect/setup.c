@@ -3,6 +3,7 @@
 #include "collect/keep.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/life.h"
 #include "common/signals.h"
@@ -71,6 +72,7 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
     c->told = tsk_map_new(free);
     c->linger = tsk_conf_int(conf, TSK_ZEROMQ_LINGER);
     c->silent_most = LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    c->skews = tsk_map_new(free);
     c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     c->lines = tsk_lines_new(operands, count,
                              tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES)));
@@ -98,6 +100,7 @@ void collect_close(struct collect *c)
     tsk_lines_free(c->lines);
     endpoints_free(c->endpoints);
     tsk_map_free(c->told);
+    tsk_map_free(c->skews);
     held_free(c->held);
     batches_free(c->batches);
     lost_free(c->lost);

@@ -17,6 +17,8 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
+#include "tasker/map.h"
+#include "tasker/message.h"
 #include "tasker/os.h"
 #include "tasker/parse.h"
 #include "tasker/tapped.h"
@@ -24,6 +26,7 @@
 enum {
     FRAMES_A_ROUND = 1000, /* before the output is looked at again */
     HELD_MOST = 64 << 20,  /* bytes that wait for the reader of the output */
+    SOURCES_MOST = 1000,   /* whose numbers are followed */
     AWAIT_MS = 3000,       /* until it is told that nobody is at an endpoint */
     REMAINDER_MS = 1000,   /* for what is held, after a signal */
 };
@@ -43,6 +46,8 @@ struct tap {
     struct tsk_buf line;
     size_t held;                     /* bytes that the output did not take yet */
     int64_t heard, printed, dropped; /* messages */
+    struct tsk_map *offsets;         /* the highest of each source (int64_t) */
+    int64_t missed;                  /* results that were never heard */
     bool told;                       /* of the first that was dropped */
     bool stop;                       /* a signal came */
 };
@@ -139,6 +144,7 @@ static void close_all(struct tap *tap)
         free(tap->ears[i].endpoint);
     }
     free(tap->ears);
+    tsk_map_free(tap->offsets);
     tsk_buf_fini(&tap->line);
     tsk_json_free(tap->parser);
     tsk_poller_free(tap->poller);
@@ -182,6 +188,32 @@ static bool has_room(struct tap *tap)
     return false;
 }
 
+/* A source numbers its results, so that a gap is seen. What comes again for another is no gap, and
+ * what was sent before the tap was there is not missed. */
+static void note_offset(struct tap *tap, const char *topic, struct json_object *message)
+{
+    const char *source = tsk_json_str(message, "source");
+    int64_t offset;
+    if (!source || tsk_json_int(message, "offset", &offset) != 1 ||
+        tsk_type_of(message) == TSK_TYPE_WORKER || !strcmp(topic, tsk_type_name(TSK_TYPE_WORKER)))
+        return; /* the offset of a status is that of the last result */
+    int64_t *highest = tsk_map_get(tap->offsets, source);
+    if (!highest) {
+        if (tsk_map_count(tap->offsets) >= SOURCES_MOST)
+            return;
+        highest = tsk_alloc(sizeof *highest);
+        *highest = offset;
+        tsk_map_put(tap->offsets, source, highest);
+        return;
+    }
+    if (offset > *highest + 1)
+        tap->missed += offset - *highest - 1;
+    else if (offset <= *highest && tap->missed)
+        tap->missed--; /* it comes after all, or again: rather too few are told than too many */
+    if (offset > *highest)
+        *highest = offset;
+}
+
 static void take_frame(struct tap *tap, const struct tsk_frame *frame, const char *endpoint)
 {
     struct json_object *message = NULL;
@@ -190,6 +222,8 @@ static void take_frame(struct tap *tap, const struct tsk_frame *frame, const cha
         return;
     if (!frame->whole)
         message = tsk_json_object(tap->parser, frame->body, frame->len, NULL);
+    if (message && !tap->opts->topics.count) /* else it does not subscribe to all */
+        note_offset(tap, frame->topic, message);
     if (batch_wanted(tap, message) && has_room(tap)) {
         tsk_buf_reset(&tap->line);
         if (tap->opts->text)
@@ -297,7 +331,7 @@ const char *tap_clash(const struct options *opts)
 enum tsk_exit tap_run(const struct options *opts, struct tsk_conf *conf, char *const *operands,
                       size_t count)
 {
-    struct tap tap = {.opts = opts, .conf = conf};
+    struct tap tap = {.opts = opts, .conf = conf, .offsets = tsk_map_new(free)};
     struct tsk_err err = TSK_ERR_INIT;
     enum tsk_exit status = TSK_OK;
     if (try_often(conf, &err) < 0 || open_all(&tap, operands, count, &err) < 0) {
@@ -306,12 +340,16 @@ enum tsk_exit tap_run(const struct options *opts, struct tsk_conf *conf, char *c
         listen_all(&tap);
         write_rest(&tap);
         if (tap.dropped)
-            diag_warn("%" PRId64
-                      " messages were left out: standard output was not read fast enough",
-                      tap.dropped);
+            diag_error("%" PRId64
+                       " messages were left out: standard output was not read fast enough",
+                       tap.dropped);
+        if (tap.missed)
+            diag_error("%" PRId64 " result%s went by unheard: this tap was too slow, or its "
+                       "connection was lost for a time",
+                       tap.missed, tsk_plural(tap.missed));
         diag_info("%" PRId64 " message%s heard, %" PRId64 " printed", tap.heard,
                   tsk_plural(tap.heard), tap.printed);
-        if (tap.printed < opts->count)
+        if (tap.printed < opts->count || tap.dropped || tap.missed)
             status = TSK_TEMPFAIL;
     }
     close_all(&tap);

@@ -15,9 +15,12 @@
 #include "common/diag.h"
 #include "common/signals.h"
 #include "tasker/buf.h"
+#include "tasker/clock.h"
 #include "tasker/plain.h"
 
 #define HOLD_MOST 65536
+#define SLOW_MS 3000 /* until it is told that nobody reads */
+#define SLOW_AGAIN_MS 60000
 #define STOP_MS 1000 /* after a signal, until a reader that takes nothing is given up */
 
 static struct tsk_buf held;
@@ -39,16 +42,27 @@ static void fail(void)
 /* Waits until a write of up to PIPE_BUF bytes cannot block. Returns false if it is given up. */
 static bool wait_room(void)
 {
+    int64_t since = tsk_now_ms(), next = since + SLOW_MS;
+    bool told = false;
     for (;;) {
         bool stopped = signals_stopped();
         struct pollfd fds[] = {{.fd = STDOUT_FILENO, .events = POLLOUT},
                                {.fd = stopped ? -1 : signals_fd(), .events = POLLIN}};
-        int ready = poll(fds, 2, stopped ? STOP_MS : -1);
-        if (ready > 0 && fds[0].revents)
+        int ready = poll(fds, 2, stopped ? STOP_MS : tsk_left_ms(next));
+        if (ready > 0 && fds[0].revents) {
+            if (told)
+                diag_warn("standard output is read again, after %lld s",
+                          (long long)(tsk_now_ms() - since) / 1000);
             return true; /* or an error, which the write will tell */
+        }
         if (ready < 0 && errno != EINTR)
             return true;
-        if (ready == 0) {
+        if (ready == 0 && !stopped) {
+            told = true;
+            next = tsk_now_ms() + SLOW_AGAIN_MS;
+            diag_warn("nobody has read standard output for %lld s: waiting, with %zu bytes",
+                      (long long)(tsk_now_ms() - since) / 1000, held.len);
+        } else if (ready == 0) {
             errno = ETIMEDOUT;
             return false;
         }

@@ -12,6 +12,7 @@
 #include "work/work.h"
 
 #define REPLAY_AT_ONCE 256 /* messages a turn of the loop and replay */
+#define TWICE_INTERVALS 4  /* a dead connection is known after three */
 #define REPLAY_AHEAD 5000  /* messages beyond what the collector has confirmed */
 #define REPLAYS_MOST 64
 #define COLLECTORS_MOST 1024
@@ -33,6 +34,7 @@ struct feed {
     int64_t alone; /* what is before it went out while no plain subscriber was there, or earlier */
     int64_t taken; /* what is before it had left the sockets while one was there */
     int64_t lost_told;
+    bool twice_told;  /* that two collectors have one id */
     int64_t unsent;   /* the first offset that has not gone out yet */
     int64_t group;    /* how many may wait */
     int64_t flush_at; /* when those that wait must go; -1: none waits */
@@ -141,6 +143,21 @@ static void put_counts(const struct work *work, struct json_object *message)
     tsk_json_put_int(message, "collectors", (int64_t)tsk_outbox_collectors(work->feed->outbox));
 }
 
+/* Two collectors of one id: both are told, since each drops what the other has confirmed. */
+static void put_twice(struct work *work, struct json_object *message)
+{
+    int64_t least = TWICE_INTERVALS * tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    const char *id = tsk_outbox_twice(work->feed->outbox, tsk_now_ms(), least);
+    if (!id)
+        return;
+    tsk_json_put_str(message, "collector_twice", id);
+    if (!work->feed->twice_told)
+        diag_warn("two collectors have the id %s: what one confirms the other may never get; give "
+                  "each its own --id",
+                  id);
+    work->feed->twice_told = true;
+}
+
 /* Where batches come from, so that a worker which gets none can be asked why. */
 static const char *batch_endpoint(const struct work *work)
 {
@@ -171,6 +188,7 @@ void feed_status(struct work *work, const char *topic)
     tsk_json_put_str(message, "batch_endpoint", batch_endpoint(work));
     tsk_json_put_str(message, "result_endpoint", work->result_endpoint);
     put_counts(work, message);
+    put_twice(work, message);
     breaker_put_open(work, message);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);

@@ -73,6 +73,10 @@ void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char
  * the ledger has a message of that worker. */
 void tsk_ledger_look_open(struct tsk_ledger *ledger, int64_t at);
 
+/* Asks whether the store has a batch as published. It is taken as an entry whose offset is 1; what
+ * is found is one row if it has. */
+void tsk_ledger_look_known(struct tsk_ledger *ledger, const char *batch_id, int64_t at);
+
 /* Nothing more is at hand: a group that is not full need not wait for more. */
 void tsk_ledger_flush(struct tsk_ledger *ledger);
 

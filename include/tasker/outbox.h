@@ -53,6 +53,10 @@ void tsk_outbox_confirm(struct tsk_outbox *outbox, const char *collector, int64_
 int64_t tsk_outbox_confirmed(const struct tsk_outbox *outbox, const char *collector);
 size_t tsk_outbox_collectors(const struct tsk_outbox *outbox);
 
+/* The id of a collector that was there twice at each call for least ms (an old connection is known
+ * to be dead before that), or NULL. To be called now and then. */
+const char *tsk_outbox_twice(struct tsk_outbox *outbox, int64_t now, int64_t least);
+
 /* Forgets what is confirmed or over a limit. Call it now and then. */
 void tsk_outbox_expire(struct tsk_outbox *outbox, int64_t now);
 

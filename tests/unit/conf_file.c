@@ -158,7 +158,8 @@ static const struct {
     {"log:\n  level: 'x\n\n\ny: 1",
      ":5: wrong YAML at column 5: found unexpected end of "
      "stream (while scanning a quoted scalar that begins on line 2)"},
-    {"log: *nobody\n", ":1: wrong YAML at column 6: found undefined alias: no &NAME comes before it"},
+    {"log: *nobody\n",
+     ":1: wrong YAML at column 6: found undefined alias: no &NAME comes before it"},
     {"%YAML 9.0\n---\nlog:\n", ":1: wrong YAML"},
     {"log:\n  level: \xFF\xFE\n", ":2: wrong YAML: "},
     {"log:\n  level: a\x01\n", ":2: wrong YAML: "},
