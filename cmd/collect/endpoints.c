@@ -107,8 +107,12 @@ static void look_at(struct endpoints *endpoints, struct endpoint *place, int64_t
 /* From now on it is told if the worker of a receipt is not reached. A worker tells its endpoint
  * where it binds: if this side binds too, or the worker tells none and this side connects, they
  * never meet (but at a proxy). */
-static void await_worker(struct collect *c, const char *endpoint, const char *worker)
+static void await_worker(struct collect *c, const char *endpoint, struct json_object *receipt)
 {
+    const char *worker = tsk_json_str(receipt, "worker_id");
+    int64_t reached = 0;
+    if (tsk_json_int(receipt, "reached", &reached) == 1 && reached)
+        return; /* an earlier collector has heard it: it can be lost */
     char who[TSK_ID_SIZE + 64];
     bool binds = tsk_bus_binds(c->bus);
     const char *clash = binds && endpoint ? " (it binds too: see zeromq.result_bind)" : "";
@@ -123,7 +127,7 @@ bool endpoints_reached(void *ctx, const struct batch *batch)
 {
     struct collect *c = ctx;
     const char *endpoint = batch->endpoint ? batch->endpoint : tsk_bus_endpoint(c->bus);
-    return !tsk_bus_binds(c->bus) && tsk_bus_reached(c->bus, endpoint);
+    return batch->reached || (!tsk_bus_binds(c->bus) && tsk_bus_reached(c->bus, endpoint));
 }
 
 void endpoints_receipt(struct collect *c, struct json_object *receipt, const struct tsk_line *line)
@@ -134,7 +138,7 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt, const str
     if (source && !tsk_name_valid(source))
         source = NULL;
     if (source && (!endpoint || tsk_bus_binds(c->bus)))
-        await_worker(c, endpoint, tsk_json_str(receipt, "worker_id"));
+        await_worker(c, endpoint, receipt);
     if (!endpoint || tsk_bus_binds(c->bus))
         return;
     if (source) {
@@ -146,7 +150,7 @@ void endpoints_receipt(struct collect *c, struct json_object *receipt, const str
     if (!place)
         place = connect_to(c, endpoint, line);
     if (source)
-        await_worker(c, endpoint, tsk_json_str(receipt, "worker_id"));
+        await_worker(c, endpoint, receipt);
     if (!place)
         return;
     snprintf(place->source, sizeof place->source, "%s", source ? source : "");

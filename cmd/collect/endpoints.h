@@ -33,7 +33,8 @@ void endpoints_status(struct collect *c, const char *source, struct json_object 
                       bool stopped);
 
 /* Whether the worker of a batch was ever within reach of this collector (a batch_reached_fn): a
- * handshake was made at the endpoint that the receipt names, or else the configured one. */
+ * handshake was made at the endpoint that the receipt names, or else the configured
+ * one; or the ledger has messages of it. */
 struct batch;
 bool endpoints_reached(void *c, const struct batch *batch);
 
