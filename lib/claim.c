@@ -13,6 +13,7 @@
 #include "tasker/clock.h"
 #include "tasker/ledger.h"
 #include "tasker/message.h"
+#include "tasker/rows.h"
 #include "tasker/sort_key.h"
 #include "tasker/source.h"
 #include "tasker/state.h"
@@ -28,26 +29,54 @@ static const char add_batch[] =
 static const char add_batch_transition[] =
     "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at) "
     "VALUES ($1, " CREATED ", 'created', '" TSK_EVENT_BATCH_CREATED "', 'program', $2)";
-static const char add_batch_step[] =
-    "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
-    "VALUES ($1, $2, $3, $3, $4)";
-static const char enqueue_step[] =
-    "UPDATE steps SET state = 'enqueued', attempts = $2, updated_at = $3, last_attempted_at = $3, "
-    "next_retry_at = NULL WHERE id = $1";
-static const char add_step_transition[] =
-    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "
-    "created_at) VALUES ($1, $2, 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED
-    "', 'program', $3, "
-    "$4) ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "
-    "excluded.created_at"; /* this attempt was claimed before, and given back */
-static const char start_task[] =
-    "UPDATE tasks SET state = 'in_progress', updated_at = $2 WHERE task_id = $1 AND state = "
-    "'pending'";
-static const char add_task_transition[] =
-    "INSERT INTO task_transitions (task, sort_key, from_state, to_state, event, origin, "
-    "created_at) VALUES ($1, " STARTED ", 'pending', 'in_progress', '" TSK_EVENT_TASK_STARTED
-    "', 'program', $2) "
-    "ON CONFLICT DO NOTHING";
+/* What is written of each step: rows that go at once. */
+enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
+
+#define BATCH_STEP "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
+#define ENQUEUE(x)                                                                                 \
+    "UPDATE steps SET state = 'enqueued', attempts = " x "2, updated_at = " x                      \
+    "3, last_attempted_at = " x "3, next_retry_at = NULL "
+#define TRANSITION                                                                                 \
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "   \
+    "created_at) "
+/* This attempt may have been claimed before, and given back. */
+#define AGAIN                                                                                      \
+    " ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "            \
+    "excluded.created_at"
+#define MOVE(x)                                                                                    \
+    x "1, " x "2, 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "', 'program', " x "3, " x "4"
+#define START(x) "UPDATE tasks SET state = 'in_progress', updated_at = " x "2 "
+#define PENDING " AND " TSK_UNINDEXED("state") " = 'pending'"
+#define TASK_TRANSITION                                                                            \
+    "INSERT INTO task_transitions (task, sort_key, from_state, to_state, event, origin, "          \
+    "created_at) "
+#define TASK_MOVE(x)                                                                               \
+    x "1, " STARTED ", 'pending', 'in_progress', '" TSK_EVENT_TASK_STARTED "', 'program', " x "2"
+
+static const struct tsk_rows_sql sqls[KINDS] = {
+    [BATCH_STEPS] = {BATCH_STEP "VALUES ($1, $2, $3, $3, $4)",
+                     BATCH_STEP "SELECT v1, v2, v3, v3, v4 FROM unnest($1::bigint[], $2::bigint[],"
+                                " $3::bigint[], $4::bigint[]) AS v (v1, v2, v3, v4)",
+                     "iiii"},
+    [STATES] = {ENQUEUE("$") "WHERE id = $1",
+                ENQUEUE("v") "FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])"
+                             " AS v (v1, v2, v3) WHERE id = ANY (ARRAY[v1])",
+                "iii"},
+    [TRANSITIONS] = {TRANSITION "VALUES (" MOVE("$") ")" AGAIN,
+                     TRANSITION
+                     "SELECT " MOVE("v") " FROM unnest($1::bigint[], $2::bigint[],"
+                                         " $3::bigint[], $4::bigint[]) AS v (v1, v2, v3, v4)" AGAIN,
+                     "iiii"},
+    [TASKS] = {START("$") "WHERE task_id = $1" PENDING,
+               START("v") "FROM unnest($1::bigint[], $2::bigint[]) AS v (v1, v2)"
+                          " WHERE task_id = ANY (ARRAY[v1])" PENDING,
+               "ii"},
+    [TASK_TRANSITIONS] = {TASK_TRANSITION "VALUES (" TASK_MOVE("$") ") ON CONFLICT DO NOTHING",
+                          TASK_TRANSITION "SELECT " TASK_MOVE(
+                              "v") " FROM unnest($1::bigint[],"
+                                   " $2::bigint[]) AS v (v1, v2) ON CONFLICT DO NOTHING",
+                          "ii"},
+};
 
 void tsk_claims_fini(struct tsk_claims *claims)
 {
@@ -73,6 +102,7 @@ struct claiming {
     int64_t now;
     struct tsk_claims *claims;
     struct tsk_err *err;
+    struct tsk_rows *rows; /* KINDS */
 };
 
 static void group_free(void *value)
@@ -102,14 +132,11 @@ static int put_step(const struct claiming *claiming, int64_t batch, size_t place
                                      tsk_value_int(tsk_step_key(step->attempt, TSK_PLACE_ENQUEUED)),
                                      tsk_value_int(batch), tsk_value_int(claiming->now)};
     struct tsk_value task[] = {tsk_value_int(step->task), tsk_value_int(claiming->now)};
-    struct tsk_store *store = claiming->store;
-    return tsk_store_send(store, add_batch_step, row, 4, claiming->err) < 0 ||
-                   tsk_store_send(store, enqueue_step, state, 3, claiming->err) < 0 ||
-                   tsk_store_send(store, add_step_transition, transition, 4, claiming->err) < 0 ||
-                   tsk_store_send(store, start_task, task, 2, claiming->err) < 0 ||
-                   tsk_store_send(store, add_task_transition, task, 2, claiming->err) < 0
-               ? -1
-               : 0;
+    const struct tsk_value *const values[KINDS] = {row, state, transition, task, task};
+    int rc = 0;
+    for (size_t i = 0; i < KINDS && rc == 0; i++)
+        rc = tsk_rows_add(&claiming->rows[i], values[i], claiming->err);
+    return rc;
 }
 
 static int put_batch(const struct claiming *claiming, const struct group *group,
@@ -269,13 +296,21 @@ int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_
               struct tsk_claims *claims, struct tsk_err *err)
 {
     struct tsk_ready_list list = {NULL, 0, 0};
-    struct claiming claiming = {store, opts, now, claims, err};
+    struct tsk_rows rows[KINDS];
+    struct claiming claiming = {store, opts, now, claims, err, rows};
     tsk_claims_fini(claims);
+    for (size_t i = 0; i < KINDS; i++)
+        tsk_rows_init(&rows[i], store, &sqls[i]);
     int rc = tsk_ready_find(store, opts, now, &list, err);
     if (rc == 0 && list.count)
         rc = lock_tasks(&claiming, &list);
     if (rc == 0 && list.count)
         rc = make_batches(&claiming, &list);
+    for (size_t i = 0; i < KINDS; i++) {
+        if (rc == 0)
+            rc = tsk_rows_end(&rows[i], err);
+        tsk_rows_fini(&rows[i]);
+    }
     tsk_ready_fini(&list);
     return rc;
 }

@@ -47,6 +47,7 @@ struct fan {
     struct live *live;
     size_t count, cap;
     struct edges before, after; /* dependencies as they are, and as they have to be */
+    struct tsk_task_rows rows;
 };
 
 /* ---- what is asked for */
@@ -210,7 +211,7 @@ static int put_step(struct fan *fan, int64_t id, const char *name, const struct 
     tsk_json_int(about, "retry_limit", &row.retry_limit);
     tsk_json_int(about, "timeout_ms", &row.timeout_ms);
     tsk_json_bool(about, "retryable", &row.retryable);
-    return tsk_step_put(fan->store, &row, err);
+    return tsk_step_put(&fan->rows, &row, err);
 }
 
 /* Makes what is still wanted: what is there was taken off that list. */
@@ -312,7 +313,7 @@ static int remove_edge(struct fan *fan, const struct edge *edge, struct tsk_err 
 
 static int put_edge(struct fan *fan, const struct edge *edge, struct tsk_err *err)
 {
-    return tsk_dependency_put(fan->store, fan->task, edge->from, edge->to, edge->choice, err);
+    return tsk_dependency_put(&fan->rows, fan->task, edge->from, edge->to, edge->choice, err);
 }
 
 /* Writes what differs; both lists are in order. */
@@ -360,7 +361,13 @@ static int change(struct fan *fan, struct tsk_err *err)
         return -1;
     if (!taken && !tsk_map_count(fan->wanted))
         return 0;
-    return read_plan(fan, err) < 0 || put_steps(fan, err) < 0 || put_edges(fan, err) < 0 ? -1 : 1;
+    if (read_plan(fan, err) < 0)
+        return -1;
+    tsk_task_rows_init(&fan->rows, fan->store);
+    int rc = put_steps(fan, err);
+    if (rc == 0)
+        rc = put_edges(fan, err);
+    return tsk_task_rows_end(&fan->rows, rc, err) < 0 ? -1 : 1;
 }
 
 int tsk_fan_out(struct tsk_store *store, int64_t task, struct tsk_err *err)

@@ -177,7 +177,7 @@ static int load(struct group *group, struct tsk_err *err)
 static const struct tsk_rows_sql set_waits = {
     "UPDATE steps SET waits_for = $2 WHERE id = $1",
     "UPDATE steps SET waits_for = v2 FROM unnest($1::bigint[], $2::bigint[]) AS v (v1, v2)"
-    " WHERE id = v1",
+    " WHERE id = ANY (ARRAY[v1])",
     "ii"};
 static const char set_state[] =
     "UPDATE steps SET state = $2, updated_at = $3, waits_for = $4 WHERE id = $1";

@@ -6,6 +6,7 @@
 #include "tasker/outbound.h"
 
 #include "tasker/ledger.h"
+#include "tasker/rows.h"
 #include "tasker/sort_key.h"
 #include "tasker/state.h"
 
@@ -48,20 +49,42 @@ static const char add_unsettled[] =
     "INSERT INTO unsettled (batch_id) SELECT b.batch_id" OURS
     " AND EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)";
 
-#define STEP_COLUMNS                                                                               \
+#define STEP                                                                                       \
     "INSERT INTO steps (step_id, task_id, name, handler_class, handler_config, retry_limit,"       \
-    " timeout_ms, created_at, state, updated_at)"                                                  \
-    " SELECT $5, $6, $7, $8, $9, $10, $11, b.created_at, 'enqueued', b.created_at" OURS            \
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.batch = b.id AND o.sequence_order = $3)"
+    " timeout_ms, created_at, state, updated_at) SELECT "
+#define PLACE "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) SELECT "
 
-static const char add_step_sqlite[] = STEP_COLUMNS " AND $4 > 0";
+static const char add_step_sqlite[] =
+    STEP "$5, $6, $7, $8, $9, $10, $11, b.created_at, 'enqueued', b.created_at" OURS
+         " AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.batch = b.id AND"
+         " o.sequence_order = $3) AND $4 > 0";
 static const char add_place_sqlite[] =
-    "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)"
-    " SELECT b.id, $3, last_insert_rowid(), $5, $4" OURS " ON CONFLICT DO NOTHING";
-static const char add_step_postgresql[] =
-    "WITH s AS (" STEP_COLUMNS " RETURNING id)"
-    " INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt)"
-    " SELECT b.id, $3, s.id, $5, $4 FROM batches b, s WHERE b.batch_id = $1";
+    PLACE "b.id, $3, last_insert_rowid(), $5, $4" OURS " ON CONFLICT DO NOTHING";
+
+/* The steps of one batch, in which each step_id is once. */
+static const struct tsk_rows_sql add_steps_postgresql = {
+    NULL,
+    "WITH v AS MATERIALIZED (SELECT v.*, b.id AS batch, b.created_at FROM unnest($1::text[],"
+    " $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],"
+    " $9::text[], $10::bigint[], $11::bigint[]) AS v (batch_id, publisher, place, attempt, step_id,"
+    " task_id, name, handler_class, handler_config, retry_limit, timeout_ms)" TSK_JOIN_POSTGRESQL(
+        "batches", "b",
+        "b.batch_id = v.batch_id AND b.publisher = v.publisher") " WHERE (SELECT count(*) FROM "
+                                                                 "batch_steps o WHERE o.batch = "
+                                                                 "b.id AND"
+                                                                 " o.sequence_order = v.place) = "
+                                                                 "0),"
+                                                                 " s AS (" STEP
+                                                                 "step_id, task_id, name, "
+                                                                 "handler_class, handler_config, "
+                                                                 "retry_limit, timeout_ms,"
+                                                                 " created_at, 'enqueued', "
+                                                                 "created_at FROM v ORDER BY place "
+                                                                 "RETURNING id, step_id) " PLACE
+                                                                 "v.batch, v.place, s.id, "
+                                                                 "v.step_id, v.attempt FROM v JOIN "
+                                                                 "s ON s.step_id = v.step_id",
+    "ttiiiitttii"};
 
 /* Both transitions of each step that came with the batch. A step of a task has its own already, also
  * where its batch is added once more. */
@@ -75,7 +98,7 @@ static const char add_step_transitions[] =
     " 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "') t"
     " WHERE b.batch_id = $1 AND b.publisher = $2 ON CONFLICT DO NOTHING";
 
-static int add_step(struct tsk_store *store, const struct tsk_value *batch, size_t place,
+static int add_step(struct tsk_rows *rows, const struct tsk_value *batch, size_t place,
                     const struct tsk_outbound_step *step, struct tsk_err *err)
 {
     struct tsk_value values[] = {batch[0],
@@ -89,11 +112,25 @@ static int add_step(struct tsk_store *store, const struct tsk_value *batch, size
                                  tsk_value_text(step->handler_config ? step->handler_config : "{}"),
                                  tsk_value_int(step->retry_limit),
                                  tsk_value_told(step->timeout_ms, 0)};
-    if (tsk_store_kind(store) != TSK_STORE_SQLITE)
-        return tsk_store_send(store, add_step_postgresql, values, COUNT(values), err);
-    if (tsk_store_send(store, add_step_sqlite, values, COUNT(values), err) < 0)
+    if (tsk_store_kind(rows->store) != TSK_STORE_SQLITE)
+        return tsk_rows_add(rows, values, err);
+    if (tsk_store_send(rows->store, add_step_sqlite, values, COUNT(values), err) < 0)
         return -1;
-    return tsk_store_send(store, add_place_sqlite, values, 5, err);
+    return tsk_store_send(rows->store, add_place_sqlite, values, 5, err);
+}
+
+static int add_steps(struct tsk_store *store, const struct tsk_value *batch,
+                     const struct tsk_outbound_step *steps, size_t count, struct tsk_err *err)
+{
+    struct tsk_rows rows;
+    int rc = 0;
+    tsk_rows_init(&rows, store, &add_steps_postgresql);
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = add_step(&rows, batch, i + 1, &steps[i], err);
+    if (rc == 0)
+        rc = tsk_rows_end(&rows, err);
+    tsk_rows_fini(&rows);
+    return rc;
 }
 
 int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *claim,
@@ -111,10 +148,8 @@ int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *c
         tsk_store_send(store, add_batch_transition, values, 2, err) < 0 ||
         tsk_store_send(store, add_unsettled, values, 2, err) < 0)
         return -1;
-    for (size_t i = 0; i < batch->count; i++) {
-        if (add_step(store, values, i + 1, &batch->steps[i], err) < 0)
-            return -1;
-    }
+    if (add_steps(store, values, batch->steps, batch->count, err) < 0)
+        return -1;
     return tsk_store_send(store, add_step_transitions, values, 2, err);
 }
 

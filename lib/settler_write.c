@@ -142,17 +142,17 @@ static const struct tsk_rows_sql sqls[KINDS] = {
     [WHOLE] = {HEARD("$") ", " STATE("$10", "$11", "$12", "$13") " WHERE id = $1",
                HEARD("v") ", " STATE("v10", "v11", "v12", "v13") " FROM unnest(" HEARD_TYPES
                           ", $10::text[], $11::bigint[], $12::bigint[], $13::bigint[]) AS v ("
-                          HEARD_NAMES ", v10, v11, v12, v13) WHERE id = v1",
+                          HEARD_NAMES ", v10, v11, v12, v13) WHERE id = ANY (ARRAY[v1])",
                "iiiitttittiii"},
     [COLUMNS] = {HEARD("$") " WHERE id = $1",
-                 HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = v1",
+                 HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = ANY (ARRAY[v1])",
                  "iiiitttit"},
     [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4", "$5")
                 ", attempts = coalesce($6, attempts) WHERE id = $1",
                 "UPDATE steps SET " STATE("v2", "v3", "v4", "v5")
                 ", attempts = coalesce(v6, attempts) FROM unnest($1::bigint[], $2::text[],"
                 " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
-                " AS v (v1, v2, v3, v4, v5, v6) WHERE id = v1",
+                " AS v (v1, v2, v3, v4, v5, v6) WHERE id = ANY (ARRAY[v1])",
                 "itiiii"},
 };
 

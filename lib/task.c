@@ -56,6 +56,7 @@ struct making {
     bool *there; /* by place: whether it is made */
     struct waits waits;
     struct tsk_task_made *made;
+    struct tsk_task_rows rows;
 };
 
 static bool is_bypassed(const struct tsk_task_request *request, const char *name)
@@ -107,14 +108,14 @@ static int put_step(struct making *making, size_t place, struct tsk_err *err)
                                .bypassed = is_bypassed(making->request, step->name),
                                .at = making->now};
     making->made->steps++;
-    return tsk_step_put(making->store, &row, err);
+    return tsk_step_put(&making->rows, &row, err);
 }
 
 static int put_dependencies(struct making *making, size_t place, struct tsk_err *err)
 {
     for (size_t i = 0; i < making->waits.count; i++) {
         const struct tsk_plan_wait *wait = &making->waits.items[i];
-        if (tsk_dependency_put(making->store, making->task_id, making->ids[wait->place],
+        if (tsk_dependency_put(&making->rows, making->task_id, making->ids[wait->place],
                                making->ids[place], wait->choice, err) < 0)
             return -1;
     }
@@ -146,7 +147,11 @@ static int put_steps(struct making *making, struct tsk_err *err)
         making->there[i] = !template->steps[i].optional;
         making->ids[i] = making->there[i] ? next++ : 0;
     }
-    return put_each(making, true, err) < 0 || put_each(making, false, err) < 0 ? -1 : 0;
+    tsk_task_rows_init(&making->rows, making->store);
+    int rc = put_each(making, true, err);
+    if (rc == 0)
+        rc = put_each(making, false, err);
+    return tsk_task_rows_end(&making->rows, rc, err);
 }
 
 static int put_task(struct making *making, const char *identity, struct tsk_err *err)

@@ -27,20 +27,60 @@ int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct 
     return tsk_store_get_int(store, sql, &value, 1, first, err) < 1 ? -1 : 0;
 }
 
-static const char add_step[] =
-    "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, handler_config, "
-    "retry_limit, timeout_ms, created_at, updated_at, state, place, priority, join_rule, "
-    "unsatisfied, waits_for, retryable, default_retryable, template_name, created_by, "
-    "created_index, created_count, backoff, when_skipped) VALUES ($1, $2, $1, $2, $3, $4, $5, $6, "
-    "$7, $8, $8, $9, $10, $11, $12, $13, $14, $15, $15, $16, $17, $18, $19, $20, "
-    "coalesce($21, 'run'))";
+/* clang-format off */
+#define STEP                                                                                       \
+    "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, handler_config, "         \
+    "retry_limit, timeout_ms, created_at, updated_at, state, place, priority, join_rule, "         \
+    "unsatisfied, waits_for, retryable, default_retryable, template_name, created_by, "            \
+    "created_index, created_count, backoff, when_skipped) "
+#define STEP_VALUES(x)                                                                             \
+    x "1, " x "2, " x "1, " x "2, " x "3, " x "4, " x "5, " x "6, " x "7, " x "8, " x "8, "        \
+    x "9, " x "10, " x "11, " x "12, " x "13, " x "14, " x "15, " x "15, " x "16, " x "17, "       \
+    x "18, " x "19, " x "20, coalesce(" x "21, 'run')"
+#define TRANSITION                                                                                 \
+    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, "          \
+    "metadata, created_at) "
+#define DEPENDENCY "INSERT INTO step_dependencies (task, from_step, to_step, choice) "
 
-static const char add_transition[] =
-    "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, metadata, "
-    "created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+static const struct tsk_rows_sql steps = {
+    STEP "VALUES (" STEP_VALUES("$") ")",
+    STEP "SELECT " STEP_VALUES("v") " FROM unnest($1::bigint[], $2::bigint[], $3::text[],"
+    " $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[],"
+    " $11::bigint[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::text[],"
+    " $17::bigint[], $18::bigint[], $19::bigint[], $20::text[], $21::text[]) AS v (v1, v2, v3, v4,"
+    " v5, v6, v7, v8, v9, v10, v11, v12, v13, v14, v15, v16, v17, v18, v19, v20, v21)",
+    "iitttiiitiittiitiiitt"};
+/* clang-format on */
+static const struct tsk_rows_sql transitions = {
+    TRANSITION "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    TRANSITION "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[],"
+               " $5::text[], $6::text[], $7::text[], $8::bigint[])",
+    "iittttti"};
+static const struct tsk_rows_sql dependencies = {
+    DEPENDENCY "VALUES ($1, $2, $3, $4)",
+    DEPENDENCY "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])",
+    "iiii"};
+
+void tsk_task_rows_init(struct tsk_task_rows *rows, struct tsk_store *store)
+{
+    tsk_rows_init(&rows->steps, store, &steps);
+    tsk_rows_init(&rows->transitions, store, &transitions);
+    tsk_rows_init(&rows->dependencies, store, &dependencies);
+}
+
+int tsk_task_rows_end(struct tsk_task_rows *rows, int rc, struct tsk_err *err)
+{
+    struct tsk_rows *const all[] = {&rows->steps, &rows->transitions, &rows->dependencies};
+    for (size_t i = 0; i < COUNT(all); i++) {
+        if (rc == 0)
+            rc = tsk_rows_end(all[i], err);
+        tsk_rows_fini(all[i]);
+    }
+    return rc;
+}
 
 /* A step that is bypassed is resolved in its first transition, as if by hand. */
-static int put_transition(struct tsk_store *store, const struct tsk_step_row *step,
+static int put_transition(struct tsk_task_rows *rows, const struct tsk_step_row *step,
                           struct tsk_err *err)
 {
     enum tsk_state from = step->bypassed ? TSK_STATE_PENDING : TSK_STATE_NONE;
@@ -57,10 +97,10 @@ static int put_transition(struct tsk_store *store, const struct tsk_step_row *st
         tsk_value_text(step->created_by ? "ledger" : "program"),
         tsk_value_text(about),
         tsk_value_int(step->at)};
-    return tsk_store_send(store, add_transition, values, COUNT(values), err);
+    return tsk_rows_add(&rows->transitions, values, err);
 }
 
-int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struct tsk_err *err)
+int tsk_step_put(struct tsk_task_rows *rows, const struct tsk_step_row *step, struct tsk_err *err)
 {
     enum tsk_state state = step->bypassed ? TSK_STATE_RESOLVED : TSK_STATE_PENDING;
     struct tsk_value values[] = {tsk_value_int(step->id),
@@ -84,17 +124,15 @@ int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struc
                                  tsk_value_told(step->created_count, 0),
                                  tsk_value_text(step->backoff),
                                  tsk_value_text(step->when_skipped)};
-    if (tsk_store_send(store, add_step, values, COUNT(values), err) < 0)
-        return -1;
-    return put_transition(store, step, err);
+    return tsk_rows_add(&rows->steps, values, err) < 0 ? -1 : put_transition(rows, step, err);
 }
 
-int tsk_dependency_put(struct tsk_store *store, int64_t task, int64_t from, int64_t to, bool choice,
-                       struct tsk_err *err)
+int tsk_dependency_put(struct tsk_task_rows *rows, int64_t task, int64_t from, int64_t to,
+                       bool choice, struct tsk_err *err)
 {
-    static const char sql[] =
-        "INSERT INTO step_dependencies (task, from_step, to_step, choice) VALUES ($1, $2, $3, $4)";
     struct tsk_value values[] = {tsk_value_int(task), tsk_value_int(from), tsk_value_int(to),
                                  tsk_value_int(choice)};
-    return tsk_store_send(store, sql, values, COUNT(values), err);
+    if (tsk_rows_end(&rows->steps, err) < 0) /* it names them */
+        return -1;
+    return tsk_rows_add(&rows->dependencies, values, err);
 }

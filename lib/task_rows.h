@@ -3,8 +3,8 @@
 #ifndef LIB_TASK_ROWS_H
 #define LIB_TASK_ROWS_H
 
+#include "tasker/rows.h"
 #include "tasker/state.h"
-#include "tasker/store.h"
 
 /* A step that is made. */
 struct tsk_step_row {
@@ -27,12 +27,21 @@ struct tsk_step_row {
     int64_t created_by, created_index, created_count;
 };
 
-/* Within a transaction for writing: draws count ids for new steps in a row, of which *first is the
- * first; puts down a step, with its first transition; a dependency, which may be a choice (plan.h).
- * They return 0, or -1. */
+/* Rows on their way, each kind at once. */
+struct tsk_task_rows {
+    struct tsk_rows steps, transitions, dependencies;
+};
+
+/* Within a transaction for writing, all return 0, or -1. tsk_step_ids draws count ids for new steps
+ * in a row, of which *first is the first. tsk_step_put writes a step with its first transition, and
+ * tsk_dependency_put a dependency of steps that are there or were put, which may be a choice
+ * (plan.h); tsk_task_rows_end sends what waits of both if rc is 0, and frees. It returns rc, or -1.
+ */
 int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err);
-int tsk_step_put(struct tsk_store *store, const struct tsk_step_row *step, struct tsk_err *err);
-int tsk_dependency_put(struct tsk_store *store, int64_t task, int64_t from, int64_t to, bool choice,
-                       struct tsk_err *err);
+void tsk_task_rows_init(struct tsk_task_rows *rows, struct tsk_store *store);
+int tsk_step_put(struct tsk_task_rows *rows, const struct tsk_step_row *step, struct tsk_err *err);
+int tsk_dependency_put(struct tsk_task_rows *rows, int64_t task, int64_t from, int64_t to,
+                       bool choice, struct tsk_err *err);
+int tsk_task_rows_end(struct tsk_task_rows *rows, int rc, struct tsk_err *err);
 
 #endif

@@ -10,11 +10,11 @@
 #include "tasker/buf.h"
 #include "tasker/store.h"
 
-enum { TSK_ROWS_COLUMNS = 16 };
+enum { TSK_ROWS_COLUMNS = 24 };
 
 /* Static texts. one has the values of a row as $1, $2, …; many has the same as arrays:
  * "… FROM unnest($1::bigint[], $2::text[])". types has a letter a column: i (BIGINT), t (TEXT), b
- * (BYTEA). */
+ * (BYTEA). A row that is changed is named by "id = ANY (ARRAY[v1])": see TSK_JOIN_POSTGRESQL. */
 struct tsk_rows_sql {
     const char *one, *many, *types;
 };
