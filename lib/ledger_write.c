@@ -12,7 +12,7 @@
     "INSERT INTO received_results (received_at, collector_id, topic, message_type, batch_id, "     \
     "step_id, source, stream_offset, raw_message, reason) "
 
-static const struct tsk_rows_sql add_messages = {
+const struct tsk_rows_sql tsk_ledger_rows = {
     ADD "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
     ADD "SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], "
         "$6::bigint[], $7::text[], $8::bigint[], $9::bytea[], $10::text[]) ON CONFLICT DO NOTHING",
@@ -50,19 +50,26 @@ int tsk_ledger_insert(struct tsk_store *store, const struct tsk_ledger_entry *en
     struct tsk_value values[VALUES];
     fill_values(values, entry, collector_id, received_at);
     if (tsk_store_kind(store) == TSK_STORE_SQLITE)
-        return (int)tsk_store_run(store, add_messages.one, values, VALUES, NULL, NULL, err);
-    return tsk_store_send(store, add_messages.one, values, VALUES, err) < 0 ? -1 : 1;
+        return (int)tsk_store_run(store, tsk_ledger_rows.one, values, VALUES, NULL, NULL, err);
+    return tsk_store_send(store, tsk_ledger_rows.one, values, VALUES, err) < 0 ? -1 : 1;
+}
+
+int tsk_ledger_add(struct tsk_rows *rows, const struct tsk_ledger_entry *entry,
+                   const char *collector_id, int64_t received_at, struct tsk_err *err)
+{
+    struct tsk_value values[VALUES];
+    fill_values(values, entry, collector_id, received_at);
+    return tsk_rows_add(rows, values, err);
 }
 
 /* As tsk_ledger_insert, in a group. */
 static int add_node(struct tsk_store *store, const struct group *group,
                     const struct tsk_ledger_node *node, struct tsk_err *err)
 {
-    struct tsk_value values[VALUES];
     if (!group->rows)
         return tsk_ledger_insert(store, &node->entry, group->collector_id, node->received_at, err);
-    fill_values(values, &node->entry, group->collector_id, node->received_at);
-    return tsk_rows_add(group->rows, values, err) < 0 ? -1 : 1;
+    int rc = tsk_ledger_add(group->rows, &node->entry, group->collector_id, node->received_at, err);
+    return rc < 0 ? -1 : 1;
 }
 
 int tsk_ledger_mark(struct tsk_store *store, const char *batch_id, struct tsk_err *err)
@@ -97,7 +104,7 @@ static int write_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     tsk_map_free(group->news); /* of a try before this one */
     group->news = tsk_map_new(NULL);
     if (group->rows)
-        tsk_rows_init(group->rows, store, &add_messages);
+        tsk_rows_init(group->rows, store, &tsk_ledger_rows);
     int rc = 0;
     for (size_t i = 0; i < group->count && rc >= 0; i++) {
         const struct tsk_ledger_node *node = group->nodes[i];

@@ -47,7 +47,7 @@ static const char add_batch_transition[] =
 /* A batch that was run when there was no store: what is known of it can be settled now. */
 static const char add_unsettled[] =
     "INSERT INTO unsettled (batch_id) SELECT b.batch_id" OURS
-    " AND EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = b.batch_id)";
+    " AND (SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id) > 0";
 
 #define STEP                                                                                       \
     "INSERT INTO steps (step_id, task_id, name, handler_class, handler_config, retry_limit,"       \
@@ -158,8 +158,8 @@ int tsk_outbound_offer(struct tsk_store *store, const char *batch_id, const char
 {
     static const char sql[] =
         "UPDATE batches SET offered_to = $2 WHERE batch_id = $1 AND state = 'created'"
-        " AND (offered_to IS NULL OR NOT EXISTS"
-        " (SELECT 1 FROM received_results r WHERE r.batch_id = $1))";
+        " AND (offered_to IS NULL OR"
+        " (SELECT count(*) FROM received_results r WHERE r.batch_id = $1) = 0)";
     struct tsk_value values[] = {tsk_value_text(batch_id), tsk_value_text(worker_id)};
     return tsk_store_send(store, sql, values, COUNT(values), err);
 }

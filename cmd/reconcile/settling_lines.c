@@ -131,22 +131,24 @@ struct adding {
     struct settling *s;
     int64_t now;  /* wall ms */
     int64_t last; /* the last row there was */
+    struct tsk_rows rows;
 };
 
 /* Whether the ledger has its lines from a collector; asked once a batch. */
 static int has_others(struct settling *s, const char *batch_id, struct tsk_err *err)
 {
-    static const char sql[] = "SELECT 1 FROM received_results WHERE batch_id = $1"
-                              " AND collector_id NOT IN ('reconcile', 'publish', 'ready') LIMIT 1";
+    static const char sql[] = "SELECT count(*) FROM received_results WHERE batch_id = $1"
+                              " AND collector_id NOT IN ('reconcile', 'publish', 'ready')";
     struct touched *touched = tsk_map_get(s->touched, batch_id);
     struct tsk_value value = tsk_value_text(batch_id);
-    int64_t one;
+    int64_t count = 0;
     if (touched && touched->ledger != UNKNOWN)
         return touched->ledger == OTHERS;
-    int found = tsk_store_get_int(s->store, sql, &value, 1, &one, err);
-    if (touched && found >= 0)
-        touched->ledger = found ? OTHERS : OURS;
-    return found;
+    if (tsk_store_get_int(s->store, sql, &value, 1, &count, err) < 0)
+        return -1;
+    if (touched)
+        touched->ledger = count ? OTHERS : OURS;
+    return count > 0;
 }
 
 /* Whether the ledger has a line in the reserved place that it tells. */
@@ -171,13 +173,15 @@ static int add_line(struct adding *adding, const struct read_line *line, struct 
                                      .source = line->source,
                                      .offset = line->offset};
     if (strncmp(line->source, TSK_SOURCE_LINES, strlen(TSK_SOURCE_LINES)) == 0) {
-        int others = line->told ? is_there(adding->s, line, err) : 0;
+        int others = line->told ? tsk_rows_end(&adding->rows, err) : 0;
+        if (others == 0 && line->told)
+            others = is_there(adding->s, line, err);
         if (others == 0)
             others = has_others(adding->s, line->batch_id, err);
         if (others)
             return others < 0 ? -1 : 0;
     }
-    return tsk_ledger_insert(adding->s->store, &entry, COLLECTOR, adding->now, err) < 0 ? -1 : 0;
+    return tsk_ledger_add(&adding->rows, &entry, COLLECTOR, adding->now, err);
 }
 
 /* Marks a batch, if any line of it was new. */
@@ -213,11 +217,14 @@ static int add_lines(struct tsk_store *store, void *ctx, struct tsk_err *err)
     adding->last = 0;
     if (tsk_store_get_int(store, last, NULL, 0, &adding->last, err) < 0)
         return -1;
-    for (size_t i = 0; i < adding->s->count; i++) {
-        if (add_line(adding, &adding->s->lines[i], err) < 0)
-            return -1;
-    }
-    return mark_all(adding, err);
+    int rc = 0;
+    tsk_rows_init(&adding->rows, store, &tsk_ledger_rows);
+    for (size_t i = 0; i < adding->s->count && rc == 0; i++)
+        rc = add_line(adding, &adding->s->lines[i], err);
+    if (rc == 0)
+        rc = tsk_rows_end(&adding->rows, err);
+    tsk_rows_fini(&adding->rows);
+    return rc < 0 ? -1 : mark_all(adding, err);
 }
 
 void settling_forget_lines(struct settling *s)
@@ -233,7 +240,7 @@ void settling_forget_lines(struct settling *s)
 
 static bool flush_lines(struct settling *s)
 {
-    struct adding adding = {s, tsk_wall_ms(), 0};
+    struct adding adding = {.s = s, .now = tsk_wall_ms()};
     if (!s->count)
         return true;
     if (!settling_do(s, true, add_lines, &adding))

@@ -17,6 +17,7 @@
 
 #include "tasker/conf.h"
 #include "tasker/err.h"
+#include "tasker/rows.h"
 #include "tasker/store.h"
 
 struct tsk_ledger;
@@ -114,7 +115,11 @@ int64_t tsk_ledger_oldest(const struct tsk_ledger *ledger);
 /* For a transaction of the caller's (tsk_store_write), without a writer: adds a message, unless its
  * source and offset are there, and marks a batch as one with news. source must be given; at and ctx
  * are not used. received_at is of the calendar, in ms. tsk_ledger_insert returns whether it was
- * added, where the store can tell at no cost (PostgreSQL: 1), or -1. */
+ * added, where the store can tell at no cost (PostgreSQL: 1), or -1. tsk_ledger_add adds it to
+ * rows, which were begun with tsk_ledger_rows; it returns 0, or -1. */
+extern const struct tsk_rows_sql tsk_ledger_rows;
+int tsk_ledger_add(struct tsk_rows *rows, const struct tsk_ledger_entry *entry,
+                   const char *collector_id, int64_t received_at, struct tsk_err *err);
 int tsk_ledger_insert(struct tsk_store *store, const struct tsk_ledger_entry *entry,
                       const char *collector_id, int64_t received_at, struct tsk_err *err);
 int tsk_ledger_mark(struct tsk_store *store, const char *batch_id, struct tsk_err *err);
