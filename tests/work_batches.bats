@@ -312,7 +312,7 @@ END
     py <<'END'
 c, p = Collector(), Publisher().wait_worker()
 p.send(batch("b1", *["Wait"] * 200))
-c.wait_status(lambda s: s["running"] == 59 and s["queued"] == 141)
+c.wait_status(lambda s: s["running"] == 58 and s["queued"] == 142)
 go(200)
 done = c.completion()
 assert done["completed_steps"] == 200, done
