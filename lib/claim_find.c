@@ -12,38 +12,34 @@
     "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
     "t.name, t.handler_config, s.template_name, s.created_index, s.created_count, s.backoff "      \
     "FROM steps s" JOIN("tasks", "t", "t.task_id = s.task") " "
-#define CONDITION                                                                                  \
+#define CONDITION(is)                                                                              \
     "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
-    "AND coalesce(s.next_retry_at, 0) <= $1 "                                                      \
+    "AND coalesce(s.next_retry_at, 0) " is " $1 "                                                  \
     "AND t.state IN ('pending', 'in_progress') "                                                   \
     "AND NOT EXISTS (SELECT 1 FROM held_namespaces h WHERE h.namespace = t.namespace) "
 #define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
 
 /* The filters are texts of their own, so that the usual query has no condition that hides the
  * index. A dry run takes no locks. */
-#define FIND(JOIN, filter, lock) COLUMNS(JOIN) CONDITION filter ORDER lock
+#define FIND(JOIN, is, filter, lock) COLUMNS(JOIN) CONDITION(is) filter ORDER lock
 #define LOCKED " FOR UPDATE OF s SKIP LOCKED"
-#define FINDS(filter)                                                                              \
+#define FINDS(is, filter)                                                                          \
     {                                                                                              \
-        FIND(TSK_JOIN_SQLITE, filter, ""), FIND(TSK_JOIN_POSTGRESQL, filter, ""),                  \
-            FIND(TSK_JOIN_POSTGRESQL, filter, LOCKED)                                              \
+        FIND(TSK_JOIN_SQLITE, is, filter, ""), FIND(TSK_JOIN_POSTGRESQL, is, filter, ""),          \
+            FIND(TSK_JOIN_POSTGRESQL, is, filter, LOCKED)                                          \
+    }
+#define FILTERED(is)                                                                               \
+    {                                                                                              \
+        [0] = FINDS(is, ""), [BY_TASK] = FINDS(is, "AND s.task = $3 "),                            \
+        [BY_NAMESPACE] = FINDS(is, "AND t.namespace = $3 "),                                       \
+        [BY_TASK | BY_NAMESPACE] = FINDS(is, "AND s.task = $3 AND t.namespace = $4 "),             \
     }
 enum { SQLITE, POSTGRESQL, POSTGRESQL_LOCKED, KINDS };
 enum { BY_TASK = 1, BY_NAMESPACE = 2 };
-static const char *const finds[][KINDS] = {
-    [0] = FINDS(""),
-    [BY_TASK] = FINDS("AND s.task = $3 "),
-    [BY_NAMESPACE] = FINDS("AND t.namespace = $3 "),
-    [BY_TASK | BY_NAMESPACE] = FINDS("AND s.task = $3 AND t.namespace = $4 "),
-};
-
-static const char *query_of(const struct tsk_store *store, const struct tsk_claim_opts *opts)
-{
-    unsigned filter = (opts->task ? BY_TASK : 0) | (opts->namespace_name ? BY_NAMESPACE : 0);
-    if (tsk_store_kind(store) == TSK_STORE_SQLITE)
-        return finds[filter][SQLITE];
-    return finds[filter][opts->dry ? POSTGRESQL : POSTGRESQL_LOCKED];
-}
+enum { SET_BACK_MS = 60000 }; /* less is what the clocks of two machines may differ by */
+/* Those whose back-off is over; and those that are due only after a moment. */
+static const char *const finds[][KINDS] = FILTERED("<="), *const finds_late[][KINDS] =
+                                                              FILTERED(">");
 
 static char *text_of(const struct tsk_value *value)
 {
@@ -95,16 +91,45 @@ void tsk_ready_fini(struct tsk_ready_list *list)
     *list = (struct tsk_ready_list){NULL, 0, 0};
 }
 
-int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
-                   struct tsk_ready_list *list, struct tsk_err *err)
+/* Adds what can run to list: with a back-off that ends by now, or (late) after it. */
+static int find(struct tsk_store *store, const struct tsk_claim_opts *opts, bool late, int64_t now,
+                struct tsk_ready_list *list, struct tsk_err *err)
 {
-    struct tsk_value values[4] = {tsk_value_int(now), tsk_value_int(opts->limit)};
+    unsigned filter = (opts->task ? BY_TASK : 0) | (opts->namespace_name ? BY_NAMESPACE : 0);
+    size_t kind = tsk_store_kind(store) == TSK_STORE_SQLITE ? SQLITE
+                  : opts->dry                               ? POSTGRESQL
+                                                            : POSTGRESQL_LOCKED;
+    int64_t left = opts->limit - (int64_t)list->count;
+    struct tsk_value values[4] = {tsk_value_int(now), tsk_value_int(left)};
     size_t count = 2;
     if (opts->task)
         values[count++] = tsk_value_int(opts->task);
     if (opts->namespace_name)
         values[count++] = tsk_value_text(opts->namespace_name);
-    if (tsk_store_run(store, query_of(store, opts), values, count, on_step, list, err) < 0)
+    const char *sql = late ? finds_late[filter][kind] : finds[filter][kind];
+    return tsk_store_run(store, sql, values, count, on_step, list, err) < 0 ? -1 : 0;
+}
+
+/* Whether the clock was set back: the newest message of the ledger is of the future. */
+static int is_set_back(struct tsk_store *store, int64_t now, struct tsk_err *err)
+{
+    static const char newest[] = "SELECT max(received_at) FROM received_results";
+    int64_t at = 0;
+    if (tsk_store_get_int(store, newest, NULL, 0, &at, err) < 0)
+        return -1;
+    return at > now + SET_BACK_MS;
+}
+
+/* After the clock was set back, a stored back-off would last for as much longer. Those that end
+ * later than any that begins now are over. (Jitter makes none longer than twice the cap.) */
+int tsk_ready_find(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+                   struct tsk_ready_list *list, struct tsk_err *err)
+{
+    if (find(store, opts, false, now, list, err) < 0)
+        return -1;
+    int set_back = (int64_t)list->count < opts->limit ? is_set_back(store, now, err) : 0;
+    if (set_back < 0 ||
+        (set_back && find(store, opts, true, now + 2 * opts->retry_cap, list, err) < 0))
         return -1;
     return list->count ? tsk_ready_previous(store, list, opts->message_bytes, err) : 0;
 }

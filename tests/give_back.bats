@@ -207,3 +207,25 @@ EOT
     sed 's/name: one/name: hold/; s/Count/Hold/' tasks/one.yaml >tasks/hold.yaml
     for_each_store not_started
 }
+
+# Times of the store an hour later are a clock an hour earlier.
+set_back() {
+    submit later 2
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready -l 1 | tasker-publish | tasker-collect | tasker-reconcile >verdicts || true
+    run -1 tasker-ready --task 1
+    store_sql "update steps set updated_at = updated_at + 3600000, next_retry_at = next_retry_at + 3600000 where id = 1"
+    store_sql "update received_results set received_at = received_at + 3600000"
+    # a back-off that begins now lasts
+    tasker-ready --task 2 | tasker-publish | tasker-collect | tasker-reconcile >verdicts || true
+    run -1 tasker-ready --task 2
+    [ "$(tasker-ready | jq -c '[.steps[] | [.step_id, .metadata.attempt]]')" = '[[1,2]]' ]
+    signal work TERM
+    finish work
+}
+@test "a clock that is set back by an hour makes no step wait for an hour" {
+    export TASKER_RETRY_BASE=50s
+    echo 'handlers: {Count: {command: [/bin/sh, -c, "exit 75"]}}' >handlers.yaml
+    sed 's/name: one/name: later/; s/limit: 1/limit: 3/' tasks/one.yaml >tasks/later.yaml
+    for_each_store set_back
+}

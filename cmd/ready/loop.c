@@ -201,6 +201,7 @@ enum tsk_exit ready_run(const struct options *opts, const struct tsk_conf *conf)
         .namespace_name = opts->namespace_name,
         .task = opts->task,
         .step_timeout = tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT),
+        .retry_cap = tsk_conf_int(conf, TSK_RETRY_CAP),
         .dry = opts->dry_run};
     ready.patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     if (opts->follow && (ready.signals = signals_open(false, &err)) < 0)

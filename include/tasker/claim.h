@@ -31,6 +31,7 @@ struct tsk_claim_opts {
     const char *namespace_name; /* NULL: any */
     int64_t task;               /* 0: any */
     int64_t step_timeout;       /* ms, of steps that name no time limit: for that of the batch */
+    int64_t retry_cap;          /* ms, the longest back-off: for when the clock was set back */
     bool dry;                   /* nothing is written: what would be claimed */
 };
 
