@@ -40,6 +40,11 @@ void tsk_blob_release(struct tsk_blob *blob)
         free(blob);
 }
 
+bool tsk_blob_shared(const struct tsk_blob *blob)
+{
+    return atomic_load_explicit(&blob->holders, memory_order_acquire) > 1;
+}
+
 char *tsk_blob_data(struct tsk_blob *blob, size_t *len)
 {
     *len = blob->len;

@@ -199,6 +199,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->touched = true;
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     bus->reconnect_max = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
+    bus->alive = tsk_bus_alive_new(tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     bus->backlog = tsk_bus_backlog_new();
     bus->awaits = tsk_bus_awaits_new();
     zmq_msg_init(&bus->part);
@@ -266,6 +267,7 @@ bool tsk_bus_close(struct tsk_bus *bus)
     free(bus->places);
     free(bus->endpoint);
     tsk_buf_fini(&bus->text);
+    tsk_bus_alive_free(bus->alive);
     free(bus);
     return all_left;
 }

@@ -62,14 +62,25 @@ static bool takes_nothing(int fd)
     return poll(&pfd, 1, 0) == 0;
 }
 
-size_t tsk_bus_cut(struct tsk_bus *bus)
+/* Counts the connections that take nothing, and breaks them if cut. */
+static size_t count_blocked(const struct tsk_bus *bus, bool cut)
 {
     long limit = sysconf(_SC_OPEN_MAX);
     int most = limit < 0 || limit > FDS_MOST ? FDS_MOST : (int)limit;
     size_t count = 0;
     for (int fd = 0; fd < most; fd++) {
-        if (is_ours(bus, fd) && takes_nothing(fd) && shutdown(fd, SHUT_RDWR) == 0)
+        if (is_ours(bus, fd) && takes_nothing(fd) && (!cut || shutdown(fd, SHUT_RDWR) == 0))
             count++;
     }
     return count;
+}
+
+size_t tsk_bus_cut(struct tsk_bus *bus)
+{
+    return count_blocked(bus, true);
+}
+
+size_t tsk_bus_blocked(const struct tsk_bus *bus)
+{
+    return count_blocked(bus, false);
 }

@@ -161,10 +161,12 @@ int tsk_bus_life_fd(const struct tsk_bus *bus)
 
 int64_t tsk_bus_life_deadline(const struct tsk_bus *bus)
 {
+    int64_t due = tsk_bus_alive_deadline(bus);
     if (!bus->life)
-        return -1;
-    return tsk_earlier(tsk_earlier(bus->life->again, tsk_bus_awaits_deadline(bus->awaits)),
-                       bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
+        return due;
+    due = tsk_earlier(due, bus->life->again);
+    due = tsk_earlier(due, tsk_bus_awaits_deadline(bus->awaits));
+    return tsk_earlier(due, bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
 }
 
 static void connect_due(struct tsk_bus *bus, int64_t now)
@@ -188,6 +190,7 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
 {
     struct tsk_bus_life *life = bus->life;
     bool final;
+    tsk_bus_alive_turn(bus);
     if (!life)
         return false;
     while (tsk_bus_monitor_read(life->monitor, out, &final)) {

@@ -26,6 +26,9 @@ static int set_int(void *socket, int option, int64_t value)
     return zmq_setsockopt(socket, option, &number, sizeof number);
 }
 
+/* Only receivers send heartbeats. A slow peer answers late: the answer waits behind the messages that
+ * it has not read (see bus_alive.c). And an answer that comes after a sender has closed resets the
+ * connection, with all that the peer has not read yet. */
 static int set_heartbeat(void *socket, int64_t interval)
 {
     int64_t gone = interval * 3;
@@ -78,9 +81,10 @@ int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel 
     rc |= set_int(socket, ZMQ_RECONNECT_IVL, tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MIN));
     rc |= set_int(socket, ZMQ_TCP_KEEPALIVE, 1);
     rc |= set_int(socket, ZMQ_BACKLOG, BACKLOG);
-    rc |= set_heartbeat(socket, tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     if (side == TSK_SENDER)
         rc |= set_sender(socket, channel);
+    else
+        rc |= set_heartbeat(socket, tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     if (rc != 0)
         return tsk_err_set(err, TSK_CONFIG, "cannot set an option of a socket: %s",
                            zmq_strerror(zmq_errno()));

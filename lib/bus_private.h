@@ -29,6 +29,7 @@ struct tsk_bus {
     struct tsk_bus_gate *gate; /* NULL: it does not connect */
     struct tsk_bus_awaits *awaits;
     struct tsk_bus_backlog *backlog;
+    struct tsk_bus_alive *alive;
     zmq_msg_t part;
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
 };
@@ -41,7 +42,26 @@ int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, c
 /* Has libzmq connect to a place. Returns 0, or -1 with zmq_errno. */
 int tsk_bus_reach(struct tsk_bus *bus, const char *place);
 
+/* ---- bus_alive.c */
+
+#define TSK_BUS_ALIVE "alive" /* the topic */
+
+struct tsk_bus_alive *tsk_bus_alive_new(int64_t interval); /* ms */
+void tsk_bus_alive_free(struct tsk_bus_alive *alive);      /* NULL is fine */
+
+/* TSK_SENDER: something came from the connection with a descriptor; and it says that it is alive,
+ * and will say so again after each interval (ms). */
+void tsk_bus_alive_heard(struct tsk_bus *bus, int fd);
+void tsk_bus_alive_take(struct tsk_bus *bus, int fd, int64_t interval);
+
+/* Says so, or ends connections that do not; and when it is to be called next, -1: not yet. */
+void tsk_bus_alive_turn(struct tsk_bus *bus);
+int64_t tsk_bus_alive_deadline(const struct tsk_bus *bus);
+
 /* ---- bus_send.c */
+
+/* Sends text upstream. It is lost if nobody takes it, and is no reason to linger. */
+void tsk_bus_say(struct tsk_bus *bus, const char *text);
 
 /* Counts what libzmq holds; to be freed when libzmq is done with the bus. */
 struct tsk_bus_backlog *tsk_bus_backlog_new(void);

@@ -1,5 +1,6 @@
 /* Receiving from a bus. A message is copied once, into a buffer that the bus keeps, because what
  * follows a message in libzmq's memory is not ours and the readers of JSON want a NUL there. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "bus_private.h"
@@ -117,6 +118,29 @@ static bool is_subscription(struct tsk_bus *bus)
            !zmq_msg_more(&bus->part);
 }
 
+/* Takes note of who is alive by bus->part. Returns whether it says nothing else. */
+static bool read_alive(struct tsk_bus *bus)
+{
+    static const char topic[] = TSK_BUS_ALIVE " {";
+    const char *data = zmq_msg_data(&bus->part);
+    size_t len = zmq_msg_size(&bus->part);
+    char body[64];
+    int64_t interval;
+    if (bus->side != TSK_SENDER)
+        return false;
+    int fd = zmq_msg_get(&bus->part, ZMQ_SRCFD);
+    tsk_bus_alive_heard(bus, fd);
+    if (zmq_msg_more(&bus->part) || len < sizeof topic || len >= sizeof body ||
+        memcmp(data, topic, sizeof topic - 1) != 0)
+        return false;
+    memcpy(body, data, len);
+    body[len] = '\0';
+    const char *number = strrchr(body, ':');
+    interval = number ? strtoll(number + 1, NULL, 10) : 0;
+    tsk_bus_alive_take(bus, fd, interval);
+    return true;
+}
+
 int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
 {
     if (bus->text.cap > KEEP_BYTES)
@@ -125,6 +149,8 @@ int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *e
     bus->touched = true;
     int rc;
     while ((rc = recv_part(bus, err)) == 1) {
+        if (read_alive(bus))
+            continue;
         if (!is_subscription(bus))
             return read_message(bus, frame, err);
         if (read_subscription(bus, frame))

@@ -53,6 +53,11 @@ static int send_frame(struct tsk_bus *bus, const char *head, size_t head_len, co
     return send_msg(bus, &msg);
 }
 
+void tsk_bus_say(struct tsk_bus *bus, const char *text)
+{
+    send_frame(bus, text, strlen(text), NULL, 0);
+}
+
 void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix)
 {
     send_frame(bus, "\1", 1, prefix, strlen(prefix));

@@ -6,6 +6,7 @@
  *   allowed  it has a worker, and may be sent
  *   sent     it has a worker that did not answer yet; in order of the time to send it again, which
  *            is the order of sending, since that time is the same for all
+ *   handed   it was sent to plain subscribers, which did not take it yet
  *   parked   its worker left: if only the connection was lost, the worker has it and comes again, and
  *            another worker would run it a second time
  *   refused  every registered worker rejected it, and whoever was to connect again has had the time
@@ -143,6 +144,15 @@ static void *forget(struct tsk_dispatch *dispatch, struct held *held)
     tsk_held_remove(held);
     free_held(tsk_map_take(dispatch->held, held->batch_id));
     return tag;
+}
+
+void *tsk_dispatch_taken(struct tsk_dispatch *dispatch, const char *batch_id, int64_t *attempts)
+{
+    struct held *held = tsk_map_get(dispatch->held, batch_id);
+    if (!held || held->list != &dispatch->handed)
+        return NULL;
+    *attempts = held->attempts;
+    return forget(dispatch, held);
 }
 
 void *tsk_dispatch_drop(struct tsk_dispatch *dispatch, const char *batch_id)
@@ -351,7 +361,9 @@ void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now)
         return;
     }
     if (!worker) {
-        forget(dispatch, held);
+        held->attempts++;
+        tsk_held_remove(held);
+        tsk_held_append(&dispatch->handed, held);
         return;
     }
     if (!held->worker) {

@@ -27,6 +27,15 @@ struct worker *tsk_dispatch_worker(const struct tsk_dispatch *dispatch, const ch
     return tsk_map_get(dispatch->workers, id);
 }
 
+/* The last plain subscriber left: what it did not take is for the next one. */
+static void take_back(struct tsk_dispatch *dispatch)
+{
+    for (struct held *held; (held = dispatch->handed.last);) {
+        tsk_held_remove(held);
+        tsk_held_prepend(&dispatch->queued, held);
+    }
+}
+
 /* Takes all that a worker has not answered from it, and keeps it for that worker for a while: it may
  * run it. A worker that said that it stops runs nothing of it. */
 static void park(struct tsk_dispatch *dispatch, const struct worker *worker, int64_t now)
@@ -124,6 +133,8 @@ int tsk_dispatch_leave(struct tsk_dispatch *dispatch, const char *topic, int64_t
         dispatch->quiet_at = now + dispatch->opts.quiet_ms;
         if (dispatch->steps_subscriptions)
             dispatch->steps_subscriptions--;
+        if (!tsk_dispatch_plain(dispatch))
+            take_back(dispatch);
         return -1;
     }
     struct worker *worker =

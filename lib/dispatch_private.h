@@ -36,7 +36,7 @@ struct held {
 struct tsk_dispatch {
     struct tsk_dispatch_opts opts;
     struct tsk_map *held, *workers;
-    struct list queued, reserved, offered, allowed, sent, parked, refused;
+    struct list queued, reserved, offered, allowed, sent, handed, parked, refused;
     struct held *sending; /* between SEND and tsk_dispatch_sent */
     struct worker *target;
     int64_t steps_subscriptions, registrations;

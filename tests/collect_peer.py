@@ -30,7 +30,7 @@ class Bare:
                 self.on_join(data[1:].decode())
             elif data[:1] == b"\0":
                 self.joined.discard(data[1:])
-            else:
+            elif not data.startswith(b"alive "):
                 return data
         return None
 

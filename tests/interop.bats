@@ -208,3 +208,49 @@ late_worker() {
     finish_with 75 work
     has 'not confirmed by a collector' work.err
 }
+
+# Writes $1 batches of 20 kB to the file many: more than the system takes for one connection.
+many_batches() {
+    local i text
+    text=$(head -c 20000 /dev/zero | tr '\0' x)
+    for ((i = 1; i <= $1; i++)); do batch "m$i" '{"text":"'"$text"'"}'; done >many
+}
+
+@test "interop: a plain subscriber that is slow loses no batch" {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=50ms
+    many_batches 600
+    spawn slow $PY "$ROOT/tests/interop/subscriber.py" "$steps" 600 0.004
+    run -0 --separate-stderr tasker-publish many
+    finish_with 0 slow
+    [ "$(sort -u slow.out | wc -l)" -eq 600 ]
+    [ "$(grep -c '"delivery":"unconfirmed"' <<<"$output")" -eq 600 ]
+}
+
+@test "interop: a plain subscriber that takes nothing is disconnected, and each batch is named, 75" {
+    many_batches 600
+    spawn slow $PY "$ROOT/tests/interop/subscriber.py" "$steps" 600 60
+    run -75 --separate-stderr tasker-publish --wait 1s many
+    has '1 plain subscriber took nothing for 1000 ms: disconnected' "$stderr"
+    has 'not taken by all plain subscribers: batch m' "$stderr"
+    { jq -r .batch_id <<<"$output"; sed -n 's/.*error: \(sent\|not sent\).*: batch \([^ ]*\) .*/\2/p' <<<"$stderr"; } | sort >named
+    [ "$(sort -u named | wc -l)" -eq 600 ]
+}
+
+@test "interop: two plain workers: a warning and the receipt say that each step runs twice" {
+    spawn one $PY "$ROOT/tests/interop/subscriber.py" "$steps" 1 0
+    spawn two $PY "$ROOT/tests/interop/subscriber.py" "$steps" 1 0
+    mkfifo input
+    exec 8<>input
+    spawn publish bash -c 'exec tasker-publish -v <input 8>&-'
+    wait_until 10 both_subscribed
+    cat batches >&8
+    exec 8>&-
+    finish_with 0 publish
+    has '2 plain subscribers are at' publish.err
+    has 'each step runs 2 times' publish.err
+    [ "$(field_of publish.out .subscribers)" = 2 ]
+    finish_with 0 one
+    finish_with 0 two
+}
+
+both_subscribed() { [ "$(grep -c 'a peer subscribed to "steps"' publish.err)" -eq 2 ]; }

@@ -75,7 +75,7 @@ class Publisher(Peer):
     def on(self, data):
         if data[:1] in (b"\0", b"\1"):
             (self.joined if data[0] else self.left).append(data[1:].decode())
-        else:
+        elif not data.startswith(b"alive "):
             topic, body = data.decode().split(" ", 1)
             self.seen.append((topic, json.loads(body)))
 

@@ -37,6 +37,7 @@ void parcel_free(struct parcel *parcel)
     json_object_put(parcel->line_error);
     json_object_put(parcel->past);
     free(parcel->place);
+    tsk_blob_release(parcel->blob);
     free(parcel->target);
     free(parcel->told);
     free(parcel->dropped);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tasker/blob.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/message.h"
@@ -36,6 +37,9 @@ struct parcel {
     struct json_object *error;     /* of the worker that rejected it last, or NULL */
     char rejected_by[TSK_ID_SIZE]; /* that worker */
 
+    struct tsk_blob *blob; /* as it was sent to plain subscribers that did not take it yet; or NULL */
+    int64_t subscribers;   /* how many these were */
+    bool not_taken;        /* one of them was disconnected before it took the batch */
     unsigned todo;             /* RECORD_… */
     bool held;                 /* whether the dispatch has it */
     char *target;              /* the worker that it is offered to; NULL: none */

@@ -74,6 +74,7 @@ void post_accepted(struct post *post, struct parcel *parcel, struct json_object 
                    int64_t attempts)
 {
     post->accepted++;
+    handed_forget(post, parcel);
     parcel->held = false;
     parcel->reply = json_object_get(reply);
     parcel->at = tsk_wall_ms();
@@ -88,6 +89,7 @@ void post_rejected(struct post *post, struct parcel *parcel)
 {
     char source[sizeof TSK_OUTBOUND_SOURCE + TSK_ID_SIZE];
     post->status = tsk_exit_worse(post->status, TSK_NO);
+    handed_forget(post, parcel);
     parcel->held = false;
     parcel->line_error = receipt_refusal(parcel);
     if (!post->record.store) {
@@ -142,12 +144,13 @@ static void send_batch(struct post *post, const struct tsk_dispatch_act *act, in
     if (!plain)
         snprintf(topic, sizeof topic, TSK_TOPIC_WORKER "%s", act->worker_id);
     diag_debug("batch %s: sent on %s", parcel->batch_id, topic);
-    int rc = tsk_bus_send(post->bus, topic, text->data, text->len, &err);
+    if (!plain)
+        handed_forget(post, parcel);
+    int rc = plain ? handed_send(post, parcel, text, &err)
+                   : tsk_bus_send(post->bus, topic, text->data, text->len, &err);
     if (rc < 0)
         diag_warn("batch %s: %s", parcel->batch_id, err.text);
     tsk_dispatch_sent(post->dispatch, rc > 0, now);
-    if (plain && rc > 0)
-        post_accepted(post, parcel, NULL, act->attempts + 1);
 }
 
 /* A batch is to go to a worker: that is put down first, if it is not yet. */
@@ -226,6 +229,7 @@ static int64_t next_deadline(const struct post *post)
     at = tsk_earlier(at, post_wait_deadline(post));
     at = tsk_earlier(at, life_deadline(post->bus));
     at = tsk_earlier(at, life_deadline(post->results.bus));
+    at = tsk_earlier(at, handed_deadline(post));
     at = tsk_earlier(at, record_deadline(post, tsk_now_ms()));
     if (post_room(post))
         at = tsk_earlier(at, source_deadline(post->source));
@@ -271,6 +275,7 @@ static bool turn(struct post *post)
 {
     if (!open_bus(post, tsk_now_ms()))
         return false;
+    handed_look(post);
     read_input(post);
     post_receive(post);
     await_worker(post);
@@ -280,8 +285,12 @@ static bool turn(struct post *post)
         return false;
     /* sending may have used up the sign that something came */
     bool busy = post_receive(post) || can_read(post);
-    if (is_done(post))
+    if (is_done(post) && !handed_lingers(post))
         return false;
+    if (handed_stuck(post)) {
+        post_give_up(post, "stopped: plain subscribers take nothing");
+        return false;
+    }
     if (!busy && out_flush() < 0) {
         post_give_up(post, "stopped: nobody takes the receipts");
         return false;
@@ -341,6 +350,7 @@ static void close_all(struct post *post)
     tsk_dispatch_each_batch(post->dispatch, free_parcel, NULL);
     tsk_dispatch_free(post->dispatch);
     results_side_close(post);
+    free(post->handed.items);
     life_close(post->bus, DIAG_WARNING); /* lingers, so that the last message leaves */
     tsk_poller_free(post->poller);
     tsk_json_free(post->parser);

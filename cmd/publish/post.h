@@ -35,6 +35,14 @@ struct results_side {
     int64_t since;       /* when looking for it began */
 };
 
+/* Batches that plain subscribers were sent and did not take yet. */
+struct handed {
+    struct parcel **items;
+    size_t count, cap;
+    int64_t moved_at; /* when one was sent or taken last; 0: never */
+    bool told_several, blocked;
+};
+
 struct post {
     const struct tsk_conf *conf;
     struct source *source;
@@ -42,6 +50,7 @@ struct post {
     struct record record;          /* what the store is told */
     struct tsk_bus *bus;           /* NULL while another process holds the port */
     struct results_side results;
+    struct handed handed;
     struct tsk_poller *poller;
     struct tsk_json *parser;          /* for answers */
     struct tsk_map *result_endpoints; /* of registered workers that accepted something, by name */
@@ -79,6 +88,26 @@ void post_rejected(struct post *post, struct parcel *parcel);
 /* Holds plain subscribers back until the results side is there. */
 void results_side_look(struct post *post, int64_t now);
 void results_side_close(struct post *post);
+
+/* ---- handed.c */
+
+/* Sends a batch to plain subscribers. Returns as tsk_bus_send. */
+int handed_send(struct post *post, struct parcel *parcel, const struct tsk_buf *text,
+                struct tsk_err *err);
+
+/* Accepts the batches that all plain subscribers have. To be called before anything else is done
+ * with the bus, since libzmq may forget then what waits for a subscriber that has left. */
+void handed_look(struct post *post);
+
+/* The batch goes to a worker instead, or leaves; no effect on one that no plain subscriber has. */
+void handed_forget(struct post *post, struct parcel *parcel);
+int64_t handed_deadline(const struct post *post);
+
+/* Disconnects subscribers that take nothing for too long. Returns true if it cannot. */
+bool handed_stuck(struct post *post);
+
+/* Returns whether the last batches still wait for a slow subscriber. */
+bool handed_lingers(struct post *post);
 
 /* ---- answers.c: what comes from the other side */
 

@@ -32,6 +32,10 @@ static struct json_object *make(const struct parcel *parcel, int64_t at, const c
     tsk_json_put_shared(receipt, "step_ids", parcel->step_ids);
     tsk_json_put_shared(receipt, "steps", parcel->steps);
     tsk_json_put_int(receipt, "attempts", attempts);
+    if (parcel->subscribers)
+        tsk_json_put_int(receipt, "subscribers", parcel->subscribers);
+    if (parcel->not_taken)
+        tsk_json_put_bool(receipt, "not_taken", true);
     return receipt;
 }
 

@@ -17,6 +17,7 @@ static void take_back(struct post *post, struct parcel *parcel)
 {
     if (parcel->held)
         tsk_dispatch_drop(post->dispatch, parcel->batch_id);
+    handed_forget(post, parcel);
     parcel->held = false;
 }
 

@@ -4,6 +4,7 @@
 #ifndef TASKER_BLOB_H
 #define TASKER_BLOB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct tsk_blob;
@@ -16,6 +17,9 @@ struct tsk_blob *tsk_blob_new(const char *topic, const char *body, size_t len);
  * fine for the second. */
 void tsk_blob_hold(struct tsk_blob *blob);
 void tsk_blob_release(struct tsk_blob *blob);
+
+/* Returns whether more than one holds it. */
+bool tsk_blob_shared(const struct tsk_blob *blob);
 
 /* The whole; and the body in it, to the end of the whole. Borrowed. */
 char *tsk_blob_data(struct tsk_blob *blob, size_t *len);

@@ -96,6 +96,9 @@ int64_t tsk_bus_backlog(const struct tsk_bus *bus);
  * connect again. Returns how many. It costs some milliseconds. */
 size_t tsk_bus_cut(struct tsk_bus *bus);
 
+/* Returns how many of its peers would take nothing now. It costs as much. */
+size_t tsk_bus_blocked(const struct tsk_bus *bus);
+
 enum tsk_frame_kind {
     TSK_FRAME_MESSAGE,
     TSK_FRAME_JOIN, /* TSK_SENDER: a peer subscribed to topic */

@@ -85,8 +85,13 @@ enum tsk_dispatch_kind tsk_dispatch_next(struct tsk_dispatch *dispatch, int64_t 
                                          struct tsk_dispatch_act *act);
 
 /* Answers TSK_DISPATCH_SEND: whether the socket took it (else it is tried again in some ms). A
- * batch for plain subscribers that was taken is no longer held: nobody will answer. */
+ * batch for plain subscribers is held until tsk_dispatch_taken; if the last of them leaves before,
+ * it is queued again. */
 void tsk_dispatch_sent(struct tsk_dispatch *dispatch, bool taken, int64_t now);
+
+/* All plain subscribers have a batch. Returns its tag, and in *attempts how often it was sent; it
+ * is then no longer held. Returns NULL if it was not sent to them, or is queued again. */
+void *tsk_dispatch_taken(struct tsk_dispatch *dispatch, const char *batch_id, int64_t *attempts);
 
 /* How busy a worker says that it is. */
 struct tsk_dispatch_load {

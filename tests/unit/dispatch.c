@@ -124,6 +124,7 @@ static void test_topics(void)
 /* Plain subscribers are served only when it is quiet and nobody is registered. */
 static void test_plain(void)
 {
+    int64_t attempts;
     struct tsk_dispatch *d = start(64, 0);
     add(d, "1");
     CHECK_STR(next(d, 0), "");
@@ -134,13 +135,20 @@ static void test_plain(void)
     CHECK_INT(tsk_dispatch_deadline(d), 300);
     CHECK_STR(next(d, 299), "");
     CHECK_STR(next(d, 300), "send 1 to all");
+    CHECK_STR(next(d, 300), "");
+    tsk_dispatch_leave(d, "steps ", 310); /* it did not take it: the next one gets it */
+    CHECK_STR(tsk_dispatch_taken(d, "1", &attempts), NULL);
+    tsk_dispatch_join(d, "steps ", 320);
+    CHECK_STR(next(d, 520), "send 1 to all");
+    CHECK_STR(tsk_dispatch_taken(d, "1", &attempts), "1");
+    CHECK_INT(attempts, 2);
     CHECK_INT(tsk_dispatch_count(d), 0);
     add(d, "2");
-    tsk_dispatch_join(d, "worker.a ", 400); /* the plain one was a worker that said so late */
-    CHECK_STR(next(d, 400), "send 2 to a");
-    tsk_dispatch_leave(d, "worker.a ", 500);
-    CHECK_STR(next(d, 500), "");
-    tsk_dispatch_leave(d, "steps ", 600);
+    tsk_dispatch_join(d, "worker.a ", 600); /* the plain one was a worker that said so late */
+    CHECK_STR(next(d, 600), "send 2 to a");
+    tsk_dispatch_leave(d, "worker.a ", 700);
+    CHECK_STR(next(d, 700), "");
+    tsk_dispatch_leave(d, "steps ", 800);
     CHECK_STR(next(d, 900), "");
     CHECK_INT(tsk_dispatch_stranded(d), 900);
     tsk_dispatch_free(d);
@@ -448,7 +456,9 @@ static void test_offers(void)
     add(d, "2");
     CHECK_STR(next(d, 2000), "");
     tsk_dispatch_allow(d, "2", NULL);
+    int64_t attempts;
     CHECK_STR(next(d, 2000), "send 2 to all");
+    CHECK_STR(tsk_dispatch_taken(d, "2", &attempts), "2");
     add(d, "3");
     CHECK_STR(tsk_dispatch_drop(d, "3"), "3");
     CHECK_STR(tsk_dispatch_drop(d, "3"), NULL);
