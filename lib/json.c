@@ -56,13 +56,16 @@ struct json_object *tsk_json_get(struct json_object *object, const char *key)
     return value;
 }
 
+bool tsk_json_is_name(struct json_object *value)
+{
+    return json_object_is_type(value, json_type_string) &&
+           strlen(json_object_get_string(value)) == (size_t)json_object_get_string_len(value);
+}
+
 const char *tsk_json_str(struct json_object *object, const char *key)
 {
     struct json_object *value = tsk_json_get(object, key);
-    if (!json_object_is_type(value, json_type_string))
-        return NULL;
-    const char *text = json_object_get_string(value);
-    return strlen(text) == (size_t)json_object_get_string_len(value) ? text : NULL;
+    return tsk_json_is_name(value) ? json_object_get_string(value) : NULL;
 }
 
 int tsk_json_int(struct json_object *object, const char *key, int64_t *out)

@@ -98,6 +98,7 @@ struct json_object *tsk_error_object(const char *message, const char *type, cons
                                      bool retryable)
 {
     struct json_object *error = json_object_new_object();
+    message = message ? message : "";
     tsk_json_put(error, "message", tsk_json_lossy(message, strlen(message)));
     tsk_json_put_str(error, "error_type", type);
     tsk_json_put_str(error, "type", type); /* the same, for consumers that read this name */

@@ -80,6 +80,18 @@ static int check_batch_id(struct fix *fix, struct json_object *json)
     return 0;
 }
 
+/* Names that a result need not have. */
+static int check_names(struct fix *fix, struct json_object *json)
+{
+    static const char *const names[] = {"step_name", "worker_id", "source"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct json_object *name = tsk_json_get(json, names[i]);
+        if (json_object_is_type(name, json_type_string) && !tsk_json_is_name(name))
+            return bad(fix, names[i], "holds a NUL");
+    }
+    return 0;
+}
+
 static int fix_status(struct fix *fix, struct json_object *json, const char *key)
 {
     static const struct {
@@ -130,9 +142,10 @@ static int fix_error(struct fix *fix, struct json_object *json)
 
 static int fix_partial(struct fix *fix, struct json_object *json)
 {
-    if (check_batch_id(fix, json) || check_step_id(fix, json) || fix_status(fix, json, "status") ||
-        fix_int(fix, json, "task_id") || fix_ordinal(fix, json, "attempt") ||
-        fix_ordinal(fix, json, "sequence") || fix_int(fix, json, "execution_time_ms"))
+    if (check_batch_id(fix, json) || check_step_id(fix, json) || check_names(fix, json) ||
+        fix_status(fix, json, "status") || fix_int(fix, json, "task_id") ||
+        fix_ordinal(fix, json, "attempt") || fix_ordinal(fix, json, "sequence") ||
+        fix_int(fix, json, "execution_time_ms"))
         return -1;
     return fix_error(fix, json);
 }
@@ -189,7 +202,7 @@ static int fix_completion(struct fix *fix, struct json_object *json)
 {
     static const char *const counts[] = {"total_steps", "completed_steps", "failed_steps",
                                          "in_progress_steps", "total_execution_time_ms"};
-    if (check_batch_id(fix, json))
+    if (check_batch_id(fix, json) || check_names(fix, json))
         return -1;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         if (fix_int(fix, json, counts[i]))

@@ -195,6 +195,9 @@ bool tsk_result_usual(const char *topic, const char *text, size_t len, struct ts
     if (!partial && !tsk_scan_is(&members[MESSAGE_TYPE], tsk_type_name(TSK_TYPE_COMPLETION)))
         return false;
     *usual = (struct tsk_usual){.type = partial ? TSK_TYPE_PARTIAL : TSK_TYPE_COMPLETION};
+    /* an escaped name may hold a NUL */
+    if (members[STEP_NAME].kind == TSK_SCAN_ESCAPED || members[WORKER_ID].kind == TSK_SCAN_ESCAPED)
+        return false;
     if (!usual_name(&members[BATCH_ID], usual->batch_id) || !usual_place(members, usual) ||
         !(partial ? usual_partial(members) : usual_completion(members)))
         return false;

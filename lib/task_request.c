@@ -28,7 +28,7 @@ static bool is_texts(struct json_object *value)
     if (!json_object_is_type(value, json_type_array))
         return false;
     for (size_t i = 0; i < json_object_array_length(value); i++) {
-        if (!json_object_is_type(json_object_array_get_idx(value, i), json_type_string))
+        if (!tsk_json_is_name(json_object_array_get_idx(value, i)))
             return false;
     }
     return true;
@@ -46,14 +46,14 @@ static int check_member(const char *key, struct json_object *value, struct tsk_e
         return tsk_unknown(err, TSK_DATA, "member", key, tsk_nearest(key, names, MEMBERS));
     if (!value)
         return 0;
-    if (members[i].kind == TEXT && !json_object_is_type(value, json_type_string))
-        return tsk_err_set(err, TSK_DATA, "%s has to be a text", key);
+    if (members[i].kind == TEXT && !tsk_json_is_name(value))
+        return tsk_err_set(err, TSK_DATA, "%s has to be a text without a NUL", key);
     if (members[i].kind == INTEGER && !json_object_is_type(value, json_type_int))
         return tsk_err_set(err, TSK_DATA, "%s has to be a whole number", key);
     if (members[i].kind == OBJECT && !json_object_is_type(value, json_type_object))
         return tsk_err_set(err, TSK_DATA, "%s has to be an object", key);
     if (members[i].kind == TEXTS && !is_texts(value))
-        return tsk_err_set(err, TSK_DATA, "%s has to be a list of texts", key);
+        return tsk_err_set(err, TSK_DATA, "%s has to be a list of texts without a NUL", key);
     return 0;
 }
 

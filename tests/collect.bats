@@ -128,6 +128,7 @@ random bytes|s(b"partial_result" + bytes(range(256)))|cannot be read
 an escape sequence|s(b"partial_result \x1b[2J\x1b]0;x\x07")|cannot be read
 depth|s("partial_result " + "[" * 100000)|nested deeper
 a number beyond 64 bits|s('partial_result {"batch_id":"b1","step_id":99999999999999999999,"status":"completed"}')|step_id is not a positive integer
+a name with a NUL|s('partial_result {"batch_id":"b1","step_id":1,"status":"completed","worker_id":"w\\u0000x"}')|worker_id holds a NUL
 no batch_id|s('partial_result {"step_id":1,"status":"completed"}')|batch_id is missing
 batch_id of another type|s('partial_result {"batch_id":[],"step_id":1,"status":"completed"}')|batch_id
 no step_id|s('partial_result {"batch_id":"b1","status":"completed"}')|step_id is missing

@@ -75,6 +75,10 @@ a name of a file         | --check name.yaml                 | -  | 78 | name.ya
 none can start           | --check optional.yaml             | -  | 78 | all steps are optional
 name is no text         | -n                                | {"name":7}\n | 65 | name has to be a text
 context is no object    | -n                                | {"name":"process_order","context":[]}\n | 65 | context has to be an object
+name with a NUL         | -n                                | {"name":"process_order\\u0000x"}\n | 65 | name has to be a text without a NUL
+key with a NUL          | -n                                | {"name":"process_order","idempotency_key":"a\\u0000"}\n | 65 | idempotency_key has to be a text without a NUL
+member with a NUL       | -n                                | {"name":"process_order","context":{"id\\u0000":1}}\n | 65 | a name with a NUL
+bypass with a NUL       | -n                                | {"name":"process_order","bypass_steps":["notify\\u0000"]}\n | 65 | bypass_steps has to be a list of texts without a NUL
 tags are no texts       | -n                                | {"name":"process_order","tags":[1]}\n | 65 | tags has to be a list of texts
 priority is no number   | -n                                | {"name":"process_order","priority":"1"}\n | 65 | priority has to be a whole number
 priority out of range   | -n                                | {"name":"process_order","priority":9999999999}\n | 65 | priority is out of range

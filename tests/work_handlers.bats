@@ -256,8 +256,10 @@ END
     handler Wrong 'echo "{\"error\":{\"message\":7,\"error_category\":[],\"retryable\":\"x\",\"retry_after\":\"soon\"}}" >&3; exit 69'
     handler Garbage 'for i in 1 2 3 4 5 6 7 8 9; do echo "what" >&3; done; head -c 200000 /dev/zero | tr "\0" x >&3; echo >&3; echo "{}" >&3; echo "[]" >&3; echo "{\"error\":{\"message\":\"after all\"}}" >&3; exit 1'
     handler Killed 'echo "{\"error\":{\"message\":\"m\",\"error_category\":\"timeout\"}}" >&3; kill -9 $$'
+    handler Nul 'printf "%s\n" "{\"error\":{\"message\":\"a\\u0000b\",\"error_type\":\"E\\u0000F\",\"error_category\":\"permanent\"}}" >&3; exit 75'
+    handler NulName 'printf "%s\n" "{\"error\":{\"message\":\"m\",\"co\\u0000de\":1}}" >&3; exit 75'
     worker
-    run_steps Full Zero As NoNewline Last Text Wrong Garbage Killed
+    run_steps Full Zero As NoNewline Last Text Wrong Garbage Killed Nul NulName
     is "$(of 1 '[.status,.retryable,.error.message,.error.error_type,.error.type,.error.error_category,.error.retryable,.error.retry_after_ms,.error.exit_status,.error.code,.error.backtrace]')" \
         '["failed",true,"bank closed","BankClosed","BankClosed","retryable",true,1500,1,[7],["trace"]]'
     is "$(of 1 .execution_metadata.error_category)" retryable
@@ -269,6 +271,9 @@ END
     is "$(of 7 '[.status,.error.error_category,.retryable]')" '["failed","infrastructure",true]'
     is "$(of 8 '.error.message')" "after all"
     is "$(of 9 '[.error.error_category,.retryable,.error.signal]')" '["timeout",true,9]'
+    is "$(of 10 '[.error.message,.error.error_type,.error.error_category]|@json')" '["a\u0000b","HandlerError","permanent"]'
+    has 'step 10: descriptor 3: error_type holds a NUL and is left out' work.err
+    has 'step 11: descriptor 3: a name with a NUL (\u0000) at byte' work.err
     is "$(grep -c 'step 8: descriptor 3' work.err)" 1
     has "step 8: descriptor 3: malformed JSON" work.err
 }

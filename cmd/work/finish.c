@@ -158,6 +158,9 @@ static struct json_object *merge_error(struct json_object *error, struct json_ob
     struct json_object *merged =
         tsk_error_object(message ? message : "the handler reported an error",
                          type ? type : "HandlerError", category, retryable);
+    struct json_object *words = tsk_json_get(said, "message");
+    if (json_object_is_type(words, json_type_string))
+        tsk_json_put_shared(merged, "message", words); /* with its NULs */
     if (error)
         tsk_json_put_shared(merged, "backtrace", tsk_json_get(error, "backtrace"));
     json_object_object_foreach(said, key, value)

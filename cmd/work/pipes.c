@@ -3,6 +3,7 @@
  * over them is read on and dropped, so that no handler is held up by it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,9 +54,22 @@ static void bad_note(struct run *run, const char *why)
     run->process->note_told = true;
 }
 
-/* Keeps an error; mere words are its message. Returns whether it is one. */
-static bool keep_error(struct process *process, struct json_object *error)
+/* Takes a member out that is a name with a NUL: as a C string it would be another. */
+static void drop_nul(struct run *run, struct json_object *error, const char *key)
 {
+    struct json_object *name = tsk_json_get(error, key);
+    if (!json_object_is_type(name, json_type_string) || tsk_json_is_name(name))
+        return;
+    char why[80];
+    snprintf(why, sizeof why, "%s holds a NUL and is left out", key);
+    bad_note(run, why);
+    json_object_object_del(error, key);
+}
+
+/* Keeps an error; mere words are its message. Returns whether it is one. */
+static bool keep_error(struct run *run, struct json_object *error)
+{
+    struct process *process = run->process;
     bool words = json_object_is_type(error, json_type_string);
     if (!words && !json_object_is_type(error, json_type_object))
         return false;
@@ -63,6 +77,8 @@ static bool keep_error(struct process *process, struct json_object *error)
     process->error = words ? json_object_new_object() : json_object_get(error);
     if (words)
         tsk_json_put_shared(process->error, "message", error);
+    drop_nul(run, process->error, "error_type");
+    drop_nul(run, process->error, "error_category");
     return true;
 }
 
@@ -74,7 +90,7 @@ static void note_line(struct work *work, struct run *run, const char *text, size
     struct json_object *progress = tsk_json_get(note, "progress");
     if (!note)
         bad_note(run, err.text);
-    else if (!keep_error(process, tsk_json_get(note, "error")) && !progress)
+    else if (!keep_error(run, tsk_json_get(note, "error")) && !progress)
         bad_note(run, "neither \"progress\" nor \"error\"");
     if (progress) {
         json_object_put(process->progress);

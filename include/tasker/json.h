@@ -50,6 +50,9 @@ bool tsk_json_within(struct json_object *value, int levels);
 /* A member by name. Returns a borrowed value, or NULL where it is absent or null. */
 struct json_object *tsk_json_get(struct json_object *object, const char *key);
 
+/* Whether value is a string without a NUL: as a C string a name would end at it and be another. */
+bool tsk_json_is_name(struct json_object *value);
+
 /* A string member. Returns borrowed text, or NULL where it is absent, no string, or holds a NUL. */
 const char *tsk_json_str(struct json_object *object, const char *key);
 
