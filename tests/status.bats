@@ -183,14 +183,18 @@ END
 @test "status endpoints: a publisher and a worker tell of themselves" {
     peer publisher "$steps"
     peer worker-sender "$results"
-    status_is 0 endpoints -t 10s
+    status_is 69 endpoints -t 10s # the worker takes its batches at another port
+    has "result_endpoint: a worker is there, but it takes batches from tcp://127.0.0.1:9: what is published at $steps never reaches it; give both the same batch_endpoint" out
+    has "result_endpoint $results: the worker there takes its batches elsewhere" err
     has "publisher (pid 77): workers: 1, plain subscribers: 1; worker w1\\x1b[31m: 4 unanswered, 2 queued, 3 free" out
     has "worker w7 (pid 78 on h): ready; 1 running, 2 queued, 9 of 10 free; 5 accepted, 6 completed, 7 failed; results 3 to 12 held, 8 lost; collectors: 2" out
     has "it takes batches from tcp://127.0.0.1:9; here batch_endpoint is $steps (\$TASKER_ZEROMQ_BATCH_ENDPOINT)" out
     status_is 0 endpoints -t 10s --batch-endpoint tcp://127.0.0.1:9 result_endpoint
     [ "$(grep -c 'here batch_endpoint is' out)" -eq 0 ]
-    status_is 0 endpoints -t 10s -f json
-    holds 'map(.peer) == ["publisher", "worker"]'
+    status_is 0 endpoints -t 10s --batch-endpoint "tcp://localhost:9" result_endpoint # by another name
+    has "here batch_endpoint is tcp://localhost:9" out
+    status_is 69 endpoints -t 10s -f json
+    holds 'map([.peer, .ok, .state]) == [["publisher", true, "ok"], ["worker", false, "other_batches"]]'
     holds '.[0].peer_status.workers[0].free_slots == 3 and .[1].peer_status.worker_id == "w7"'
     [ "$(grep -c $'\e' out)" -eq 0 ]
     # It asked on a topic of its own, which it left again.
@@ -253,6 +257,13 @@ END
     wait_until 10 tasker-status endpoints result_endpoint >out 2>err
 }
 
+@test "status endpoints: a port that is held on another address is told as that" {
+    spawn p tasker-publish --batch-endpoint "tcp://127.0.0.2:${steps##*:}" <<<'{"message_type":"step","step_id":1,"task_id":1,"step_name":"s","handler_class":"H"}'
+    held_there() { tasker-status endpoints batch_endpoint >out 2>err || grep -q 'tasker-publish (pid' out; }
+    wait_until 10 held_there
+    has "batch_endpoint: nothing listens (connection refused); tasker-publish (pid ${PIDS[p]}) listens at this port, on another address of this machine: connect to that one, or bind this one (ss -ltn shows both)" out
+}
+
 @test "status endpoints: a subscriber that binds, and both sides bind" {
     peer sub "$steps"
     status_is 0 endpoints batch_endpoint --set zeromq.batch_bind=worker
@@ -288,6 +299,10 @@ END
     holds '.[0].subscriptions | map({(.topic): .count}) | add == {"steps": 2, "worker.w2 ": 1}'
     status_is 69 endpoints --listen -t 5s batch_endpoint
     has "listened there for 5000 ms: workers: w2; topics: \"steps\"" out
+    has "nothing listened, and a worker connects here: the publisher that binds it by zeromq.batch_bind does not run; if it does, it connects too" out
+    status_is 69 endpoints --listen -t 5s batch_endpoint --set zeromq.batch_bind=worker -f json
+    holds '.[0].state == "both_connect"'
+    holds '.[0].cause | startswith("both sides connect: by zeromq.batch_bind the worker binds it, and it connected here; set zeromq.batch_bind alike")'
     # Nothing is left: the port is free again.
     status_is 69 endpoints batch_endpoint
 }

@@ -124,6 +124,8 @@ static const char *in_short(const char *state)
         {"foreign", "something else listens"},
         {"handshake", "handshake refused"},
         {"both_bind", "both sides bind"},
+        {"both_connect", "both sides connect"},
+        {"other_batches", "the worker there takes its batches elsewhere"},
         {"wrong_peer", "the wrong program is there"},
         {"any_port", "its port is chosen when it is bound"},
     };

@@ -54,7 +54,12 @@ static void explain_nobody(struct look *look, const struct tsk_conf *conf)
 {
     struct tsk_buf *cause = &look->cause;
     tsk_buf_printf(cause, "nothing listens (%s)", look->probe.reason);
-    if (!look->name)
+    if (look->holder[0])
+        tsk_buf_printf(cause,
+                       "; %s listens at this port, on another address of this machine: connect to "
+                       "that one, or bind this one (ss -ltn shows both)",
+                       look->holder);
+    if (!look->name || look->holder[0])
         return;
     const char *who = binder_name(look, conf);
     tsk_buf_printf(cause, "; by zeromq.%s the %s binds it", tsk_conf_spec(bind_key(look))->key,
@@ -136,15 +141,64 @@ static void explain_wrong_peer(struct look *look)
                    worker ? "result_endpoint" : "batch_endpoint");
 }
 
-/* A worker that takes its batches elsewhere gets none from here. Names may differ and mean the same
- * place, so that this is a remark and no failure. */
-static void note_batch_endpoint(struct look *look, const struct tsk_conf *conf)
+/* Whether an endpoint of one list may be the same place as one of the other: host names may differ
+ * and mean one machine, ports may not. */
+static bool may_meet(const char *theirs, const char *ours)
+{
+    for (const char *a = theirs; *a; a += strcspn(a, ","), a += strspn(a, ", ")) {
+        for (const char *b = ours; *b; b += strcspn(b, ","), b += strspn(b, ", ")) {
+            size_t la = strcspn(a, ","), lb = strcspn(b, ",");
+            size_t pa = la, pb = lb;
+            while (pa && a[pa - 1] != ':' && a[pa - 1] != '/')
+                pa--;
+            while (pb && b[pb - 1] != ':' && b[pb - 1] != '/')
+                pb--;
+            if (la - pa == lb - pb && memcmp(a + pa, b + pb, la - pa) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* A worker that takes its batches elsewhere gets none from here. */
+static void check_batch_endpoint(struct look *look, const struct tsk_conf *conf)
 {
     const char *theirs = tsk_json_str(look->peer.status, "batch_endpoint");
     const char *ours = tsk_conf_str(conf, TSK_ZEROMQ_BATCH_ENDPOINT);
-    if (theirs && strcmp(theirs, ours))
-        snprintf(look->peer.note, sizeof look->peer.note, "here batch_endpoint is %.160s (%.60s)",
-                 ours, tsk_conf_origin(conf, TSK_ZEROMQ_BATCH_ENDPOINT));
+    if (!theirs || strcmp(theirs, ours) == 0)
+        return;
+    snprintf(look->peer.note, sizeof look->peer.note, "here batch_endpoint is %.160s (%.60s)", ours,
+             tsk_conf_origin(conf, TSK_ZEROMQ_BATCH_ENDPOINT));
+    if (may_meet(theirs, ours))
+        return; /* a remark: it may be the same place by another name */
+    look->ok = false;
+    look->state = "other_batches";
+    tsk_buf_printf(&look->cause,
+                   "a worker is there, but it takes batches from %s: what is published at %s never "
+                   "reaches it; give both the same batch_endpoint",
+                   theirs, ours);
+}
+
+/* Somebody connected to the place where nobody listened before, though by the configuration that
+ * side binds. */
+static void check_listened(struct look *look, const struct tsk_conf *conf)
+{
+    if (!look->name || look->peer.kind != PEER_LISTENED || !topics_count(&look->peer.topics))
+        return;
+    const char *who = look->channel == TSK_STEPS ? "worker" : "collector";
+    tsk_buf_reset(&look->cause);
+    if (strcmp(binder_name(look, conf), who) == 0) {
+        look->state = "both_connect";
+        tsk_buf_printf(&look->cause,
+                       "both sides connect: by zeromq.%s the %s binds it, and it connected here; "
+                       "set zeromq.%s alike on both sides",
+                       tsk_conf_spec(bind_key(look))->key, who, tsk_conf_spec(bind_key(look))->key);
+        return;
+    }
+    tsk_buf_printf(&look->cause,
+                   "nothing listened, and a %s connects here: the %s that binds it by zeromq.%s "
+                   "does not run; if it does, it connects too, or has another endpoint",
+                   who, binder_name(look, conf), tsk_conf_spec(bind_key(look))->key);
 }
 
 /* The peer has told who it is: is it the one that should be there? */
@@ -156,7 +210,7 @@ static void check_peer(struct look *look, const struct tsk_conf *conf)
     if (look->peer.kind != wanted)
         explain_wrong_peer(look);
     else if (wanted == PEER_WORKER)
-        note_batch_endpoint(look, conf);
+        check_batch_endpoint(look, conf);
 }
 
 /* An endpoint like tcp://127.0.0.1:* names nothing that could be looked at. */
@@ -197,6 +251,7 @@ int look_run(struct look *look, const struct tsk_conf *conf, const struct option
         peer_hear(&look->peer, conf, look->channel, look->probe.address, opts->timeout);
     else if (opts->listen && look->probe.state == TSK_PROBE_REFUSED)
         peer_listen(&look->peer, conf, look->channel, look->endpoint, opts->timeout, stop_fd);
+    check_listened(look, conf);
     if (look->ok && look->name && look->probe.side != side)
         explain_both_bind(look, conf);
     else
