@@ -140,7 +140,7 @@ int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *c
                                  tsk_value_text(claim->publisher),
                                  tsk_value_int(claim->until),
                                  tsk_value_text(batch->offered_to),
-                                 tsk_value_int((int64_t)batch->count),
+                                 tsk_value_int(batch->total ? batch->total : (int64_t)batch->count),
                                  tsk_value_int(time_limit(batch)),
                                  tsk_value_bytes(batch->body, batch->len),
                                  tsk_value_int(claim->now)};

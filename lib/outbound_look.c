@@ -80,8 +80,8 @@ enum tsk_outbound_verdict tsk_outbound_judge(const struct tsk_outbound_seen *see
 {
     bool created = strcmp(seen->state, "created") == 0;
     bool ours = seen->publisher && strcmp(seen->publisher, claim->publisher) == 0;
-    if (seen->body && !is_same(seen, body))
-        return TSK_OUTBOUND_OTHER;
+    if (seen->body && seen->len && !is_same(seen, body))
+        return TSK_OUTBOUND_OTHER; /* no body: only the ledger knows it */
     if (!created)
         return TSK_OUTBOUND_PAST;
     if (ours)

@@ -246,11 +246,16 @@ static struct sums sum_up(const struct tsk_settle *s)
     return sums;
 }
 
+static bool all_named(const struct tsk_settle *s)
+{
+    return (int64_t)s->known >= s->batch.total;
+}
+
 static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *sums)
 {
     if (s->given_back)
         return TSK_STATE_CANCELLED;
-    if (sums->done == s->known)
+    if (sums->done == s->known && all_named(s))
         return TSK_STATE_COMPLETED;
     return s->error_at >= 0 && s->timed_out ? TSK_STATE_TIMEOUT : TSK_STATE_FAILED;
 }
@@ -316,7 +321,7 @@ void tsk_settle_conclude(struct tsk_settle *s)
 {
     struct tsk_settled_batch *out = &s->settled;
     struct sums sums = sum_up(s);
-    bool told = s->completion_at >= 0 && sums.ended == s->known;
+    bool told = s->completion_at >= 0 && sums.ended == s->known && all_named(s);
     *out = (struct tsk_settled_batch){
         .news = s->first_at >= 0,
         .verdict = s->verdict,

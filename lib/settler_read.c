@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "settler_private.h"
+#include "tasker/adopt.h"
 #include "tasker/buf.h"
 #include "tasker/sort_key.h"
 
@@ -21,7 +22,8 @@ static int64_t number_at(const struct tsk_value *value, int64_t untold)
 
 static const char get_batch[] =
     "SELECT b.batch_id, b.created_at, b.published_at, b.state, h.to_state, h.created_at,"
-    " s.revision, coalesce(b.published_at, s.first_at) + b.timeout_ms FROM batches b"
+    " s.revision, coalesce(b.published_at, s.first_at) + b.timeout_ms, CASE WHEN b.publisher = '"
+    TSK_ADOPT_PUBLISHER "' THEN b.total_steps ELSE 0 END FROM batches b"
     " LEFT JOIN settled_batches s ON s.batch = b.id"
     " LEFT JOIN batch_transitions h ON h.batch = b.id AND h.sort_key = (SELECT max(x.sort_key)"
     " FROM batch_transitions x WHERE x.batch = b.id AND x.origin = 'operator') WHERE b.id = $1";
@@ -39,6 +41,7 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
                  published ? published_at : row[1].number},
         .hand = {state_at(TSK_SUBJECT_BATCH, &row[4]), number_at(&row[5], -1)},
         .published_at = published_at,
+        .total = row[8].number,
     };
     s->state = state_at(TSK_SUBJECT_BATCH, &row[3]);
     s->revision = number_at(&row[6], 0);

@@ -160,16 +160,64 @@ misfits() {
     [ "$(store_sql "SELECT type, step_id FROM discrepancies ORDER BY place" | xargs)" = \
         "count_mismatch| conflicting_result|1 status_mismatch|2 unknown_step|9 missing_summary|9" ]
     rebuilt
-    # Results of a batch that nobody put down wait for it.
-    ledger foreign 3000 "$(partial foreign 1 completed)" "$(ended foreign 1)"
-    tasker-reconcile --ledger >out
-    [ ! -s out ]
-    [ "$(store_sql 'SELECT batch_id FROM unsettled')" = foreign ]
-    batch foreign 1
-    tasker-reconcile --ledger >out
-    [ "$(states foreign)" = "completed complete" ]
-    rebuilt
 }
+
+# A batch of a publisher that has no store, or another: rows are made of what the ledger says of it.
+a_foreign_batch() {
+    local about=',"task_id":7,"step_name":"one","worker_id":"w","execution_metadata":{"handler_class":"H","handler_config":{"k":1},"timeout_ms":5000,"retry_limit":2}'
+    make_store
+    now_ms
+    local at=$REPLY
+    ledger f "$at" "$(partial f 1 in_progress "$about")"
+    run -75 tasker-reconcile --ledger
+    [ "$(states f)" = "executing in_progress" ]
+    [ "$(store_sql "SELECT total_steps, timeout_ms, accepted_by, source, delivery, sends FROM batches")" = "1|65000|w|s|unconfirmed|0" ]
+    [ "$(store_sql "SELECT task, step_id, task_id, name, handler_class, handler_config, retry_limit, timeout_ms FROM steps")" = '|1|7|one|H|{"k":1}|2|5000' ]
+    rebuilt
+    ledger f "$((at + 5))" "$(partial f 1 completed "$about")" "$(partial f 2 failed ',"error":{"message":"no such thing","error_type":"E","error_category":"validation","retryable":false}')" \
+        '{"message_type":"batch_completion","batch_id":"f","total_steps":2,"completed_steps":1,"failed_steps":1,"step_summaries":[{"step_id":1,"final_status":"completed"},{"step_id":2,"final_status":"failed"}]}'
+    run -1 tasker-reconcile --ledger
+    [ "$(states f)" = "failed complete error" ]
+    [ "$(store_sql "SELECT step_id, task_id, name, handler_class, attempts FROM steps ORDER BY id" | xargs)" = "1|7|one|H|1 2|2|||1" ]
+    [ "$(store_sql "SELECT verdict FROM settled_batches")" = consistent ]
+    [ -z "$(store_sql "SELECT * FROM discrepancies")" ]
+    rebuilt
+    [ "$(store_sql "SELECT count(*) FROM unsettled")" = 0 ]
+    run -1 tasker-reconcile --batch f
+    has '"batch_id":"f"' "$output"
+    tasker-status batches >list
+    has failed list
+    tasker-status errors >errors || true
+    has 'no such thing' errors
+    tasker-status show batch f >show
+    has 'batch_initialization' show
+}
+
+@test "reconcile --ledger: a batch that only the ledger knows gets rows" { for_each_store a_foreign_batch; }
+
+foreign_oddities() {
+    make_store
+    now_ms
+    local at=$REPLY
+    ledger older "$at" '{"message_type":null,"batch_id":"older","results":[{"step_id":4,"status":"completed","output":1},{"step_id":0,"status":"error"}]}'
+    store_sql "UPDATE received_results SET topic = 'results'"
+    ledger none "$at" '{"message_type":"batch_error","batch_id":"none","error":{"message":"no handler","error_category":"permanent"}}'
+    bytes garbage
+    store_script "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message, reason)
+        VALUES (3001, 'c', 'partial_result', 'bad', 's', 9001, $REPLY, 'it is not JSON'); INSERT INTO unsettled (batch_id) VALUES ('bad')"
+    tasker-reconcile --ledger >out || true
+    store_sql "SELECT batch_id, total_steps, state FROM batches ORDER BY batch_id" >rows
+    cat rows; [ "$(xargs <rows)" = "none|1|failed older|2|executing" ]
+    [ "$(store_sql "SELECT step_id, state FROM steps")" = "4|complete" ]
+    [ "$(store_sql "SELECT count(*) FROM unsettled")" = 0 ]
+    rebuilt
+    # published with the store after all, it is known
+    printf '{"batch_id":"older","steps":[{"step_id":4,"task_id":1,"step_name":"a","handler_class":"H"}]}' >again
+    run --separate-stderr tasker-publish --wait 0 again
+    has "already published" "$stderr"
+}
+
+@test "reconcile --ledger: foreign batches of which little is known" { for_each_store foreign_oddities; }
 
 @test "reconcile --ledger: conflicts, unknown steps and batches, unreadable rows" { for_each_store misfits; }
 

@@ -158,10 +158,22 @@ static int find_news(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return tsk_settle_find_news(store, search->list, err);
 }
 
+bool settling_adopt(struct settling *s, bool all)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct tsk_adopt opts = s->adopt;
+    opts.all = all;
+    while (tsk_adopt(s->store, &opts, s->patience, &err) < 0) {
+        if (!again(s, &err))
+            return false;
+    }
+    return back(s);
+}
+
 bool settling_find_news(struct settling *s, struct tsk_settle_list *list)
 {
     struct search search = {list, 0, 0};
-    return settling_do(s, false, find_news, &search);
+    return settling_adopt(s, false) && settling_do(s, false, find_news, &search);
 }
 
 static int find_overdue(struct tsk_store *store, void *ctx, struct tsk_err *err)
@@ -232,6 +244,8 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
     s->settler = tsk_settler_new(store, rules, &limits, &watch);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     s->claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT);
+    s->adopt = (struct tsk_adopt){tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT), rules->retry_limit,
+                                  false};
     s->due = -1;
     if (!needed)
         s->touched = tsk_map_new(free);

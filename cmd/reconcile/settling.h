@@ -3,6 +3,7 @@
 #define RECONCILE_SETTLING_H
 
 #include "reconcile/told.h"
+#include "tasker/adopt.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
 #include "tasker/map.h"
@@ -22,6 +23,7 @@ struct settling {
     struct told *told;
     struct tsk_store *store;
     struct tsk_settler *settler;
+    struct tsk_adopt adopt;
     int64_t patience, claim_timeout;
     bool away;           /* it was told that the store is */
     bool loud;           /* verdicts from the store are printed */
@@ -59,6 +61,9 @@ bool settling_give_back(struct settling *settling, int64_t now, struct tsk_settl
 
 /* Ends the batches of list that are out of time at now (wall ms), in the ledger. The same. */
 bool settling_time_out(struct settling *settling, int64_t now, const struct tsk_settle_list *list);
+
+/* Gives rows to batches that only the ledger knows: those with news, or all. The same. */
+bool settling_adopt(struct settling *settling, bool all);
 
 /* Finds batches, replacing list: all that have news, or are out of time at now. The same. */
 bool settling_find_news(struct settling *settling, struct tsk_settle_list *list);

@@ -145,7 +145,8 @@ static bool settle_wanted(struct settling *s)
     struct wanted wanted = {s, &list, parse_since(opts->since)};
     unsigned how = opts->rebuild || opts->since || opts->batches.count ? TSK_SETTLE_FORCE : 0;
     s->loud = !opts->rebuild && !opts->dry_run;
-    bool ok = settling_do(s, false, find_wanted, &wanted);
+    bool ok = (opts->dry_run || settling_adopt(s, opts->rebuild || opts->batches.count)) &&
+              settling_do(s, false, find_wanted, &wanted);
     if (ok && opts->dry_run)
         ok = run_dry(s, &list);
     else if (ok)

@@ -34,6 +34,7 @@ struct tsk_outbound_batch {
     int64_t step_timeout;   /* of a step that names none */
     const struct tsk_outbound_step *steps;
     size_t count;
+    int64_t total; /* steps, where more are known to be than are named; else 0 */
 };
 
 /* Puts a batch down as created and claimed, with its steps and their transitions, unless there is

@@ -54,6 +54,7 @@ struct tsk_settle_batch {
     struct tsk_settle_state base; /* created or published */
     struct tsk_settle_state hand; /* an operator's */
     int64_t published_at;         /* -1: not told */
+    int64_t total;                /* steps, where some may not be named (tsk_adopt); else 0 */
 };
 
 /* The same of a step. */
