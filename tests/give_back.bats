@@ -229,3 +229,29 @@ set_back() {
     sed 's/name: one/name: later/; s/limit: 1/limit: 3/' tasks/one.yaml >tasks/later.yaml
     for_each_store set_back
 }
+
+# --explain after the acceptance: where the result is, with real processes.
+explained() { tasker-ready --explain step "$1" >explained && has "$2" explained; }
+after_acceptance() {
+    submit later 2
+    spawn work tasker-work --id w1 --handlers "$handlers"
+    tasker-ready -l 1 | tasker-publish >sent
+    wait_until 10 explained 1 " in its outbox, and no collector takes them: run tasker-collect"
+    tasker-collect sent >results
+    explained 1 "its result is in the ledger, or other news of its batch: run tasker-reconcile"
+    tasker-reconcile --ledger >verdicts || true
+    tasker-ready --task 2 | tasker-publish >sent
+    signal work KILL
+    finish work
+    explained 2 "w1 does not answer; it has not been heard of since "
+    spawn work tasker-work --id w1 --handlers "$handlers"
+    wait_until 10 explained 2 "w1 is another process now: what it had accepted is lost with it"
+    signal work TERM
+    finish work
+}
+@test "--explain goes on after a batch was accepted" {
+    export TASKER_RETRY_BASE=50s TASKER_WORKER_CONFIRM_TIMEOUT=100ms
+    echo 'handlers: {Count: {command: [/bin/sh, -c, "exit 75"]}}' >handlers.yaml
+    sed 's/name: one/name: later/; s/limit: 1/limit: 3/' tasks/one.yaml >tasks/later.yaml
+    for_each_store after_acceptance
+}

@@ -352,7 +352,8 @@ enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, 
 {
     struct tsk_err err = TSK_ERR_INIT;
     struct asked asked = {
-        .explain = {.now = tsk_wall_ms(),
+        .explain = {.conf = conf,
+                    .now = tsk_wall_ms(),
                     .claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT)}};
     enum tsk_exit status = TSK_OK;
     if (read_operands(&asked, operands, count, &err) < 0)

@@ -3,11 +3,13 @@
 #define READY_EXPLAIN_H
 
 #include "tasker/buf.h"
+#include "tasker/conf.h"
 #include "tasker/flow.h"
 #include "tasker/store.h"
 
 struct explain {
     struct tsk_store *store;
+    const struct tsk_conf *conf;
     int64_t now, claim_timeout; /* wall ms; how long a claimed batch may wait to be sent */
     struct tsk_buf line;
     int64_t *ids; /* of the steps of a task */
@@ -34,6 +36,16 @@ void explain_end(struct explain *explain);
 /* explain_wait.c: tells what a pending step waits for, and whether that can come. Returns 0, or -1.
  */
 int explain_waits(struct explain *explain, struct tsk_err *err);
+
+/* A batch that a worker has accepted. Texts are "" where they are not known. */
+struct explain_accepted {
+    const char *worker, *source, *endpoint;
+    bool unsettled; /* the ledger has news of it */
+    int64_t heard;  /* wall ms: the newest message of the worker in the ledger; -1: none */
+};
+
+/* explain_worker.c: tells what the ledger or the worker has of it; asks the worker. */
+void explain_worker(struct explain *explain, const struct explain_accepted *accepted);
 
 /* explain_batch.c: tells where the batch is that has claimed a step. Returns 0, or -1. */
 int explain_batch(struct explain *explain, struct tsk_err *err);

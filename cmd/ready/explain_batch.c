@@ -8,12 +8,14 @@
 static const char get_batch[] =
     "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
     "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r "
-    "WHERE " TSK_OUTBOUND_REFUSES("r",
-                                  "b.batch_id") ") FROM "
-                                                "batch_steps x JOIN batches b ON b.id = x.batch "
-                                                "WHERE x.step = $1 ORDER BY x.attempt DESC, "
-                                                "b.id "
-                                                "DESC LIMIT 1";
+    "WHERE " TSK_OUTBOUND_REFUSES(
+        "r",
+        "b.batch_id") "), b.source, b.result_endpoint, "
+                      "(SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id), "
+                      "(SELECT h.received_at FROM received_results h WHERE h.source = b.source "
+                      "ORDER BY h.stream_offset DESC LIMIT 1) FROM "
+                      "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 "
+                      "ORDER BY x.attempt DESC, b.id DESC LIMIT 1";
 
 enum {
     BATCH_ID,
@@ -25,6 +27,10 @@ enum {
     PUBLISHER,
     CLAIMED_UNTIL,
     REFUSAL,
+    SOURCE,
+    ENDPOINT,
+    UNSETTLED,
+    HEARD,
 };
 
 /* Every worker has refused it, or it is too long; until reconcile looks at that, it stays so. */
@@ -74,6 +80,13 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
                                                                : "nobody known");
         tsk_buf_char(&explain->line, ' ');
         explain_add_time(explain, row[PUBLISHED_AT].number);
+        explain_end(explain);
+        struct explain_accepted accepted = {
+            tsk_value_str(&row[ACCEPTED_BY]), tsk_value_str(&row[SOURCE]),
+            tsk_value_str(&row[ENDPOINT]), row[UNSETTLED].number > 0,
+            row[HEARD].type == TSK_INT ? row[HEARD].number : -1};
+        explain_worker(explain, &accepted);
+        return 0;
     } else if (*tsk_value_str(&row[OFFERED_TO])) {
         tsk_buf_str(&explain->line, "sent to ");
         explain_add(explain, tsk_value_str(&row[OFFERED_TO]));
