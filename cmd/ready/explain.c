@@ -129,8 +129,11 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
     if (retry > explain->now) {
         explain_begin(explain);
         const char *category = tsk_value_str(&row[CATEGORY]);
-        tsk_buf_printf(&explain->line, "attempt %" PRId64 " of %" PRId64 " failed (",
-                       row[ATTEMPTS].number, row[LIMIT].number);
+        if (row[ATTEMPTS].number > 0)
+            tsk_buf_printf(&explain->line, "attempt %" PRId64 " of %" PRId64 " failed (",
+                           row[ATTEMPTS].number, row[LIMIT].number);
+        else
+            tsk_buf_str(&explain->line, "a worker did not start it (");
         explain_add(explain, *category ? category : "no category");
         tsk_buf_str(&explain->line, "); its back-off is over at ");
         explain_add_time(explain, retry);
