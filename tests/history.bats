@@ -5,8 +5,6 @@ bats_require_minimum_version 1.5.0
 load helper
 load store
 
-HISTORY=20000 # tasks of ten steps
-
 setup() {
     test_begin
     endpoints
@@ -54,22 +52,6 @@ EOT
 }
 
 teardown() { store_end && test_end; }
-
-# Fills the new store with finished tasks.
-fill_history() {
-    local bytes=BLOB
-    tasker-status store --init >made
-    [ "$STORE" = sqlite ] || bytes=BYTEA
-    sed "s/@TASKS@/$HISTORY/; s/@BYTES@/$bytes/" "$ROOT/tests/history.sql" >fill.sql
-    if [ "$STORE" = sqlite ]; then
-        store_sql "PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF; BEGIN; $(cat fill.sql) COMMIT" >filled
-        return
-    fi
-    PGOPTIONS='-c session_replication_role=replica -c synchronous_commit=off -c client_min_messages=warning' \
-        store_sql "$(cat fill.sql) SELECT setval(pg_get_serial_sequence('steps', 'id'), 10 * $HISTORY),
-            setval(pg_get_serial_sequence('tasks', 'task_id'), $HISTORY),
-            setval(pg_get_serial_sequence('batches', 'id'), 10 * $HISTORY)" >filled
-}
 
 is_none() { [ "$(PGOPTIONS='' store_sql "SELECT count(*) FROM $1")" = 0 ]; }
 
@@ -119,7 +101,7 @@ plans_are_good() {
 @test "PostgreSQL: no statement reads more than a small multiple of what it gives" {
     own_cluster own -cshared_preload_libraries=auto_explain -cshared_buffers=256MB
     STORE=postgresql
-    fill_history
+    "$ROOT/tests/history_fill" "$TASKER_STORE_URL" 20000
     plans_are_good # nothing is known of the tables
     store_sql 'ANALYZE'
     plans_are_good

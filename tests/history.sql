@@ -1,5 +1,5 @@
 -- The rows that @TASKS@ finished tasks leave in an empty store: chains of ten steps, in batches of ten
--- steps of ten tasks. One text for both stores; store_history (store.bash) runs it.
+-- steps of ten tasks. One text for both stores; history_fill runs it.
 CREATE TEMPORARY TABLE h AS WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n
     WHERE i + 1 < @TASKS@) SELECT i FROM n;
 -- task t, place k, step id, batch b, when it ended

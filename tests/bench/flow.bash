@@ -94,9 +94,9 @@ scenario_chain() {
 }
 
 # Tasks of the store at TASKER_STORE_URL through so many sets of stages; $us becomes the time.
-flow_tasks() { # SETS
+flow_tasks() { # SETS [TEMPLATE]
     local i sets=() readies=() begin
-    "$BIN/tasker-submit" --template fan "$WORK/requests" >"$WORK/submitted" || die "no tasks"
+    "$BIN/tasker-submit" --template "${2:-fan}" "$WORK/requests" >"$WORK/submitted" || die "no tasks"
     begin=$(now_us)
     for ((i = 1; i <= $1; i++)); do
         start_worker --max-workers 2
@@ -152,6 +152,44 @@ scenario_tasks() {
     done
     flow_rows SQLite sqlite
     [ -z "$cluster" ] || flow_rows "PostgreSQL, two sets" pg
+}
+
+# The rate of chains of ten steps in a new store of URL, in which so many tasks are finished.
+history_rate() { # NAME URL FINISHED
+    PATH=$BIN:$PATH "$ROOT/tests/history_fill" "$2" "$3" || die "the store was not filled"
+    TASKER_STORE_URL=$2 flow_tasks 1 chain
+    note "$1.$3" "$(calc "$HISTORY_TASKS * 10 * 1e6 / $us")"
+}
+
+history_rows() { # WHERE NAME
+    local size
+    row "$1: $HISTORY_TASKS chains of 10, steps/s, new store" "$(noted "$2.0")" - -
+    for size in "${HISTORY[@]:1}"; do
+        row "  after $size finished tasks; new store" "$(noted "$2.$size")" "$(noted "$2.0")" ">= 0.9"
+    done
+}
+
+# What a step costs after many others. The rows of these are made by the database itself.
+scenario_history() {
+    local round size base cluster workers=()
+    store_place
+    flow_templates 10 "$FAN"
+    yes '{"context": {}}' | head -n "$HISTORY_TASKS" >"$WORK/requests"
+    start_cluster -cfsync=on
+    for ((round = 1; round <= ROUNDS; round++)); do
+        for size in "${HISTORY[@]}"; do
+            say "history of $size tasks, round $round"
+            history_rate history.sqlite "sqlite:$place/history.$round.$size" "$size"
+            rm -f "$place/history.$round.$size"*
+            [ -n "$cluster" ] || continue
+            new_base "history${round}_$size"
+            history_rate history.pg "$base" "$size"
+            psql -X -q -h "$place/pg" -U tasker -d postgres -c "DROP DATABASE history${round}_$size" ||
+                die "no database"
+        done
+    done
+    history_rows SQLite history.sqlite
+    [ -z "$cluster" ] || history_rows PostgreSQL history.pg
 }
 
 # Looks several times for what is ready in the store of URL, as a service does for its next batches:
