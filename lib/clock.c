@@ -207,3 +207,20 @@ int64_t tsk_earlier(int64_t a, int64_t b)
         return b;
     return b < 0 || a < b ? a : b;
 }
+
+bool tsk_limit_over(int64_t deadline, int64_t now, int64_t *look_at)
+{
+    enum { LATE_MS = 50 };
+    if (deadline < 0 || now < deadline) {
+        *look_at = 0;
+        return false;
+    }
+    if (!*look_at)
+        *look_at = now + LATE_MS;
+    return now >= *look_at;
+}
+
+int64_t tsk_limit_next(int64_t deadline, int64_t look_at)
+{
+    return deadline >= 0 && look_at > deadline ? look_at : deadline;
+}

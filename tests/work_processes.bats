@@ -253,3 +253,52 @@ assert done["failed_steps"] == 0, c.seen
 assert c.final(1)["output"] == "200\n300", c.final(1)
 END
 }
+
+# passes NAME MS: stops it, runs the words that follow, lets time pass, and lets it go on.
+passes() {
+    local name=$1 ms=$2
+    shift 2
+    signal "$name" STOP
+    "$@"
+    now_ms
+    local until=$((REPLY + ms))
+    while [ "$REPLY" -lt $until ]; do nap 0.05 && now_ms; done
+    signal "$name" CONT
+}
+
+step_ends() { echo >go && wait_line log ended; }
+worker_comes() { worker; }
+
+@test "what came while a program was stopped past its limit counts: collect, publish, the worker's end" {
+    waiter
+    printf '{"step_id":1,"task_id":1,"step_name":"s","handler_class":"Wait"}\n' >step
+    spawn publish tasker-publish -v --wait 1s step
+    wait_line publish.err listening
+    passes publish 1200 worker_comes
+    finish_with 0 publish
+    wait_line log started
+    spawn collect tasker-collect --timeout 2s publish.out
+    wait_line collect.out in_progress
+    passes collect 2200 step_ends
+    finish_with 0 collect
+    has '"status":"completed"' collect.out
+    signal work TERM
+    finish_with 0 work
+    worker --set worker.confirm_timeout=1s
+    echo "${PIDS[work]}" >pid
+    py <<'END'
+import time
+c, p = Collector("c9", auto=False), Publisher().wait_worker()
+c.wait_status()
+p.send(batch("b1", "True"))
+c.completion()
+pid = int(open("pid").read())
+os.kill(pid, 15)
+c.wait_status(lambda s: s["state"] == "draining")
+os.kill(pid, 19)
+c.say("collected", source=c.status["source"], offset=c.status["offset"])
+time.sleep(1.2)
+os.kill(pid, 18)
+END
+    finish_with 0 work
+}

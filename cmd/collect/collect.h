@@ -58,6 +58,7 @@ struct collect {
     int64_t silence;  /* ms; -1: no limit */
     int64_t patience; /* ms that the store has at the end */
     int64_t now;      /* of this round */
+    int64_t limit_at; /* for tsk_limit_over, of the next limit */
     int64_t asked;    /* how long it was to sleep before this round */
     int64_t started;  /* when it began, and when anything was last heard */
     int64_t heard_at;

@@ -117,25 +117,33 @@ static int64_t overall_deadline(const struct collect *c)
     return deadline;
 }
 
+/* When a batch or the run as a whole is due. */
+static int64_t limit_deadline(const struct collect *c)
+{
+    return tsk_earlier(batches_deadline(c->batches), overall_deadline(c));
+}
+
 static void check_time(struct collect *c)
 {
     int64_t overall = overall_deadline(c);
-    batches_check(c->batches, c->now, c->heard_at, endpoints_reached, keep_due, c);
     endpoints_check(c);
+    if (!tsk_limit_over(limit_deadline(c), c->now, &c->limit_at))
+        return;
+    c->limit_at = 0;
+    batches_check(c->batches, c->now, c->heard_at, endpoints_reached, keep_due, c);
     c->timed_out |= overall >= 0 && overall <= c->now;
 }
 
 static int64_t next_deadline(const struct collect *c)
 {
-    int64_t deadline = batches_deadline(c->batches);
+    int64_t deadline = tsk_limit_next(limit_deadline(c), c->limit_at);
     deadline = tsk_earlier(deadline, keep_deadline(c));
     if (!c->refusing)
         deadline = tsk_earlier(deadline, tsk_stream_deadline(c->stream));
     if (c->unsaved)
         deadline = tsk_earlier(deadline, c->saved_at + SAVE_MS);
     deadline = tsk_earlier(deadline, endpoints_deadline(c->endpoints));
-    deadline = tsk_earlier(deadline, life_deadline(c->bus));
-    return tsk_earlier(deadline, overall_deadline(c));
+    return tsk_earlier(deadline, life_deadline(c->bus));
 }
 
 /* Begins a round: sees whether this process was held up since the last, or slept for too long. */

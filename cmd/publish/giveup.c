@@ -127,7 +127,7 @@ bool post_timed_out(struct post *post)
 {
     int64_t deadline = post_wait_deadline(post);
     char why[sizeof post->taken.text + 64];
-    if (deadline < 0 || tsk_now_ms() < deadline)
+    if (!tsk_limit_over(deadline, tsk_now_ms(), &post->limit_at))
         return false;
     if (!post->bus)
         snprintf(why, sizeof why, "%s; waited %" PRId64 " ms", post->taken.text, post->wait);

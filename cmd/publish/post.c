@@ -226,7 +226,7 @@ static void stop(struct post *post)
 static int64_t next_deadline(const struct post *post)
 {
     int64_t at = tsk_dispatch_deadline(post->dispatch);
-    at = tsk_earlier(at, post_wait_deadline(post));
+    at = tsk_earlier(at, tsk_limit_next(post_wait_deadline(post), post->limit_at));
     at = tsk_earlier(at, life_deadline(post->bus));
     at = tsk_earlier(at, life_deadline(post->results.bus));
     at = tsk_earlier(at, handed_deadline(post));

@@ -58,6 +58,7 @@ struct post {
     int64_t wait;                     /* ms */
     int64_t started, opened;          /* when it began, when it had its port */
     int64_t next_open;                /* when to try again to have the port */
+    int64_t limit_at;                 /* for tsk_limit_over, of the wait for a worker */
     int64_t last_tick;                /* when warnings were looked at last */
     bool input_wanted, input_ended;
     bool stop;            /* a signal came */

@@ -101,7 +101,8 @@ static void do_timers(struct work *work, int64_t now)
 {
     run_check_limits(work, now);
     if (now >= work->status_at) {
-        feed_expire(work, now);
+        if (now >= work->stale_until) /* else what confirms it may still be in the sockets */
+            feed_expire(work, now);
         feed_status(work, NULL);
         work->status_at = now + tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
     }
@@ -127,7 +128,7 @@ static bool is_over(struct work *work, int64_t now)
         work->confirm_until = now + tsk_conf_int(work->conf, TSK_WORKER_CONFIRM_TIMEOUT);
     if (feed_is_done(work))
         return true;
-    return now >= work->confirm_until;
+    return tsk_limit_over(work->confirm_until, now, &work->limit_at);
 }
 
 static int64_t next_timer(const struct work *work)
@@ -138,7 +139,9 @@ static int64_t next_timer(const struct work *work)
     next = tsk_earlier(next, life_deadline(work->results));
     if (work->state == WORK_DRAINING && !work->hurry)
         next = tsk_earlier(next, work->drain_until);
-    return work->confirm_until ? tsk_earlier(next, work->confirm_until) : next;
+    return work->confirm_until
+               ? tsk_earlier(next, tsk_limit_next(work->confirm_until, work->limit_at))
+               : next;
 }
 
 /* One turn. Returns whether something was done, so that there may be more to do at once. */

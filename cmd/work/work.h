@@ -155,7 +155,7 @@ struct work {
     enum work_state state;
     int stops;       /* how often it was told to stop */
     int64_t stop_at; /* from when on a second signal counts */
-    int64_t drain_until, confirm_until, status_at;
+    int64_t drain_until, confirm_until, limit_at /* of confirm_until */, status_at;
     int64_t stale_until; /* what comes before may have been given to another worker meanwhile */
     bool hurry;          /* draining took too long: TERM was sent to all */
     int64_t accepted, completed, failed, rejected; /* steps; rejected: batches */

@@ -2,6 +2,7 @@
 #ifndef TASKER_CLOCK_H
 #define TASKER_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* The monotonic clock, for deadlines and durations. */
@@ -37,5 +38,13 @@ int tsk_left_ms(int64_t deadline);
 
 /* The earlier of two deadlines, where -1 is never. */
 int64_t tsk_earlier(int64_t a, int64_t b);
+
+/* Whether a limit is over. A process that was stopped, or slept with its machine, finds a limit
+ * passed before its threads have brought what came in time. So a limit is over only some time
+ * after it was first seen to be passed. *look_at belongs to the limit and begins with 0. */
+bool tsk_limit_over(int64_t deadline, int64_t now, int64_t *look_at);
+
+/* Returns when tsk_limit_over is to be asked next; -1: never. */
+int64_t tsk_limit_next(int64_t deadline, int64_t look_at);
 
 #endif
