@@ -225,18 +225,25 @@ static int take_id(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-#define MARKED                                                                                     \
-    "SELECT DISTINCT u.batch_id FROM unsettled u LEFT JOIN batches b ON b.batch_id = u.batch_id"   \
-    " WHERE b.id IS NULL OR b.publisher = '" TSK_ADOPT_PUBLISHER "'"
+#define MARKED(LEFT_JOIN)                                                                          \
+    "SELECT DISTINCT u.batch_id FROM unsettled u" LEFT_JOIN("batches", "b",                        \
+                                                            "b.batch_id = u.batch_id")             \
+        " WHERE b.id IS NULL OR b.publisher = '" TSK_ADOPT_PUBLISHER "'"
 #define UNKNOWN                                                                                    \
     "SELECT DISTINCT r.batch_id FROM received_results r WHERE r.batch_id IS NOT NULL AND"          \
     " r.reason IS NULL AND NOT EXISTS (SELECT 1 FROM batches b WHERE b.batch_id = r.batch_id)"
 
+#define ORDER " ORDER BY 1"
+static const char marked_sqlite[] = MARKED(TSK_LEFT_JOIN_SQLITE) ORDER;
+static const char marked_postgresql[] = MARKED(TSK_LEFT_JOIN_POSTGRESQL) ORDER;
+static const char all_sqlite[] = MARKED(TSK_LEFT_JOIN_SQLITE) " UNION " UNKNOWN ORDER;
+static const char all_postgresql[] = MARKED(TSK_LEFT_JOIN_POSTGRESQL) " UNION " UNKNOWN ORDER;
+
 static int find(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct adopting *adopting = ctx;
-    const char *sql =
-        adopting->opts->all ? MARKED " UNION " UNKNOWN " ORDER BY 1" : MARKED " ORDER BY 1";
+    const char *sql = adopting->opts->all ? TSK_SQL(store, all_sqlite, all_postgresql)
+                                          : TSK_SQL(store, marked_sqlite, marked_postgresql);
     json_object_put(adopting->ids);
     adopting->ids = json_object_new_array();
     return tsk_store_run(store, sql, NULL, 0, take_id, adopting, err) < 0 ? -1 : 0;
