@@ -13,7 +13,6 @@
 #include "tasker/parse.h"
 #include "tasker/source.h"
 
-#define BATCH_GRACE_MS 60000 /* beyond what its steps may take */
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* What the ledger tells of one batch. */
@@ -59,10 +58,12 @@ static void learn_text(const char **to, const char *text)
         *to = tsk_strdup(text);
 }
 
-static void learn_int(int64_t *to, struct json_object *json, const char *key)
+/* Copies a number from 1 to most. Any other tells nothing: a foreign peer may send what no column
+ * holds. */
+static void learn_int(int64_t *to, struct json_object *json, const char *key, int64_t most)
 {
     int64_t n;
-    if (!*to && tsk_json_int(json, key, &n) == 1 && n > 0)
+    if (!*to && tsk_json_int(json, key, &n) == 1 && n > 0 && n <= most)
         *to = n;
 }
 
@@ -73,10 +74,10 @@ static void learn_step(struct found *found, struct json_object *json)
     int64_t step_id = 0;
     tsk_json_int(json, "step_id", &step_id);
     struct tsk_outbound_step *step = find_step(found, step_id);
-    learn_int(&step->task_id, json, "task_id");
-    learn_int(&step->attempt, json, "attempt");
-    learn_int(&step->retry_limit, about, "retry_limit");
-    learn_int(&step->timeout_ms, about, "timeout_ms");
+    learn_int(&step->task_id, json, "task_id", INT64_MAX);
+    learn_int(&step->attempt, json, "attempt", TSK_COUNT_MOST);
+    learn_int(&step->retry_limit, about, "retry_limit", TSK_COUNT_MOST);
+    learn_int(&step->timeout_ms, about, "timeout_ms", TSK_TIMEOUT_MOST);
     learn_text(&step->name, tsk_json_str(json, "step_name"));
     learn_text(&step->handler_class, tsk_json_str(about, "handler_class"));
     if (json_object_is_type(config, json_type_object))
@@ -95,7 +96,7 @@ static int learn_result(void *ctx, enum tsk_type type, struct json_object *messa
     struct json_object *all = tsk_json_get(message, "step_summaries");
     (void)changed;
     learn_name(found->worker, tsk_json_str(message, "worker_id"));
-    learn_int(&found->total, message, "total_steps");
+    learn_int(&found->total, message, "total_steps", TSK_COUNT_MOST);
     if (type == TSK_TYPE_PARTIAL)
         learn_step(found, message);
     for (size_t i = 0; all && i < json_object_array_length(all); i++)
@@ -138,16 +139,6 @@ static void fill_in(struct found *found)
         found->total = 1;
 }
 
-/* As a publisher computes it: its steps may take so long one after the other. */
-static int64_t time_limit(const struct found *found)
-{
-    int64_t unnamed = found->total - (int64_t)found->count;
-    int64_t sum = BATCH_GRACE_MS + unnamed * found->opts->step_timeout;
-    for (size_t i = 0; i < found->count; i++)
-        sum += found->steps[i].timeout_ms ? found->steps[i].timeout_ms : found->opts->step_timeout;
-    return sum;
-}
-
 static int add(struct tsk_store *store, const struct found *found, struct tsk_err *err)
 {
     static const char count[] = "UPDATE batches SET total_steps = $2, timeout_ms = $3 WHERE"
@@ -155,7 +146,7 @@ static int add(struct tsk_store *store, const struct found *found, struct tsk_er
     struct tsk_outbound_claim claim = {TSK_ADOPT_PUBLISHER, found->first_at, 0};
     struct tsk_outbound_batch batch = {.batch_id = found->batch_id,
                                        .body = "",
-                                       .timeout_ms = time_limit(found),
+                                       .step_timeout = found->opts->step_timeout,
                                        .steps = found->steps,
                                        .count = found->count,
                                        .total = found->total};
@@ -165,7 +156,7 @@ static int add(struct tsk_store *store, const struct found *found, struct tsk_er
         .source = *found->source ? found->source : NULL,
         .at = found->first_at};
     struct tsk_value values[] = {tsk_value_text(found->batch_id), tsk_value_int(found->total),
-                                 tsk_value_int(batch.timeout_ms)};
+                                 tsk_value_int(tsk_outbound_time_limit(&batch))};
     if (tsk_outbound_add(store, &claim, &batch, err) < 0 ||
         tsk_store_send(store, count, values, COUNT(values), err) < 0)
         return -1;

@@ -13,9 +13,6 @@
 #include "tasker/parse.h"
 #include "tasker/retry.h"
 
-#define MAX_TIMEOUT_MS INT64_C(31536000000) /* a year */
-#define MAX_ATTEMPTS INT64_C(1000000000)
-
 static int bad(struct tsk_err *err, const char *key, const char *why)
 {
     return tsk_err_set(err, TSK_DATA, "%s %s", key, why);
@@ -83,7 +80,7 @@ static int read_timeout_seconds(struct json_object *config, int64_t *out_ms, str
     if (!json_object_is_type(value, json_type_int) && !json_object_is_type(value, json_type_double))
         return bad(err, "handler_config.timeout_seconds", "is not a number");
     double ms = json_object_get_double(value) * 1000;
-    if (!(ms >= 0 && ms <= (double)MAX_TIMEOUT_MS))
+    if (!(ms >= 0 && ms <= (double)TSK_TIMEOUT_MOST))
         return bad(err, "handler_config.timeout_seconds", "is not in 0 to 31536000 (a year)");
     *out_ms = ms > 0 && ms < 1 ? 1 : (int64_t)ms;
     return 0;
@@ -94,9 +91,9 @@ static int read_metadata(struct tsk_step *step, struct json_object *metadata,
 {
     if (read_meta(metadata, "sequence", INT64_MAX, &step->sequence, err) ||
         read_meta(metadata, "total_steps", INT64_MAX, &step->total_steps, err) ||
-        read_meta(metadata, "attempt", MAX_ATTEMPTS, &step->attempt, err) ||
-        read_meta(metadata, "retry_limit", MAX_ATTEMPTS, &step->retry_limit, err) ||
-        read_meta(metadata, "timeout_ms", MAX_TIMEOUT_MS, &step->timeout_ms, err))
+        read_meta(metadata, "attempt", TSK_COUNT_MOST, &step->attempt, err) ||
+        read_meta(metadata, "retry_limit", TSK_COUNT_MOST, &step->retry_limit, err) ||
+        read_meta(metadata, "timeout_ms", TSK_TIMEOUT_MOST, &step->timeout_ms, err))
         return -1;
     bool retryable;
     if (metadata && tsk_json_bool(metadata, "retryable", &retryable) == 1)

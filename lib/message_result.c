@@ -61,6 +61,16 @@ static int fix_ordinal(struct fix *fix, struct json_object *json, const char *ke
     return 0;
 }
 
+/* As fix_int; no column of the store holds a larger count. */
+static int fix_count(struct fix *fix, struct json_object *json, const char *key)
+{
+    int64_t n;
+    if (fix_int(fix, json, key))
+        return -1;
+    return tsk_json_int(json, key, &n) == 1 && n > TSK_COUNT_MOST ? bad(fix, key, "is too large")
+                                                                  : 0;
+}
+
 static int check_step_id(struct fix *fix, struct json_object *json)
 {
     int64_t id;
@@ -144,8 +154,8 @@ static int fix_partial(struct fix *fix, struct json_object *json)
 {
     if (check_batch_id(fix, json) || check_step_id(fix, json) || check_names(fix, json) ||
         fix_status(fix, json, "status") || fix_int(fix, json, "task_id") ||
-        fix_ordinal(fix, json, "attempt") || fix_ordinal(fix, json, "sequence") ||
-        fix_int(fix, json, "execution_time_ms"))
+        fix_ordinal(fix, json, "attempt") || fix_count(fix, json, "attempt") ||
+        fix_ordinal(fix, json, "sequence") || fix_int(fix, json, "execution_time_ms"))
         return -1;
     return fix_error(fix, json);
 }
@@ -155,7 +165,8 @@ static int fix_summary(struct fix *fix, struct json_object *one)
     if (!json_object_is_type(one, json_type_object))
         return tsk_err_set(fix->err, TSK_DATA, "it is not an object");
     if (check_step_id(fix, one) || fix_status(fix, one, "final_status") ||
-        fix_ordinal(fix, one, "attempt") || fix_int(fix, one, "execution_time_ms"))
+        fix_ordinal(fix, one, "attempt") || fix_count(fix, one, "attempt") ||
+        fix_int(fix, one, "execution_time_ms"))
         return -1;
     return 0;
 }
@@ -208,7 +219,7 @@ static int fix_completion(struct fix *fix, struct json_object *json)
         if (fix_int(fix, json, counts[i]))
             return -1;
     }
-    return fix_summaries(fix, json);
+    return fix_count(fix, json, "total_steps") ? -1 : fix_summaries(fix, json);
 }
 
 /* Whether this is the older shape: many results in one message, with no type of its own. */

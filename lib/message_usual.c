@@ -76,6 +76,12 @@ static bool usual_int(const struct tsk_scan_value *value, int64_t least)
     return value->kind == TSK_SCAN_NONE || (value->kind == TSK_SCAN_INT && value->number >= least);
 }
 
+static bool usual_count(const struct tsk_scan_value *value, int64_t least)
+{
+    return usual_int(value, least) &&
+           (value->kind == TSK_SCAN_NONE || value->number <= TSK_COUNT_MOST);
+}
+
 static bool usual_step_id(const struct tsk_scan_value *value)
 {
     return value->kind == TSK_SCAN_INT && value->number > 0;
@@ -116,7 +122,7 @@ static bool usual_error(const struct tsk_scan_value *value)
 static bool usual_partial(const struct tsk_scan_value *members)
 {
     return usual_step_id(&members[STEP_ID]) && usual_status(&members[STATUS]) &&
-           usual_int(&members[TASK_ID], 0) && usual_int(&members[ATTEMPT], 1) &&
+           usual_int(&members[TASK_ID], 0) && usual_count(&members[ATTEMPT], 1) &&
            usual_int(&members[SEQUENCE], 1) && usual_int(&members[EXECUTION_TIME_MS], 0) &&
            usual_error(&members[ERROR]);
 }
@@ -133,8 +139,8 @@ static bool usual_summary(const struct tsk_scan_value *summary)
     struct tsk_scan_value found[ALL];
     return summary->kind == TSK_SCAN_OBJECT &&
            tsk_scan_object(summary->text, summary->len, names, ALL, found) &&
-           usual_step_id(&found[ID]) && usual_status(&found[FINAL]) && usual_int(&found[TRY], 1) &&
-           usual_int(&found[TIME], 0);
+           usual_step_id(&found[ID]) && usual_status(&found[FINAL]) &&
+           usual_count(&found[TRY], 1) && usual_int(&found[TIME], 0);
 }
 
 static bool usual_summaries(const struct tsk_scan_value *value)
@@ -153,7 +159,7 @@ static bool usual_summaries(const struct tsk_scan_value *value)
 
 static bool usual_completion(const struct tsk_scan_value *members)
 {
-    return usual_int(&members[TOTAL_STEPS], 0) && usual_int(&members[COMPLETED_STEPS], 0) &&
+    return usual_count(&members[TOTAL_STEPS], 0) && usual_int(&members[COMPLETED_STEPS], 0) &&
            usual_int(&members[FAILED_STEPS], 0) && usual_int(&members[IN_PROGRESS_STEPS], 0) &&
            usual_int(&members[TOTAL_EXECUTION_TIME_MS], 0) &&
            usual_summaries(&members[STEP_SUMMARIES]);

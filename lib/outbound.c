@@ -20,12 +20,13 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* The steps of a batch may take so long one after the other. */
-static int64_t time_limit(const struct tsk_outbound_batch *batch)
+int64_t tsk_outbound_time_limit(const struct tsk_outbound_batch *batch)
 {
-    int64_t sum = BATCH_GRACE_MS;
+    int64_t count = (int64_t)batch->count, sum = BATCH_GRACE_MS;
     if (batch->timeout_ms)
         return batch->timeout_ms;
+    if (batch->total > count)
+        sum += (batch->total - count) * batch->step_timeout;
     for (size_t i = 0; i < batch->count; i++)
         sum += batch->steps[i].timeout_ms ? batch->steps[i].timeout_ms : batch->step_timeout;
     return sum;
@@ -141,7 +142,7 @@ int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *c
                                  tsk_value_int(claim->until),
                                  tsk_value_text(batch->offered_to),
                                  tsk_value_int(batch->total ? batch->total : (int64_t)batch->count),
-                                 tsk_value_int(time_limit(batch)),
+                                 tsk_value_int(tsk_outbound_time_limit(batch)),
                                  tsk_value_bytes(batch->body, batch->len),
                                  tsk_value_int(claim->now)};
     if (tsk_store_send(store, add_batch, values, COUNT(values), err) < 0 ||

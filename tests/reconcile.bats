@@ -506,6 +506,8 @@ result with a text as step_id | - | {$P,"step_id":"1","status":"completed"}\n | 
 result with an unknown status | - | {$P,"step_id":1,"status":"perhaps"}\n | 65 | status is not
 result without status | - | {$P,"step_id":1}\n | 65 | status is missing
 result with a negative attempt | - | {$P,"step_id":1,"status":"failed","attempt":-1}\n | 65 | attempt is negative
+result with a huge attempt | - | {$P,"step_id":1,"status":"failed","attempt":1000000001}\n | 65 | attempt is too large
+completion with a huge count | - | {$C,"total_steps":1000000001}\n | 65 | total_steps is too large
 result with a wrong error | - | {$P,"step_id":1,"status":"failed","error":[]}\n | 65 | error is not an object
 step_id beyond 64 bits | - | {$P,"step_id":9223372036854775808,"status":"failed"}\n | 65 | step_id
 completion with wrong summaries | - | {$C,"step_summaries":{}}\n | 65 | step_summaries is not an array

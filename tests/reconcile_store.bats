@@ -205,10 +205,14 @@ foreign_oddities() {
     bytes garbage
     store_script "INSERT INTO received_results (received_at, collector_id, topic, batch_id, source, stream_offset, raw_message, reason)
         VALUES (3001, 'c', 'partial_result', 'bad', 's', 9001, $REPLY, 'it is not JSON'); INSERT INTO unsettled (batch_id) VALUES ('bad')"
+    local most=9223372036854775807
+    ledger huge "$at" "$(partial huge 5 in_progress ",\"execution_metadata\":{\"timeout_ms\":$most,\"retry_limit\":$most}")" \
+        "$(partial huge 6 in_progress ",\"attempt\":$most")" \
+        '{"message_type":"batch_completion","batch_id":"huge","total_steps":'$most',"step_summaries":[]}'
     tasker-reconcile --ledger >out || true
     store_sql "SELECT batch_id, total_steps, state FROM batches ORDER BY batch_id" >rows
-    cat rows; [ "$(xargs <rows)" = "none|1|failed older|2|executing" ]
-    [ "$(store_sql "SELECT step_id, state FROM steps")" = "4|complete" ]
+    cat rows; [ "$(xargs <rows)" = "huge|1|executing none|1|failed older|2|executing" ]
+    [ "$(store_sql "SELECT step_id, state FROM steps ORDER BY step_id" | xargs)" = "4|complete 5|in_progress" ]
     [ "$(store_sql "SELECT count(*) FROM unsettled")" = 0 ]
     rebuilt
     # published with the store after all, it is known

@@ -76,6 +76,11 @@ enum tsk_type {
 #define TSK_RECEIPT_EXTRA 4096
 size_t tsk_receipt_most(int64_t message);
 
+/* The largest attempt, retry_limit and number of steps in a message, and the longest time limit of
+ * a step: a year, in ms. */
+#define TSK_COUNT_MOST INT64_C(1000000000)
+#define TSK_TIMEOUT_MOST INT64_C(31536000000)
+
 /* Reads the name that follows a key in a text which is no JSON, or a piece of some: at is what comes
  * after the key and its quotes. Returns false if no valid name is there. */
 bool tsk_name_glimpse(const char *at, char name[TSK_ID_SIZE]);

@@ -37,6 +37,10 @@ struct tsk_outbound_batch {
     int64_t total; /* steps, where more are known to be than are named; else 0 */
 };
 
+/* Returns how long a batch may take, in ms: its own limit; or the sum of those of its steps, which
+ * may run one after the other, and a minute. */
+int64_t tsk_outbound_time_limit(const struct tsk_outbound_batch *batch);
+
 /* Puts a batch down as created and claimed, with its steps and their transitions, unless there is
  * one of that batch_id: tsk_outbound_look tells what is there then. */
 int tsk_outbound_add(struct tsk_store *store, const struct tsk_outbound_claim *claim,
