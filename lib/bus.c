@@ -219,8 +219,11 @@ struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel chann
         tsk_conf_int(conf, steps ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND) == 0;
     const char *endpoints =
         tsk_conf_str(conf, steps ? TSK_ZEROMQ_BATCH_ENDPOINT : TSK_ZEROMQ_RESULT_ENDPOINT);
-    return tsk_bus_open_at(conf, channel, side, sender_binds == (side == TSK_SENDER), endpoints,
-                           err);
+    struct tsk_bus *bus = tsk_bus_open_at(conf, channel, side, sender_binds == (side == TSK_SENDER),
+                                          endpoints, err);
+    if (bus)
+        tsk_bus_alive_say(bus);
+    return bus;
 }
 
 /* libzmq leaves the path of an ipc socket behind. It goes before the socket does: after that it

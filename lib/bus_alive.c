@@ -23,6 +23,7 @@ struct link {
 };
 
 struct tsk_bus_alive {
+    bool says; /* upstream, that it is alive; one that only looks does not */
     int64_t interval, due;
     struct link *links; /* by descriptor */
     size_t cap;
@@ -33,6 +34,11 @@ struct tsk_bus_alive *tsk_bus_alive_new(int64_t interval)
     struct tsk_bus_alive *alive = tsk_alloc(sizeof *alive);
     alive->interval = interval;
     return alive;
+}
+
+void tsk_bus_alive_say(struct tsk_bus *bus)
+{
+    bus->alive->says = bus->side == TSK_RECEIVER;
 }
 
 void tsk_bus_alive_free(struct tsk_bus_alive *alive)
@@ -101,7 +107,7 @@ void tsk_bus_alive_turn(struct tsk_bus *bus)
             check(alive, now);
         return;
     }
-    if (now < alive->due)
+    if (!alive->says || now < alive->due)
         return;
     snprintf(text, sizeof text, TSK_BUS_ALIVE " {\"heartbeat_ms\":%lld}",
              (long long)alive->interval);
@@ -111,5 +117,5 @@ void tsk_bus_alive_turn(struct tsk_bus *bus)
 
 int64_t tsk_bus_alive_deadline(const struct tsk_bus *bus)
 {
-    return bus->alive->due || bus->side == TSK_RECEIVER ? bus->alive->due : -1;
+    return bus->alive->due || bus->alive->says ? bus->alive->due : -1;
 }

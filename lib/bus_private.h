@@ -54,6 +54,9 @@ void tsk_bus_alive_free(struct tsk_bus_alive *alive);      /* NULL is fine */
 void tsk_bus_alive_heard(struct tsk_bus *bus, int fd);
 void tsk_bus_alive_take(struct tsk_bus *bus, int fd, int64_t interval);
 
+/* Has a receiver say so from now on. */
+void tsk_bus_alive_say(struct tsk_bus *bus);
+
 /* Says so, or ends connections that do not; and when it is to be called next, -1: not yet. */
 void tsk_bus_alive_turn(struct tsk_bus *bus);
 int64_t tsk_bus_alive_deadline(const struct tsk_bus *bus);

@@ -28,7 +28,8 @@ enum tsk_side {
 struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel channel,
                              enum tsk_side side, struct tsk_err *err);
 
-/* As tsk_bus_open with endpoints (a list by commas) in place of the configured ones. */
+/* As tsk_bus_open with endpoints (a list by commas) in place of the configured ones, for one that
+ * only looks: a receiver does not say upstream that it is alive. */
 struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel channel,
                                 enum tsk_side side, bool bind, const char *endpoints,
                                 struct tsk_err *err);
