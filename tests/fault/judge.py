@@ -84,14 +84,15 @@ def check_early(ledger, chaos):
 
 def check_starts(world):
     """An attempt that was started by two workers was given up at the first, or its publisher
-    died; one that has a result was started."""
+    died; one that has a result was started. A handler that began as its worker was killed has
+    another parent: it counts for no worker."""
     ledger, by_pid = world.ledger, {process.pid: process for process in world.history}
     gone = set()
     for process in world.history:
         if process.name == 'publisher':
             gone.update(re.findall(r'worker (w\d+): gone', '\n'.join(process.errors())))
     for attempt in attempts(ledger):
-        batch, workers = attempt.batch, [by_pid[pid] for pid in attempt.starts]
+        batch, workers = attempt.batch, [by_pid[pid] for pid in attempt.starts if pid in by_pid]
         if not workers and any(status == 'completed' for _, status in attempt.finals):
             ledger.fault(f'{name(attempt)}: has a result, and was never started')
         if len(workers) < 2 or batch.doubt:
