@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/life.h"
 #include "ready/explain.h"
 #include "tasker/bus.h"
 #include "tasker/clock.h"
@@ -32,6 +33,7 @@ static struct json_object *ask(const struct tsk_conf *conf, const char *endpoint
     while (!status && tsk_left_ms(deadline) > 0) {
         struct tsk_frame frame;
         struct pollfd fd = {.fd = tsk_bus_fd(bus), .events = POLLIN};
+        life_tell(bus); /* which connects to a host that is a name */
         int rc = tsk_bus_recv(bus, &frame, &err);
         if (rc > 0 && strcmp(frame.topic, topic) == 0)
             status = tsk_json_object(parser, frame.body, frame.len, NULL);
