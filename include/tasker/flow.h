@@ -4,13 +4,15 @@
  * A step can run when its join is satisfied by the steps that it waits for:
  *   all_ok    all are complete or resolved by an operator
  *   all_done  none of them will run any more: each has ended (complete, resolved, skipped,
- * cancelled, error), or cannot run since what it waits for itself has come to rest so any_ok    one
- * is complete or resolved (or it waits for none) It also waits for steps that may still ask for
- * others which it would wait for (a choice, plan.h): as long as these have not ended, and with
- * all_ok until they are complete or resolved. For any_ok they are none of those of which one is
- * enough. A step in error may yet be tried again by an operator: all_ok and any_ok go on waiting
- * for it. A cancelled step never comes back: where that makes a join impossible, the dependent step
- * is cancelled too, or, if it blocks, waits for an operator (all_done steps wait as well then).
+ *             cancelled, error), or cannot run since none that it waits for will run either
+ *   any_ok    one is complete or resolved (or it waits for none)
+ * It also waits for steps that may still ask for others that it would wait for (a choice, plan.h):
+ * as long as these have not ended, and with all_ok until they are complete or resolved. For any_ok
+ * they are none of those of which one is enough.
+ *
+ * An operator may try a step in error again: all_ok and any_ok go on waiting for it. A cancelled
+ * step never comes back: where that makes a join impossible, the dependent step is cancelled too,
+ * or, if it blocks, waits for an operator (all_done steps then wait as well).
  *
  * A step whose template names steps before it, of which none is there or was run (optional ones
  * that nobody asked for, and skipped ones), is skipped if it skips (template.h: when_skipped). Else
