@@ -506,11 +506,13 @@ bool launch_forget(struct launch *launch, struct child *child)
     return quiet;
 }
 
-void launch_keeper(struct launch *launch, pid_t keeper)
+bool launch_keeper(struct launch *launch, struct keeper *keeper)
 {
-    pthread_mutex_lock(&launch->lock);
-    launch->keeper = keeper;
+    pthread_mutex_lock(&launch->lock); /* else a new keeper may be taken for an orphan */
+    bool started = keeper_restart(keeper) == 0;
+    launch->keeper = keeper_pid(keeper);
     pthread_mutex_unlock(&launch->lock);
+    return started;
 }
 
 void launch_stop(struct launch *launch)

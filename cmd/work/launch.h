@@ -11,6 +11,7 @@
 
 struct work;
 struct launch;
+struct keeper;
 struct run;
 
 /* What happened to a child: it could not be started, it runs, its program has ended, and so has all
@@ -94,8 +95,8 @@ bool launch_signal(struct launch *launch, struct child *child, int sig);
  * having done nothing, where news of it are to come. */
 bool launch_forget(struct launch *launch, struct child *child);
 
-/* There is another keeper, or (-1) none any more. */
-void launch_keeper(struct launch *launch, pid_t keeper);
+/* The keeper has ended: starts another one. Returns whether it could. */
+bool launch_keeper(struct launch *launch, struct keeper *keeper);
 
 /* Ends the thread. The rest can still be called; what ends now is waited for by the caller. NULL is
  * fine. */

@@ -88,8 +88,7 @@ static void add_watch(struct work *work, struct watch *watch, int fd,
 static void on_keeper(struct work *work, struct watch *watch)
 {
     tsk_poller_set(work->poller, watch->fd, 0, watch);
-    bool guarded = keeper_restart(work->keeper) == 0;
-    launch_keeper(work->launch, keeper_pid(work->keeper));
+    bool guarded = launch_keeper(work->launch, work->keeper);
     if (guarded)
         add_watch(work, watch, keeper_fd(work->keeper), on_keeper);
     diag_warn(guarded ? "the keeper process was killed: another one is started"
