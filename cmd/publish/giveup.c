@@ -162,10 +162,10 @@ void post_warn(struct post *post, int64_t now)
 {
     struct look look = {post, now};
     int64_t stranded = tsk_dispatch_stranded(post->dispatch);
+    size_t registered = tsk_dispatch_registered(post->dispatch);
     tsk_dispatch_each_worker(post->dispatch, warn_worker, &look);
-    if (post->bus && is_due(post, stranded, now))
+    if (post->bus && registered && is_due(post, stranded, now)) /* if none is: see await_worker */
         diag_warn("still waiting for a worker at %s: %zu registered, batches that wait: %zu",
-                  tsk_bus_endpoint(post->bus), tsk_dispatch_registered(post->dispatch),
-                  tsk_dispatch_count(post->dispatch));
+                  tsk_bus_endpoint(post->bus), registered, tsk_dispatch_count(post->dispatch));
     post->last_tick = now;
 }
