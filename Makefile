@@ -21,15 +21,16 @@ override CFLAGS += -std=c11 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -Wshadow -Ws
   -Wmissing-prototypes -Wformat=2 -pthread $(if $(filter 1,$(WERROR)),-Werror) \
   $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 , := ,
-override CPPFLAGS += -Iinclude -Icmd -DTASKER_VERSION='"$(VERSION)"' \
+override CPPFLAGS += -Iinclude -Ilib -Icmd -DTASKER_VERSION='"$(VERSION)"' \
   $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 override LDFLAGS += -Wl,--as-needed $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined)
 override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-LIB_C := $(filter-out lib/os_linux% lib/os_posix%,$(wildcard lib/*.c)) \
-  $(wildcard lib/os_$(OS).c lib/os_$(OS)_*.c)
+LIB_C := $(filter-out lib/base/os_linux% lib/base/os_posix%,$(wildcard lib/*/*.c)) \
+  $(wildcard lib/base/os_$(OS).c lib/base/os_$(OS)_*.c)
 COMMON_C := $(wildcard cmd/common/*.c)
 PROGRAMS := $(basename $(notdir $(wildcard cmd/tasker-*.c)))
+PARTS := $(patsubst cmd/%/,$(BUILD)/cmd/%.a,$(sort $(dir $(wildcard cmd/*/*.c))))
 UNITS := $(basename $(notdir $(wildcard tests/unit/*.c)))
 BENCHES := $(basename $(notdir $(wildcard tests/bench/*.c)))
 ALL_C := $(LIB_C) $(wildcard cmd/*.c cmd/*/*.c tests/unit/*.c tests/bench/*.c)
@@ -71,7 +72,7 @@ $(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/schema.o $(BUILD)/files
 # The numbered steps of the schema, as texts in the library.
 $(BUILD)/schema.c: $(SCHEMA) $(BUILD)/files
 	@mkdir -p $(@D)
-	$(call say,GEN $@){ echo '#include "store_ops.h"'; echo 'const struct tsk_migration tsk_migrations[] = {'; \
+	$(call say,GEN $@){ echo '#include "store/store_ops.h"'; echo 'const struct tsk_migration tsk_migrations[] = {'; \
 	  for f in $(SCHEMA); do n=$$(basename $$f .sql); \
 	    echo "{$$(expr $${n%%_*} + 0), \"$${n#*_}\","; \
 	    sed -e '/^--/d' -e '/^$$/d' -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $$f; echo '},'; done; \
@@ -93,10 +94,15 @@ $(BUILD)/bin/tasker-%: $(BUILD)/cmd/tasker-%.o \
     $(COMMON_C:%.c=$(BUILD)/%.o) $(LIB) $(BUILD)/files
 	$(link)
 
-$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(LIB)
+# The parts of each program in an archive, so that a unit test links what it needs of them.
+$(BUILD)/cmd/%.a: $$(addprefix $(BUILD)/,$$(addsuffix .o,$$(basename $$(wildcard cmd/$$*/*.c)))) $(BUILD)/files
+	@rm -f $@
+	$(call say,AR $@)$(AR) rcs $@ $(filter %.o,$^)
+
+$(BUILD)/tests/unit/%: $(BUILD)/tests/unit/%.o $(PARTS) $(LIB)
 	$(link)
 
-$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(LIB)
+$(BUILD)/tests/bench/%: $(BUILD)/tests/bench/%.o $(PARTS) $(LIB)
 	$(link)
 
 -include $(ALL_C:%.c=$(BUILD)/%.d)

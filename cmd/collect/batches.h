@@ -9,7 +9,7 @@
 #include "collect/lost.h"
 #include "tasker/json.h"
 #include "tasker/message.h"
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 /* What a result line says that matters here. batch_id is borrowed and "" if there is none. */
 struct result {

@@ -13,11 +13,11 @@
 #include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
-#include "tasker/ledger.h"
+#include "collect/ledger.h"
 #include "tasker/line.h"
 #include "tasker/map.h"
 #include "tasker/os.h"
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 struct options {
     bool all, follow, status, strict, tap;

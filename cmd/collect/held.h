@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "collect/batches.h"
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 struct held;
 

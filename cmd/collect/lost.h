@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 /* So many status messages that do not come mean that the worker is dead. */
 enum { LOST_INTERVALS = 3 };

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 /* What follows the last key of that name (with its quotes) before end; or NULL. */
 static const char *after_last(const char *text, const char *end, const char *key)

@@ -9,7 +9,7 @@
 #include "publish/source.h"
 #include "tasker/bus.h"
 #include "tasker/conf.h"
-#include "tasker/dispatch.h"
+#include "publish/dispatch.h"
 #include "tasker/map.h"
 #include "tasker/os.h"
 

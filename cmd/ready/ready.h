@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tasker/claim.h"
+#include "ready/claim.h"
 #include "tasker/conf.h"
 
 struct options {

@@ -3,7 +3,7 @@
 #define RECONCILE_SETTLING_H
 
 #include "reconcile/told.h"
-#include "tasker/adopt.h"
+#include "reconcile/adopt.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
 #include "tasker/map.h"

@@ -3,7 +3,7 @@
 #define RESOLVE_RESOLVE_H
 
 #include "common/opt.h"
-#include "tasker/resolve.h"
+#include "resolve/operator.h"
 
 struct options {
     int action; /* enum tsk_resolve_action; of hold and release whether it is to be held */

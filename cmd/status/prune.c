@@ -8,7 +8,7 @@
 #include "status/store.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
-#include "tasker/prune.h"
+#include "status/prune_store.h"
 
 enum { PATIENCE_MS = 60000 };
 

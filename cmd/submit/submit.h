@@ -9,8 +9,8 @@
 #include "common/opt.h"
 #include "tasker/conf.h"
 #include "tasker/map.h"
-#include "tasker/task.h"
-#include "tasker/template.h"
+#include "submit/task.h"
+#include "submit/template.h"
 
 struct options {
     bool check, dry_run, dot, mermaid;

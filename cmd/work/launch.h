@@ -7,6 +7,9 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
+#include "work/circuit.h"
+#include "work/handlers.h"
+#include "work/outbox.h"
 #include "tasker/tasker.h"
 
 struct work;

@@ -179,4 +179,24 @@ const char *tsk_conf_environment(const struct tsk_conf *conf); /* "development" 
 const char *tsk_conf_warning(const struct tsk_conf *conf);
 const char *tsk_conf_remark(const struct tsk_conf *conf);
 
+/* ---- the values of store.url */
+
+enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
+
+/* What a url is of: "none", "sqlite" (in the default place), "sqlite:PATH", "postgresql://…" (also
+ * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
+int tsk_store_kind_of(const char *url);
+
+/* What a text that is no url was to begin with, by its first letters ("postgresql://" for
+ * "postgresql//x"); NULL: it is a url, or cannot be told. */
+const char *tsk_store_meant(const char *text);
+
+/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
+ * a value of store.url it stands for sqlite:PATH. */
+bool tsk_store_is_path(const char *text);
+
+/* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
+ * there was a password. */
+bool tsk_store_url_shown(const char *url, char *out, size_t size);
+
 #endif

@@ -33,7 +33,23 @@
 #include <stdint.h>
 
 #include "tasker/state.h"
-#include "tasker/template.h"
+
+enum tsk_join { TSK_JOIN_ALL_OK, TSK_JOIN_ALL_DONE, TSK_JOIN_ANY_OK };
+enum tsk_unsatisfied { TSK_UNSATISFIED_CANCEL, TSK_UNSATISFIED_BLOCK };
+enum tsk_when_skipped { TSK_WHEN_SKIPPED_RUN, TSK_WHEN_SKIPPED_SKIP };
+
+#define TSK_JOIN_WORDS "all_ok,all_done,any_ok"
+#define TSK_UNSATISFIED_WORDS "cancel,block"
+#define TSK_WHEN_SKIPPED_WORDS "run,skip"
+
+/* The word of a join or of what follows if it is unsatisfied, static; and the one of that word, the
+ * first if there is none. */
+const char *tsk_join_name(int64_t join);
+const char *tsk_unsatisfied_name(int64_t unsatisfied);
+enum tsk_join tsk_join_find(const char *word);
+enum tsk_unsatisfied tsk_unsatisfied_find(const char *word);
+const char *tsk_when_skipped_name(int64_t when_skipped);
+enum tsk_when_skipped tsk_when_skipped_find(const char *word);
 
 struct tsk_flow_step {
     int64_t id;

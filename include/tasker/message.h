@@ -11,6 +11,8 @@
 #include "tasker/scan.h"
 
 #define TSK_PROTOCOL_VERSION "2.0"
+/* Attempts in all of a step whose limit no message names. */
+#define TSK_RETRY_LIMIT 3
 #define TSK_ID_SIZE 129 /* a batch_id, worker_id or collector_id, with its NUL */
 
 /* A step of a batch: checked, defaults filled in. Texts and objects are borrowed from json. */

@@ -13,6 +13,10 @@
 #include "tasker/source.h"
 #include "tasker/store.h"
 
+/* In batches.publisher of a batch that no publisher of this store has recorded: its rows come from the
+ * ledger. */
+#define TSK_OUTBOUND_LEDGER "ledger"
+
 struct tsk_outbound_claim {
     const char *publisher; /* who sends: a name that is its own */
     int64_t now, until;

@@ -16,7 +16,6 @@
 #include <stddef.h>
 
 #include "tasker/json.h"
-#include "tasker/template.h"
 
 struct tsk_plan;
 
@@ -27,10 +26,15 @@ struct tsk_plan_step {
     size_t count;
 };
 
-/* Returns the plan of a template; the one that was kept as text, or NULL if that is none. The
- * caller frees it; it borrows nothing. */
-struct tsk_plan *tsk_plan_new(const struct tsk_template *template);
+/* Returns an empty plan with room for count steps; or the plan that text holds (tsk_plan_text), NULL if
+ * that is none. The caller frees it; it borrows nothing. */
+struct tsk_plan *tsk_plan_new(size_t count);
 struct tsk_plan *tsk_plan_read(const char *text);
+
+/* Adds a step, whose name and waits (indexes of count steps, also of later ones) are copied. optional
+ * (or NULL) becomes the plan's. */
+void tsk_plan_add(struct tsk_plan *plan, const char *name, const size_t *waits, size_t count,
+                  struct json_object *optional);
 void tsk_plan_free(struct tsk_plan *plan); /* NULL is fine */
 
 /* As text (the caller's), or NULL if it has no optional steps. */

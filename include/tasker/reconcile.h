@@ -37,6 +37,7 @@
 #include "tasker/buf.h"
 #include "tasker/err.h"
 #include "tasker/json.h"
+#include "tasker/message.h"
 #include "tasker/retry.h"
 
 enum tsk_verdict_kind { TSK_CONSISTENT, TSK_DISCREPANT, TSK_INCOMPLETE, TSK_TIMED_OUT };

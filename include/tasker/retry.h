@@ -39,9 +39,6 @@ char *tsk_backoff_text(enum tsk_growth growth, int64_t base_ms, int64_t cap_ms,
  * come from anybody. */
 struct tsk_retry tsk_retry_with(const struct tsk_retry *rules, const char *text);
 
-/* Attempts in all of a step of which nobody tells a limit. */
-#define TSK_RETRY_LIMIT 3
-
 /* The built-in defaults: 1 s, 60 s, 10 %. */
 #define TSK_RETRY_INIT                                                                             \
     {                                                                                              \

@@ -23,24 +23,6 @@
 
 struct tsk_store;
 
-enum tsk_store_kind { TSK_STORE_NONE, TSK_STORE_SQLITE, TSK_STORE_POSTGRESQL };
-
-/* What a url is of: "none", "sqlite" (in the default place), "sqlite:PATH", "postgresql://…" (also
- * "postgres://…"; what is left out comes from the PG* variables). Returns -1 if it is none. */
-int tsk_store_kind_of(const char *url);
-
-/* What a text that is no url was to begin with, by its first letters ("postgresql://" for
- * "postgresql//x"); NULL: it is a url, or cannot be told. */
-const char *tsk_store_meant(const char *text);
-
-/* Whether text is a path and no url: it has a slash, or ends in .db, and begins with no scheme. As
- * a value of store.url it stands for sqlite:PATH. */
-bool tsk_store_is_path(const char *text);
-
-/* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
- * there was a password. */
-bool tsk_store_url_shown(const char *url, char *out, size_t size);
-
 /* Returns the store that store.url names, not connected yet; it needs nothing but memory. NULL with
  * TSK_OK in err->kind if that is "none", NULL with kind TSK_CONFIG if it cannot be, and NULL with
  * kind TSK_UNAVAILABLE if too few descriptors or threads are allowed. stop_fd

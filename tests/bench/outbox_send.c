@@ -17,6 +17,7 @@
 
 #include "bench.h"
 #include "result_line.h"
+#include "work/outbox.h"
 #include "tasker/tasker.h"
 
 enum {

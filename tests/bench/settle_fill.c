@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "collect/ledger.h"
 #include "tasker/tasker.h"
 
 enum { GROUP = 50 };

@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
-#include "../../lib/bus_private.h"
+#include "bus/bus_private.h"
 #include "bus_peers.h"
 #include "tasker/buf.h"
 #include "tasker/bus_life.h"

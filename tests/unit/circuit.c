@@ -1,6 +1,6 @@
 /* The circuit breakers: a table of what happens when, and what is said of it. The time is made up.
  */
-#include "tasker/circuit.h"
+#include "work/circuit.h"
 
 #include <string.h>
 

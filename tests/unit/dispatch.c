@@ -6,7 +6,7 @@
 #include "check.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
-#include "tasker/dispatch.h"
+#include "publish/dispatch.h"
 
 static struct tsk_dispatch *start(size_t window, size_t workers)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "submit/template.h"
 #include "tasker/tasker.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -1,6 +1,6 @@
 /* The handler registry: what it reads, what it refuses and where, which handler is found; the table
  * of ends; whether a handler can be run. */
-#include "tasker/handlers.h"
+#include "work/handlers.h"
 
 #include <signal.h>
 #include <stdlib.h>

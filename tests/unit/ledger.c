@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "collect/ledger.h"
 #include "tasker/tasker.h"
 
 enum { WAIT_MS = 20000 };

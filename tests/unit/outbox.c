@@ -1,5 +1,5 @@
 /* The outbox: offsets, limits, confirmation by several collectors, replay. The time is made up. */
-#include "tasker/outbox.h"
+#include "work/outbox.h"
 
 #include <stdlib.h>
 

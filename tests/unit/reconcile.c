@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "../../lib/reconcile_private.h"
+#include "workflow/reconcile_private.h"
 #include "check.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"

@@ -1,5 +1,5 @@
 /* The operator's hand: what may be done to a step in each state, against the table of the page. */
-#include "tasker/resolve.h"
+#include "resolve/operator.h"
 
 #include "check.h"
 

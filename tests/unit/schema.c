@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "submit/schema.h"
 #include "tasker/tasker.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))

@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "tasker/clock.h"
+#include "collect/ledger.h"
 #include "tasker/tasker.h"
 
 enum { BATCHES = 6, STEPS_MOST = 4, TASK_STEPS = 3, LAST_ATTEMPT = 2, MESSAGES = 160 };

@@ -1,6 +1,6 @@
 /* The receiving half of the stream: each rule by itself. The random model is in stream_model.c. */
 #include "check.h"
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 static enum tsk_stream_verdict message(struct tsk_stream *s, int64_t offset, int64_t now)
 {

@@ -8,7 +8,7 @@
 
 #include "check.h"
 #include "tasker/clock.h"
-#include "tasker/stream.h"
+#include "collect/stream.h"
 
 enum { SOURCES = 3, MOST = 4000, PIPE = 200000, HOLD = 60 };
 

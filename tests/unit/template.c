@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "submit/template.h"
 #include "tasker/tasker.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
