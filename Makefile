@@ -152,13 +152,20 @@ check-faults:
 
 units: $(UNIT_BINS)
 
-# Each header must compile alone.
-headers: $(HEADERS:%=$(BUILD)/%.ok) $(patsubst %,$(BUILD)/%.ok,$(wildcard cmd/*/*.h))
+# Each header must compile alone, those of the library in C++ as well.
+headers: $(HEADERS:%=$(BUILD)/%.ok) $(patsubst %,$(BUILD)/%.ok,$(wildcard cmd/*/*.h)) \
+  $(HEADERS:%=$(BUILD)/%.c++)
 
 $(BUILD)/%.h.ok: %.h $(BUILD)/flags
 	@mkdir -p $(@D)
 	@printf '#include "%s"\n#include "%s"\n' "$<" "$<" | \
 	  $(CC) $(CPPFLAGS) -I. $(CFLAGS) -Werror -fsyntax-only -x c - && touch $@
+
+$(BUILD)/%.h.c++: %.h $(BUILD)/flags
+	@mkdir -p $(@D)
+	@printf '#include "%s"\n#include "%s"\n' "$<" "$<" | \
+	  $(CXX) $(CPPFLAGS) -I. -std=c++17 -D_POSIX_C_SOURCE=200809L -Wall -Wextra -pedantic -Werror \
+	  -fsyntax-only -x c++ - && touch $@
 
 bench: need-packages
 	@$(AGAIN) build benches

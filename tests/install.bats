@@ -46,7 +46,7 @@ installed_example() {
     [ -s to/usr/share/doc/tasker/handlers.yaml ]
     grep -qx 'ExecStart=/usr/bin/tasker-ready --follow' to/usr/lib/systemd/system/tasker-ready.service
 
-    # A program can be built with the library.
+    # A program can be built with the library, in C and in C++.
     cat >use.c <<'END'
 #include <stdio.h>
 #include <tasker/tasker.h>
@@ -62,6 +62,10 @@ END
     # shellcheck disable=SC2086
     cc -std=c11 $san -o use use.c $flags
     run -1 ./use
+    [ "$output" = discrepant ]
+    # shellcheck disable=SC2086
+    c++ -std=c++17 -Wall -Wextra -pedantic -Werror -x c++ $san -o use++ use.c -x none $flags
+    run -1 ./use++
     [ "$output" = discrepant ]
 
     installed_example

@@ -6,7 +6,7 @@
 
 #include "collect/collect.h"
 #include "common/diag.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"

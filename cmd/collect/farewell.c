@@ -9,7 +9,7 @@
 
 #include "collect/collect.h"
 #include "tasker/clock.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 enum { SOURCES_MOST = 1000, LOOK_MS = 20, AGAIN_MS = 200 };
 

@@ -9,7 +9,7 @@
 #include "collect/collect.h"
 #include "collect/keep.h"
 #include "tasker/clock.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 #define AGAIN_MS 500
 

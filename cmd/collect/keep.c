@@ -21,7 +21,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
-#include "tasker/source.h"
+#include "tasker/message.h"
 
 enum {
     BEHIND_MS = 100,

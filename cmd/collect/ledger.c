@@ -22,7 +22,7 @@
 #include "collect/ledger_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
-#include "tasker/source.h"
+#include "tasker/message.h"
 
 enum { LOCK_WAIT_MS = 200 }; /* for another's lock at once, so that the thread can be ended */
 

@@ -17,7 +17,7 @@
 
 #include "tasker/conf.h"
 #include "tasker/err.h"
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 
 struct tsk_ledger;
 

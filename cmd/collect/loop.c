@@ -14,7 +14,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 enum {
     FRAMES_A_ROUND = 1000,

@@ -14,8 +14,7 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "tasker/parse.h"
-#include "tasker/source.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 /* A message while it is handled. */
 struct incoming {

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 
 #include "common/diag.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 #include "tasker/buf.h"
 
 enum { TOLD_A_SECOND = 5, NAMED_MOST = 20 };

@@ -10,7 +10,6 @@
 #include "tasker/clock.h"
 #include "tasker/message.h"
 #include "tasker/parse.h"
-#include "tasker/topic.h"
 
 enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
 

@@ -21,7 +21,7 @@
 #include "tasker/message.h"
 #include "tasker/os.h"
 #include "tasker/parse.h"
-#include "tasker/tapped.h"
+#include "tasker/bus.h"
 
 enum {
     FRAMES_A_ROUND = 1000, /* before the output is looked at again */

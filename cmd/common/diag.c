@@ -15,7 +15,6 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
-#include "tasker/plain.h"
 
 #define REDRAW_MS 200
 #define PATIENCE_MS 1000 /* with a stderr that takes nothing; after that no message waits */

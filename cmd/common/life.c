@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 #include "tasker/json.h"
 
 static struct json_object *fields(const char *event, const char *endpoint)

@@ -4,7 +4,7 @@
 #define COMMON_LIFE_H
 
 #include "common/diag.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 #include "tasker/os.h"
 
 /* Has poller give tag (not NULL) when there is something to tell. */

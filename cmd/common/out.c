@@ -16,7 +16,6 @@
 #include "common/signals.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
-#include "tasker/plain.h"
 
 #define HOLD_MOST 65536
 #define SLOW_MS 3000 /* until it is told that nobody reads */

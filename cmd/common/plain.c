@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "tasker/plain.h"
+#include "tasker/buf.h"
 
 void plain_add(struct tsk_buf *buf, const char *text)
 {

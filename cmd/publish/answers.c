@@ -8,7 +8,7 @@
 #include "publish/post.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 struct listing {
     const struct post *post;

@@ -5,7 +5,7 @@
 
 #include "publish/dispatch_private.h"
 #include "tasker/buf.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 void tsk_dispatch_worker_free(void *value)
 {

@@ -7,7 +7,7 @@
 #include "common/diag.h"
 #include "publish/post.h"
 #include "tasker/clock.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 enum {
     PAUSE_MOST_MS = 50,

@@ -7,7 +7,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tasker/blob.h"
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/message.h"

@@ -14,7 +14,7 @@
 #include "common/out.h"
 #include "common/signals.h"
 #include "tasker/clock.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 enum {
     DEAD_INTERVALS = 3,  /* heartbeats that a peer may miss, as in tasker-collect */

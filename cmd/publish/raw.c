@@ -19,7 +19,6 @@
 #include "tasker/line.h"
 #include "tasker/map.h"
 #include "tasker/os.h"
-#include "tasker/tapped.h"
 
 enum {
     AWAIT_MS = 2000,     /* until it is told that nobody subscribes */

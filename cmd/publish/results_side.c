@@ -8,7 +8,7 @@
 
 #include "common/life.h"
 #include "publish/post.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 
 enum { LOOK_MOST_MS = 2000 }; /* results may go elsewhere, to an endpoint that is not known here */
 

@@ -11,11 +11,8 @@
 
 #include "ready/claim_private.h"
 #include "tasker/clock.h"
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 #include "tasker/message.h"
-#include "tasker/rows.h"
-#include "tasker/sort_key.h"
-#include "tasker/source.h"
 #include "tasker/state.h"
 
 #define CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)

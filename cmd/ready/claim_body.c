@@ -4,7 +4,7 @@
 
 #include "ready/claim_private.h"
 #include "tasker/message.h"
-#include "tasker/write.h"
+#include "tasker/json.h"
 
 static void put_metadata(struct tsk_buf *body, const struct tsk_ready *step, size_t sequence,
                          size_t total)

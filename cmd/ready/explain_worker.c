@@ -11,7 +11,6 @@
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/message.h"
-#include "tasker/topic.h"
 
 #define WAIT_MS 1500 /* a worker that lives answers at once */
 

@@ -11,7 +11,6 @@
 #include "tasker/message.h"
 #include "tasker/outbound.h"
 #include "tasker/parse.h"
-#include "tasker/source.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -16,7 +16,7 @@
 #include "tasker/json.h"
 #include "tasker/line.h"
 #include "tasker/message.h"
-#include "tasker/tapped.h"
+#include "tasker/bus.h"
 
 struct loop {
     struct tsk_reconcile *reconcile;

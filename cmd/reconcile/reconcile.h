@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "common/opt.h"
-#include "tasker/exit.h"
+#include "tasker/err.h"
 #include "tasker/reconcile.h"
 
 struct options {

@@ -11,9 +11,8 @@
 
 #include "reconcile/settling.h"
 #include "tasker/clock.h"
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 #include "tasker/message.h"
-#include "tasker/source.h"
 
 enum { PAUSE_MS = 100, PAUSE_MOST_MS = 10000, PAUSE_TIMES = 4, LINES_MOST = 1000, BYTES_MOST = 1 << 20 };
 

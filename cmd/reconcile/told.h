@@ -3,7 +3,7 @@
 #define RECONCILE_TOLD_H
 
 #include "reconcile/reconcile.h"
-#include "tasker/settler.h"
+#include "tasker/settle.h"
 
 struct told {
     const struct options *opts;

@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 #include "tasker/buf.h"
-#include "tasker/settler.h"
+#include "tasker/settle.h"
 #include "tasker/state.h"
 #include "tasker/store.h"
 

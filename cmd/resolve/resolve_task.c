@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "resolve/resolve_private.h"
-#include "tasker/flow_store.h"
-#include "tasker/sort_key.h"
+#include "tasker/flow.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

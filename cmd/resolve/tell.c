@@ -18,7 +18,7 @@
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/parse.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 enum { LOOK_MS = 50, AGAIN_MS = 1000 };
 

@@ -12,7 +12,7 @@
 #include "status/metrics.h"
 #include "status/prom.h"
 #include "tasker/map.h"
-#include "tasker/plain.h"
+#include "tasker/buf.h"
 
 struct group {
     char *category, *handler; /* as they are shown; the handler may be "" */

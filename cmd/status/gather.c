@@ -13,8 +13,8 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/parse.h"
-#include "tasker/probe.h"
-#include "tasker/topic.h"
+#include "tasker/bus.h"
+#include "tasker/message.h"
 
 enum { QUIET_MS = 150, PLACES_MOST = 256, SEEN_MOST = 10000 };
 

@@ -13,8 +13,8 @@
 
 #include "common/out.h"
 #include "tasker/clock.h"
-#include "tasker/sort_key.h"
-#include "tasker/plain.h"
+#include "tasker/state.h"
+#include "tasker/buf.h"
 
 /* Offsets are into texts. */
 struct transition {

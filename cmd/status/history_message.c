@@ -7,7 +7,7 @@
 #include "status/history.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
-#include "tasker/plain.h"
+#include "tasker/buf.h"
 
 enum { ID, AT, COLLECTOR, TOPIC, TYPE, BATCH, STEP, SOURCE, OFFSET, REASON, RAW };
 

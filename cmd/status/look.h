@@ -5,7 +5,7 @@
 #include "status/peer.h"
 #include "status/status.h"
 #include "tasker/buf.h"
-#include "tasker/probe.h"
+#include "tasker/bus.h"
 
 struct look {
     const char *name; /* "batch_endpoint", "result_endpoint"; NULL: not a configured one */

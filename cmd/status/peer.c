@@ -13,7 +13,6 @@
 #include "common/life.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
-#include "tasker/topic.h"
 
 #define QUIET_MS 150 /* after the last subscription heard */
 

@@ -8,7 +8,7 @@
 
 #include "common/out.h"
 #include "tasker/clock.h"
-#include "tasker/plain.h"
+#include "tasker/buf.h"
 
 enum { BLOCK_ROWS = 10000 }; /* after so many a table begins anew, so that it can be printed */
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tasker/buf.h"
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 struct count {
     long n;

@@ -9,10 +9,8 @@
 #include "submit/schema_private.h"
 #include "workflow/task_rows.h"
 #include "tasker/buf.h"
-#include "tasker/flow_store.h"
+#include "tasker/flow.h"
 #include "tasker/json.h"
-#include "tasker/plan.h"
-#include "tasker/sort_key.h"
 #include "tasker/state.h"
 
 static const char find_identity[] = "SELECT t.task_id, (SELECT count(*) FROM steps s "
@@ -39,7 +37,7 @@ static const char *text_of(struct json_object *value)
 /* ---- one task */
 
 /* What stands in a step's way at the start. A step that waits for an optional one, which is not
- * there until somebody asks for it, waits for whoever may do so (plan.h). So a step behind a choice
+ * there until somebody asks for it, waits for whoever may do so (flow.h). So a step behind a choice
  * does not run before the choice is made. */
 struct waits {
     struct tsk_plan_wait *items;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tasker/blob.h"
+#include "tasker/buf.h"
 
 struct tsk_outbox;
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common/diag.h"
-#include "tasker/scan.h"
+#include "tasker/json.h"
 #include "work/work.h"
 
 #define TRIES 16 /* at places where JSON may begin in a text */

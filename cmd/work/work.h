@@ -24,7 +24,7 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include "tasker/write.h"
+#include "tasker/json.h"
 #include "work/launch.h"
 
 /* A descriptor that the loop waits on. */

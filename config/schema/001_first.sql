@@ -194,7 +194,7 @@ CREATE TABLE discrepancies (
 
 -- origin: 'program' (outbound), 'ledger' (derived), 'operator'. sort_key orders the transitions of
 -- one subject and is made so that it does not depend on when they were written: for a step
--- attempt * 1000 + place, where places from 100 on are an operator's (include/tasker/sort_key.h).
+-- attempt * 1000 + place, where places from 100 on are an operator's (include/tasker/state.h).
 CREATE TABLE task_transitions (
     task BIGINT NOT NULL REFERENCES tasks (task_id) ON DELETE CASCADE,
     sort_key BIGINT NOT NULL,

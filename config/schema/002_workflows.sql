@@ -1,5 +1,5 @@
 -- Tasks made from templates. handler_config is that of the task; optional_steps is its plan
--- (JSON, include/tasker/plan.h) where it has steps that an output may ask for, else NULL; held
+-- (JSON, include/tasker/flow.h) where it has steps that an output may ask for, else NULL; held
 -- namespaces have nothing of theirs claimed. waits_for counts the steps that a step still has to
 -- wait for by its join, so that those that can run are found without looking at all that cannot.
 

@@ -4,8 +4,13 @@
 #define TASKER_BUF_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Returns size zeroed bytes, to be freed with free(). Never NULL. */
 void *tsk_alloc(size_t size);
@@ -49,5 +54,52 @@ const char *tsk_plural(int64_t n);
 
 /* Takes the first len bytes away and moves the rest to the front. */
 void tsk_buf_consume(struct tsk_buf *buf, size_t len);
+
+/* ---- Text of users and peers, fit for people: the one place that knows which characters a terminal
+ * acts on, which hide and which turn the direction of writing. */
+
+/* Returns the length of the UTF-8 character at text (RFC 3629: no overlong form, no surrogate,
+ * nothing beyond U+10FFFF), or 0 if there is none. left (1 or more) bytes are there. */
+size_t tsk_utf8_length(const char *text, size_t left);
+
+/* As tsk_utf8_length, but 0 as well for a character that is not shown as it is: a control (C0, DEL,
+ * C1), a control of the direction of writing, one of no width, a separator of lines. */
+size_t tsk_plain_length(const char *text, size_t left);
+
+/* Adds text to buf. Each byte of a character that is not shown as it is, or is no UTF-8, becomes
+ * \xNN. */
+void tsk_plain_add(struct tsk_buf *buf, const char *text, size_t len);
+
+/* Adds JSON text to buf. Each such character of a string becomes \uNNNN: its value is the same. */
+void tsk_plain_json(struct tsk_buf *buf, const char *json, size_t len);
+
+/* ---- A message as it goes over the wire, "TOPIC BODY", with a count of those who hold it: what keeps
+ * it to send it again, and each queue of libzmq that it stands in, whose threads let go of it
+ * whenever they like. So it is in memory once, however many hold it. */
+
+struct tsk_blob;
+
+/* Returns a copy of topic, a space (none after an empty topic) and body, held once. A NUL follows
+ * that is not counted. */
+struct tsk_blob *tsk_blob_new(const char *topic, const char *body, size_t len);
+
+/* One more holds it, or one less; with the last it is freed. Any thread may call these. NULL is
+ * fine for the second. */
+void tsk_blob_hold(struct tsk_blob *blob);
+void tsk_blob_release(struct tsk_blob *blob);
+
+/* Returns whether more than one holds it. */
+bool tsk_blob_shared(const struct tsk_blob *blob);
+
+/* The whole; and the body in it, to the end of the whole. Borrowed. */
+char *tsk_blob_data(struct tsk_blob *blob, size_t *len);
+const char *tsk_blob_body(const struct tsk_blob *blob, size_t *len);
+
+/* The blob whose tsk_blob_data is data. */
+struct tsk_blob *tsk_blob_of(void *data);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

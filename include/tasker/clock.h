@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The monotonic clock, for deadlines and durations. */
 int64_t tsk_now_ms(void);
 int64_t tsk_now_us(void);
@@ -46,5 +50,9 @@ bool tsk_limit_over(int64_t deadline, int64_t now, int64_t *look_at);
 
 /* Returns when tsk_limit_over is to be asked next; -1: never. */
 int64_t tsk_limit_next(int64_t deadline, int64_t look_at);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

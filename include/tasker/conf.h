@@ -9,6 +9,10 @@
 
 #include "tasker/err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum tsk_conf_type {
     TSK_CONF_BOOL,
     TSK_CONF_INT,
@@ -198,5 +202,9 @@ bool tsk_store_is_path(const char *text);
 /* Writes url for people, with *** in place of a password, to out (cut to size). Returns whether
  * there was a password. */
 bool tsk_store_url_shown(const char *url, char *out, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

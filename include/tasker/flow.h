@@ -1,12 +1,12 @@
 /* The flow of a task: what follows for the steps that wait, and for the task, from the states that
- * its steps are in. A pure function of these; flow_store.h reads and writes them.
+ * its steps are in. A pure function of these; flow.h reads and writes them.
  *
  * A step can run when its join is satisfied by the steps that it waits for:
  *   all_ok    all are complete or resolved by an operator
  *   all_done  none of them will run any more: each has ended (complete, resolved, skipped,
  *             cancelled, error), or cannot run since none that it waits for will run either
  *   any_ok    one is complete or resolved (or it waits for none)
- * It also waits for steps that may still ask for others that it would wait for (a choice, plan.h):
+ * It also waits for steps that may still ask for others that it would wait for (a choice, flow.h):
  * as long as these have not ended, and with all_ok until they are complete or resolved. For any_ok
  * they are none of those of which one is enough.
  *
@@ -32,7 +32,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tasker/buf.h"
+#include "tasker/conf.h"
+#include "tasker/err.h"
+#include "tasker/json.h"
 #include "tasker/state.h"
+#include "tasker/store.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 enum tsk_join { TSK_JOIN_ALL_OK, TSK_JOIN_ALL_DONE, TSK_JOIN_ANY_OK };
 enum tsk_unsatisfied { TSK_UNSATISFIED_CANCEL, TSK_UNSATISFIED_BLOCK };
@@ -86,5 +95,136 @@ enum tsk_flow_end {
  * in proportion to steps and edges. */
 enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
                            const struct tsk_flow_edge *edges, size_t edge_count, int64_t *at);
+
+/* ---- The flow of tasks in a store: what follows from the states of their steps (flow.h) is read and
+ * written, within the transaction that changed these. Part of what is derived from the ledger:
+ * doing it again gives the same rows. */
+
+/* Brings tasks up to date, each once: steps.waits_for, steps that are cancelled or skipped because
+ * of those before them, the task's own state and their transitions; and has the commit wake those
+ * who watch. A task that an operator has ended keeps that state. tasks, which may have one several
+ * times, is put into ascending order: each is locked, and so no two who do so wait for each other.
+ * Returns 0, or -1.
+ */
+int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count,
+                        struct tsk_err *err);
+
+/* ---- The plan of a task: which step of its template waits for which, and what the optional ones are
+ * like. It is kept with the task (tasks.optional_steps, JSON), for the time when a step's output
+ * asks for optional ones (flow.h):
+ *
+ *     {"waits": {"split": [], "shard": ["split"], "join": ["shard"]},
+ *      "optional": [{"name": "shard", "handler_class": …, "place": 1, …}]}
+ *
+ * A step that waits for an optional one which is not there waits for those instead that this one
+ * waits for, through optional steps that are not there again: only these can still ask for it. Such
+ * a wait is a choice. Once they have ended without asking, the optional step counts as if the
+ * template did not have it. */
+
+struct tsk_plan;
+
+struct tsk_plan_step {
+    const char *name;
+    struct json_object *optional; /* what it is like; NULL: it is there from the start */
+    const size_t *waits;          /* places */
+    size_t count;
+};
+
+/* Returns an empty plan with room for count steps; or the plan that text holds (tsk_plan_text), NULL if
+ * that is none. The caller frees it; it borrows nothing. */
+struct tsk_plan *tsk_plan_new(size_t count);
+struct tsk_plan *tsk_plan_read(const char *text);
+
+/* Adds a step, whose name and waits (indexes of count steps, also of later ones) are copied. optional
+ * (or NULL) becomes the plan's. */
+void tsk_plan_add(struct tsk_plan *plan, const char *name, const size_t *waits, size_t count,
+                  struct json_object *optional);
+void tsk_plan_free(struct tsk_plan *plan); /* NULL is fine */
+
+/* As text (the caller's), or NULL if it has no optional steps. */
+char *tsk_plan_text(const struct tsk_plan *plan);
+
+size_t tsk_plan_count(const struct tsk_plan *plan);
+const struct tsk_plan_step *tsk_plan_step(const struct tsk_plan *plan, size_t place);
+
+/* The place of a step; tsk_plan_count if there is none of that name. */
+size_t tsk_plan_find(const struct tsk_plan *plan, const char *name);
+
+/* Whether the step at place waits for other, directly or through more. */
+bool tsk_plan_behind(const struct tsk_plan *plan, size_t place, size_t other);
+
+struct tsk_plan_wait {
+    size_t place;
+    bool choice;
+};
+
+/* What the step at place waits for, each once, when those are there for which there is true. Fills
+ * waits, which has room for all steps, and returns how many. */
+size_t tsk_plan_waits(const struct tsk_plan *plan, size_t place, const bool *there,
+                      struct tsk_plan_wait *waits);
+
+/* ---- Steps that a step asks for: its output may have a member create_steps, a list of optional steps
+ * of its task's template,
+ *
+ *     {"create_steps": ["refund", {"name": "shard", "count": 8}], …}
+ *
+ * each of which is then made: as a step of that name, or, with a count, as so many, "shard#1" to
+ * "shard#8". A count of 0 asks for none. What asks must be a step that the optional one waits for,
+ * directly or through others: so nothing is made too late, and nothing in a circle. An optional
+ * step is made once: another step may ask for it again, but not with a count, nor if it was made
+ * with one. Two other forms say the same:
+ *
+ *     {"decision_point_outcome": {"type": "create_steps", "step_names": ["refund"]}}
+ *     {"batch_processing_outcome": {"type": "create_batches", "worker_template_name": "shard",
+ *                                   "worker_count": 8}} */
+
+struct tsk_create_limits {
+    int64_t step; /* that one step may ask for */
+    int64_t task; /* that a task may then have in all */
+};
+
+/* The limits that are configured. */
+struct tsk_create_limits tsk_create_limits(const struct tsk_conf *conf);
+
+/* Steps of a kind that are asked for, or made and no longer to be taken away. */
+struct tsk_create_made {
+    char *name; /* of their kind */
+    int64_t by; /* who asks, or asked first */
+    int64_t steps;
+    bool counted; /* with a count */
+};
+
+/* Who asks, and what its task has. */
+struct tsk_create_asker {
+    int64_t step;
+    const char *name; /* in the template */
+    /* what it asked for when that was found right (as creates); NULL: nothing */
+    const char *accepted;
+    bool past;           /* what it asked for in an attempt before the last was found right */
+    const char *refused; /* why there was no room for what it asks for; NULL: nothing told so */
+    const struct tsk_create_made *made; /* in any order */
+    size_t made_count;
+    int64_t steps; /* that nobody has to ask for */
+};
+
+/* Whether an output may ask for steps at all: false if it is plain to see that it does not. */
+bool tsk_create_possible(const char *output, size_t len);
+
+/* Reads what an output (JSON) asks for, and holds it against the plan of the task (NULL: it has no
+ * optional steps), what others ask for, and the limits. It is held against the last two once: what
+ * was found right then, or refused, stays so, for limits may have changed since. Adds it to creates
+ * as JSON, [{"name", "count"}], nothing if it asks for none. Returns 0, or -1 with kind TSK_DATA
+ * and what is wrong, for the step's author. */
+int tsk_create_judge(const struct tsk_plan *plan, const struct tsk_create_asker *asker,
+                     const struct tsk_create_limits *limits, const char *output, size_t len,
+                     struct tsk_buf *creates, struct tsk_err *err);
+
+/* The category of the failure of a step that asks for what cannot be, and its error_type. */
+#define TSK_CREATE_CATEGORY "validation"
+#define TSK_CREATE_TYPE "create_steps"
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

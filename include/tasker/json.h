@@ -1,4 +1,4 @@
-/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited. scan.h
+/* Strict JSON as values of json-c: one whole value a text, UTF-8 checked, depth limited. json.h
  * says what is JSON. No value changes on its way: a number is written as it was read, whatever its
  * size, precision and form, and a payload (a member output, previous_results, task_context,
  * handler_config, context or progress: data of users, which no program here changes) in its own
@@ -12,7 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tasker/buf.h"
 #include "tasker/err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define TSK_JSON_DEPTH 64
 /* Levels of it for what tasker lays around a value that it is given: the most that is ever there
@@ -81,5 +86,87 @@ struct json_object *tsk_json_lossy(const char *data, size_t len);
 
 /* Returns the text on one line, owned by the object and good until it is changed or freed. */
 const char *tsk_json_text(struct json_object *value, size_t *len);
+
+/* ---- JSON text looked through in one pass: is it JSON at all, and what stands in the few members that
+ * the caller names. Nothing is allocated and nothing is copied, so that it costs a small part of
+ * what building the values does. tsk_json_parse builds its values by the same grammar.
+ */
+
+enum tsk_scan_kind {
+    TSK_SCAN_NONE,    /* the member is absent or null, which mean the same */
+    TSK_SCAN_BOOL,    /* true or false, as its text says */
+    TSK_SCAN_INT,     /* an integer of int64_t */
+    TSK_SCAN_NUMBER,  /* any other number */
+    TSK_SCAN_TEXT,    /* a string in which nothing is escaped: its text is its value */
+    TSK_SCAN_ESCAPED, /* any other string */
+    TSK_SCAN_OBJECT,
+    TSK_SCAN_ARRAY,
+};
+
+struct tsk_scan_value {
+    enum tsk_scan_kind kind;
+    const char *text; /* where it stands, strings without their quotes; no NUL follows */
+    size_t len;       /* bytes */
+    int64_t number;   /* TSK_SCAN_INT; else 0 */
+};
+
+/* A name, as TSK_SCAN_KEY("name") makes it. */
+struct tsk_scan_key {
+    const char *text; /* with its quotes and a colon, as it mostly stands in a text */
+    size_t len;
+};
+
+#define TSK_SCAN_KEY(name)                                                                         \
+    {                                                                                              \
+        "\"" name "\":", sizeof name + 2                                                           \
+    }
+
+/* Whether text is strict JSON (RFC 8259): one value with nothing but white space around it, UTF-8
+ * throughout, nested no deeper than TSK_JSON_DEPTH, no NUL in the name of a member. Numbers may
+ * have any length. Returns 0, or -1 with kind TSK_DATA. text needs no NUL after it. */
+int tsk_scan_check(const char *text, size_t len, struct tsk_err *err);
+
+/* Reads a text that must be an object: values[i] becomes its member keys[i]. It is quickest where
+ * the members come in the order of keys. Returns false, and values mean nothing, if it is no JSON
+ * by tsk_scan_check or no object, or if a plain look cannot tell its members: a name is escaped, or
+ * one of keys is there twice. Then tsk_json_object has to say. */
+bool tsk_scan_object(const char *text, size_t len, const struct tsk_scan_key *keys, size_t count,
+                     struct tsk_scan_value *values);
+
+/* Walks over the elements of an array that tsk_scan_object gave. rest is that value, and becomes
+ * what is left of it. Returns false after the last. */
+bool tsk_scan_next(struct tsk_scan_value *rest, struct tsk_scan_value *element);
+
+/* Whether value is a text (TSK_SCAN_TEXT) and is this one. */
+bool tsk_scan_is(const struct tsk_scan_value *value, const char *text);
+
+/* ---- JSON written straight into a buffer, for messages of which there are many: to build json-c
+ * objects only to print them takes longer than all else that is done for one. What comes out is
+ * what tsk_json_text would give.
+ *
+ * An object is begun by tsk_write_open, in a buffer that is empty, and ended by tsk_write_close;
+ * the members in between know by the buffer whether they need a comma. key is NULL for an element
+ * of an array, or a whole text. Keys are names that need no escape, and texts are UTF-8. */
+
+/* bracket: one of { [ and of } ] */
+void tsk_write_open(struct tsk_buf *buf, const char *key, char bracket);
+void tsk_write_close(struct tsk_buf *buf, char bracket);
+
+/* A NULL text or value becomes null. */
+void tsk_write_str(struct tsk_buf *buf, const char *key, const char *text);
+void tsk_write_int(struct tsk_buf *buf, const char *key, int64_t value);
+void tsk_write_bool(struct tsk_buf *buf, const char *key, bool value);
+void tsk_write_time(struct tsk_buf *buf, const char *key, int64_t wall_ms);
+void tsk_write_json(struct tsk_buf *buf, const char *key, struct json_object *value);
+
+/* The same, but that NULL becomes {}. */
+void tsk_write_object(struct tsk_buf *buf, const char *key, struct json_object *value);
+
+/* A value that is JSON already, on one line. */
+void tsk_write_raw(struct tsk_buf *buf, const char *key, const char *json, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "tasker/err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum tsk_line_state {
     TSK_LINE_OK,   /* a line is there */
     TSK_LINE_BAD,  /* something could not be read; line.reason says what; go on */
@@ -54,5 +58,9 @@ bool tsk_lines_pending(struct tsk_lines *lines);
 
 /* The name and last line number read, for messages about input as a whole. */
 void tsk_lines_where(const struct tsk_lines *lines, const char **file, int64_t *number);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

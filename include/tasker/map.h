@@ -4,6 +4,10 @@
 
 #include <stddef.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct tsk_map;
 
 /* Returns a new map; free_value (may be NULL) is called for each value that leaves it. */
@@ -32,5 +36,9 @@ struct tsk_map_entry *tsk_map_first(const struct tsk_map *map);
 struct tsk_map_entry *tsk_map_next(const struct tsk_map_entry *entry);
 const char *tsk_map_key(const struct tsk_map_entry *entry);
 void *tsk_map_value(const struct tsk_map_entry *entry);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -8,7 +8,10 @@
 
 #include "tasker/err.h"
 #include "tasker/json.h"
-#include "tasker/scan.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #define TSK_PROTOCOL_VERSION "2.0"
 /* Attempts in all of a step whose limit no message names. */
@@ -158,5 +161,57 @@ struct json_object *tsk_batch_error(const char *batch_id, struct json_object *er
 /* Returns the text (owned by the caller) of such a message with a timestamp that is given, and so
  * the same for all who make it of the same; takes error. */
 char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int64_t wall_ms);
+
+/* ---- The words of the wire that two programs must agree on (PROTOCOL sections 1 to 3). The topics of
+ * results are their message types: tsk_type_name. A subscription to a topic of one's own,
+ * "KIND.NAME " with the space, is how a peer makes itself known. */
+
+#define TSK_TOPIC_STEPS "steps"          /* batches for whoever listens */
+#define TSK_TOPIC_WORKER "worker."       /* batches for one worker; its subscription registers it */
+#define TSK_TOPIC_STOPPING "stopping."   /* a worker that accepts nothing more subscribes to its own */
+#define TSK_TOPIC_RESULTS "results"      /* results in the older shape */
+#define TSK_TOPIC_COLLECTOR "collector." /* what one collector asked for */
+#define TSK_TOPIC_STATUS "status."       /* an answer to one who only looks */
+
+/* Upstream, by the side that subscribes. */
+#define TSK_TOPIC_ACCEPTED "batch_accepted"
+#define TSK_TOPIC_REJECTED "batch_rejected"
+#define TSK_TOPIC_COLLECTED "collected"
+#define TSK_TOPIC_REPLAY "replay"
+#define TSK_TOPIC_CANCEL "cancel" /* by tasker-resolve, to the worker that has the steps */
+
+/* What a publisher says of itself on a status topic. */
+#define TSK_MESSAGE_PUBLISHER_STATUS "publisher_status"
+
+/* What a worker answers to a cancel, on the status topic of who asks. */
+#define TSK_MESSAGE_CANCEL_ANSWER "cancel_answer"
+
+/* Whether topic begins with kind ("worker."). */
+bool tsk_topic_is(const char *topic, const char *kind);
+
+/* Whether subscription is to a topic of one's own of that kind: "KIND.NAME ", with a name that the
+ * wire allows, which is then copied. */
+bool tsk_topic_own(const char *subscription, const char *kind, char name[TSK_ID_SIZE]);
+
+/* ---- Sources of the ledger that tasker's own programs write under: a message has its place there by
+ * what it is made of, so that it is in the ledger once. What comes from a peer never has one of
+ * these, or anybody could give a batch back or end its time. */
+
+#define TSK_SOURCE_COLLECTOR "collector:" /* what came without a place; and a UUID */
+#define TSK_SOURCE_LINES "lines:"         /* the same of lines that are read; and the batch_id */
+#define TSK_SOURCE_LOST "lost:"           /* a collector's own error; and the batch_id */
+#define TSK_SOURCE_PUBLISH "publish:"     /* a publisher's; and the batch_id */
+#define TSK_SOURCE_READY "ready:"         /* that a batch cannot be sent; and the batch_id */
+#define TSK_SOURCE_RECONCILE "reconcile:" /* what is made of the clock; and the batch_id */
+
+/* The reason for which a message that tells one is refused. */
+#define TSK_SOURCE_RESERVED "its source is a name that only tasker itself gives"
+
+/* Whether source is one of these. */
+bool tsk_source_reserved(const char *source);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -12,6 +12,10 @@
 
 #include "tasker/err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Waiting for many descriptors. A regular file counts as always ready. */
 struct tsk_poller;
 enum { TSK_READ = 1, TSK_WRITE = 2 };
@@ -124,5 +128,9 @@ bool tsk_os_watch_read(int fd, const char *prefix);
 /* Tells who listens on a local TCP port as "NAME (pid N)" or "NAME (pid N, stopped)" in
  * out. Returns false if unknown. */
 bool tsk_os_port_holder(int port, char *out, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

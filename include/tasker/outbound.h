@@ -10,8 +10,12 @@
 #ifndef TASKER_OUTBOUND_H
 #define TASKER_OUTBOUND_H
 
-#include "tasker/source.h"
+#include "tasker/message.h"
 #include "tasker/store.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* In batches.publisher of a batch that no publisher of this store has recorded: its rows come from the
  * ledger. */
@@ -155,5 +159,9 @@ int tsk_outbound_each_unsent(struct tsk_store *store, const struct tsk_outbound_
  * *at if there is none. One that is renewed meanwhile runs out later than it did. */
 int tsk_outbound_next_free(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                            int64_t by, int64_t *at, struct tsk_err *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

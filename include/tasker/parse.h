@@ -9,6 +9,10 @@
 
 #include "tasker/err.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Read a number between least and most. Return 0, or -1 with kind TSK_USAGE and a text that says
  * what is wrong with the value ("\"5x\" is not a duration (as 500ms, 2s, 5m)"). A size is in bytes,
  * with the suffix K, M, G (powers of 1024); a duration is 500ms, 2s, 1.5m, 1h or 7d, without a unit
@@ -35,5 +39,9 @@ bool tsk_name_valid(const char *name);
 /* Returns the one of count names that is nearest to word (edit distance, at most a third of its
  * length), or NULL. */
 const char *tsk_nearest(const char *word, const char *const *names, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

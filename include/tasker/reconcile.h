@@ -40,6 +40,10 @@
 #include "tasker/message.h"
 #include "tasker/retry.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum tsk_verdict_kind { TSK_CONSISTENT, TSK_DISCREPANT, TSK_INCOMPLETE, TSK_TIMED_OUT };
 
 /* How a step ended, as far as is known. */
@@ -194,5 +198,9 @@ void tsk_reconcile_finish(struct tsk_reconcile *reconcile);
 
 /* How many batches are open. */
 size_t tsk_reconcile_open(const struct tsk_reconcile *reconcile);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,6 +7,10 @@
 
 #include "tasker/conf.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* How the back-off grows from one attempt to the next. */
 enum tsk_growth {
     TSK_GROWTH_EXPONENTIAL, /* base, 2 base, 4 base, 8 base … */
@@ -57,5 +61,9 @@ int64_t tsk_retry_delay(const struct tsk_retry *retry, int64_t step_id, int64_t 
 /* Whether a step whose attempt (from 1) failed in a retryable way may be run once more. A limit is
  * the number of attempts in all; one of 0 still means one. */
 bool tsk_retry_left(int64_t attempt, int64_t retry_limit);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

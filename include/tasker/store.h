@@ -1,7 +1,7 @@
 /* The store: one small table of operations with two back ends, SQLite (embedded) and PostgreSQL
  * (DESIGN, section The store). Here are connections, transactions and statements; what is stored is
  * in config/schema, and who stores it in the modules on top (task.h, claim.h, outbound.h,
- * ledger.h, settler.h).
+ * store.h, settle.h).
  *
  * Statements are static texts with parameters $1, $2, …; each is prepared once a connection and
  * found again by its address. Whatever the two databases say alike is one text; where they differ
@@ -20,6 +20,10 @@
 #include "tasker/buf.h"
 #include "tasker/conf.h"
 #include "tasker/err.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct tsk_store;
 
@@ -71,18 +75,21 @@ struct tsk_value {
 
 static inline struct tsk_value tsk_value_null(void)
 {
-    return (struct tsk_value){TSK_NULL, 0, NULL, 0};
+    struct tsk_value value = {TSK_NULL, 0, NULL, 0};
+    return value;
 }
 
 static inline struct tsk_value tsk_value_int(int64_t number)
 {
-    return (struct tsk_value){TSK_INT, number, NULL, 0};
+    struct tsk_value value = {TSK_INT, number, NULL, 0};
+    return value;
 }
 
 /* A text of len bytes; NULL gives a null value. */
 static inline struct tsk_value tsk_value_chars(const char *text, size_t len)
 {
-    return (struct tsk_value){text ? TSK_TEXT : TSK_NULL, 0, text, text ? len : 0};
+    struct tsk_value value = {text ? TSK_TEXT : TSK_NULL, 0, text, text ? len : 0};
+    return value;
 }
 
 static inline struct tsk_value tsk_value_text(const char *text)
@@ -92,7 +99,8 @@ static inline struct tsk_value tsk_value_text(const char *text)
 
 static inline struct tsk_value tsk_value_bytes(const char *data, size_t len)
 {
-    return (struct tsk_value){TSK_BYTES, 0, data, len};
+    struct tsk_value value = {TSK_BYTES, 0, data, len};
+    return value;
 }
 
 /* An integer, or null for the number that stands for "not told" (often -1 or 0). */
@@ -217,5 +225,99 @@ int tsk_store_steps_made(const struct tsk_store *store);
 
 /* Bytes that the store takes on disk. */
 int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err);
+
+/* ---- Many rows by one statement. To PostgreSQL they go as arrays, one a column, hundreds at a time: a
+ * statement costs the server more than a row does, above all at a table with checks, which it reads
+ * anew for each. SQLite, to which a statement is a function call, gets them one by one.
+ *
+ * Rows of one tsk_rows are done in their order; with regard to other statements of the transaction
+ * they are done at some time before tsk_rows_end returns. */
+
+enum { TSK_ROWS_COLUMNS = 24 };
+
+/* Static texts. one has the values of a row as $1, $2, …; many has the same as arrays:
+ * "… FROM unnest($1::bigint[], $2::text[])". types has a letter a column: i (BIGINT), t (TEXT), b
+ * (BYTEA). A row that is changed is named by "id = ANY (ARRAY[v1])": see TSK_JOIN_POSTGRESQL. */
+struct tsk_rows_sql {
+    const char *one, *many, *types;
+};
+
+struct tsk_rows {
+    struct tsk_store *store;
+    const struct tsk_rows_sql *sql;
+    size_t count; /* rows that wait */
+    size_t bytes; /* of these */
+    struct tsk_buf columns[TSK_ROWS_COLUMNS];
+};
+
+/* Begins; store and sql are borrowed until tsk_rows_fini. */
+void tsk_rows_init(struct tsk_rows *rows, struct tsk_store *store, const struct tsk_rows_sql *sql);
+
+/* Drops what waits. */
+void tsk_rows_fini(struct tsk_rows *rows);
+
+/* Adds a row, of which nothing is kept. Returns 0, or -1 as tsk_store_send. */
+int tsk_rows_add(struct tsk_rows *rows, const struct tsk_value *values, struct tsk_err *err);
+
+/* Sends what waits; more can be added after that. Returns 0, or -1 as tsk_store_send. */
+int tsk_rows_end(struct tsk_rows *rows, struct tsk_err *err);
+
+/* ---- Rows of the ledger: each message that a collector received, once, as it came. They are added within a
+ * transaction of the caller's; cmd/collect/ledger.h writes them in a thread. A message is in the ledger
+ * once, however often it is added and by whom: source and offset identify it. */
+
+/* A message that the ledger had. */
+struct tsk_ledger_found {
+    const char *topic, *raw; /* a NUL follows raw */
+    size_t len;
+};
+
+struct tsk_ledger_entry {
+    const char *topic; /* printable ASCII, "" if it has none */
+    const char *raw;   /* the message as it came, without topic and space */
+    size_t len;
+    const char *message_type; /* as PROTOCOL has it; NULL: not known */
+    const char *batch_id;     /* NULL: none that is a name */
+    int64_t step_id;          /* 0: none */
+    const char *source;       /* NULL: of no stream; it then gets a place in the writer's own */
+    int64_t offset;
+    const char *reason; /* why it could not be read; NULL: it was */
+    int64_t at;         /* tsk_now_ms when it came */
+    void *ctx;          /* the caller's */
+    /* of tsk_ledger_look and tsk_ledger_look_open, when it is taken */
+    bool look;
+    const struct tsk_ledger_found *found;
+    size_t found_count;
+};
+
+/* For a transaction of the caller's (tsk_store_write), without a writer: adds a message, unless its
+ * source and offset are there, and marks a batch as one with news. source must be given; at and ctx
+ * are not used. received_at is of the calendar, in ms. tsk_ledger_insert returns whether it was
+ * added, where the store can tell at no cost (PostgreSQL: 1), or -1. tsk_ledger_add adds it to
+ * rows, which were begun with tsk_ledger_rows; it returns 0, or -1. */
+extern const struct tsk_rows_sql tsk_ledger_rows;
+int tsk_ledger_add(struct tsk_rows *rows, const struct tsk_ledger_entry *entry,
+                   const char *collector_id, int64_t received_at, struct tsk_err *err);
+int tsk_ledger_insert(struct tsk_store *store, const struct tsk_ledger_entry *entry,
+                      const char *collector_id, int64_t received_at, struct tsk_err *err);
+int tsk_ledger_mark(struct tsk_store *store, const char *batch_id, struct tsk_err *err);
+
+/* What a program of tasker itself has to say of a batch: a batch_error, at a place of its own. */
+struct tsk_ledger_own {
+    const char *source; /* how the source begins, "reconcile:"; the batch_id follows */
+    int64_t offset;
+    const char *batch_id;
+    const char *text; /* of the message */
+    size_t len;
+};
+
+/* Within such a transaction too: adds it, unless it is there, and marks the batch. The name before
+ * the colon is noted as who received it. Returns 0, or -1. */
+int tsk_ledger_put_own(struct tsk_store *store, const struct tsk_ledger_own *own,
+                       int64_t received_at, struct tsk_err *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,11 +1,10 @@
 /* One allocation: the count, the lengths, the text. */
-#include "tasker/blob.h"
+#include "tasker/buf.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tasker/buf.h"
 
 struct tsk_blob {
     atomic_size_t holders;

@@ -1,5 +1,5 @@
 /* The exit statuses in order of weight. */
-#include "tasker/exit.h"
+#include "tasker/err.h"
 
 #include <stddef.h>
 

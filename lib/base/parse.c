@@ -11,7 +11,6 @@
 #include <sys/un.h>
 
 #include "tasker/buf.h"
-#include "tasker/plain.h"
 
 #include "base/parse_private.h"
 

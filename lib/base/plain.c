@@ -1,6 +1,6 @@
 /* Which characters are shown as they are. A name that looks like another one, or a line that ends
  * in the middle of a text, misleads the reader of a log. */
-#include "tasker/plain.h"
+#include "tasker/buf.h"
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* Peers that somebody waits for: how long each endpoint has been without one, and why.
  *
  * libzmq tries again for ever and does not say why an attempt failed. So where nothing came of it
- * for some seconds, a probe looks from outside (probe.h), apart from this thread, and again each
+ * for some seconds, a probe looks from outside (bus.h), apart from this thread, and again each
  * minute. It is told at any level: who waits has to know for what. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "bus/bus_private.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
-#include "tasker/probe.h"
+#include "tasker/bus.h"
 
 enum {
     AGAIN_MS = 60000,

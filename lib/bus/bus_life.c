@@ -7,7 +7,7 @@
  * Where we connect there is a second use, so that a monitor is always there: libzmq never again
  * connects to what answered with a handshake that made no sense. But that may be a program which
  * had taken the port by mistake, and the true peer may have it a minute later. */
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 
 #include <stdlib.h>
 

@@ -8,7 +8,6 @@
 
 #include "tasker/buf.h"
 #include "tasker/bus.h"
-#include "tasker/bus_life.h"
 
 enum { TSK_LEVEL_INFO = 2 }; /* of log.level: its place among the choices */
 

@@ -4,7 +4,7 @@
  * context is made for one attempt, so a slow peer of one look cannot reach into the next. Where
  * the attempt fails, a plain socket finds out why (probe_explain.c); where all is well the peer
  * sees one ordinary connection and nothing else, so a health check does not fill its log. */
-#include "tasker/probe.h"
+#include "tasker/bus.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "tasker/err.h"
-#include "tasker/probe.h"
+#include "tasker/bus.h"
 
 #define PROBE_ADDRESSES 8
 #define PROBE_WHY_MS 300 /* to find out why a handshake failed */

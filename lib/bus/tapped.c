@@ -2,7 +2,7 @@
  * into its line as it came, and last, so that reading can take out the very same bytes: what stands
  * between "message": and the last brace. All else goes as text, and what is no text as base64
  * besides, since JSON knows no other bytes. */
-#include "tasker/tapped.h"
+#include "tasker/bus.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -5,7 +5,6 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
-#include "tasker/plain.h"
 
 void tsk_json_put(struct json_object *object, const char *key, struct json_object *value)
 {

@@ -3,7 +3,7 @@
 #ifndef LIB_SCAN_PRIVATE_H
 #define LIB_SCAN_PRIVATE_H
 
-#include "tasker/scan.h"
+#include "tasker/json.h"
 
 struct tsk_scan {
     const char *end;

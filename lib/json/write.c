@@ -1,4 +1,4 @@
-#include "tasker/write.h"
+#include "tasker/json.h"
 
 #include <string.h>
 

@@ -10,8 +10,7 @@
 #include <string.h>
 
 #include "tasker/parse.h"
-#include "tasker/scan.h"
-#include "tasker/topic.h"
+#include "tasker/json.h"
 
 enum member {
     MESSAGE_TYPE,

@@ -1,4 +1,4 @@
-#include "tasker/source.h"
+#include "tasker/message.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Topics that name a peer. */
-#include "tasker/topic.h"
+#include "tasker/message.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 #include "tasker/message.h"
 
 #define ADD                                                                                        \

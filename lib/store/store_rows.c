@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "tasker/json.h"
-#include "tasker/rows.h"
+#include "tasker/store.h"
 
 enum { ROWS_MOST = 1000, BYTES_MOST = 1 << 20, HEAD = 20 };
 

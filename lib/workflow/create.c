@@ -1,6 +1,6 @@
 /* What a step's output asks for. Whoever wrote the handler gets to know what is wrong with it, and
  * of a list that is wrong nothing is made. */
-#include "tasker/create.h"
+#include "tasker/flow.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Fan-out: a task's steps ask for optional ones. Which of these there are is a function of what the
  * done steps ask for, so it may be looked at again at any time: each has its name in its task, by
  * which it is known again, and one that was claimed stays whatever comes. When the steps have
- * changed, so have the dependencies: they are worked out anew from the plan (plan.h), and what
+ * changed, so have the dependencies: they are worked out anew from the plan (flow.h), and what
  * differs is written. */
 #include "workflow/fan_out.h"
 
@@ -13,7 +13,7 @@
 #include "tasker/buf.h"
 #include "tasker/json.h"
 #include "tasker/map.h"
-#include "tasker/plan.h"
+#include "tasker/flow.h"
 
 /* A step that is asked for. */
 struct wanted {

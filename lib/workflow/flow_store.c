@@ -2,7 +2,7 @@
  * at once. Their rows are locked first: of two who settle steps of one task, the second sees what
  * the first has written. Steps that others ask for are made then (fan_out.c). Only what differs is
  * written. */
-#include "tasker/flow_store.h"
+#include "tasker/flow.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -10,9 +10,7 @@
 
 #include "workflow/fan_out.h"
 #include "tasker/buf.h"
-#include "tasker/flow.h"
-#include "tasker/rows.h"
-#include "tasker/sort_key.h"
+#include "tasker/store.h"
 #include "tasker/state.h"
 
 enum { TASKS_AT_ONCE = 100 };

@@ -5,9 +5,7 @@
  * there before is asked once for all batches, by tsk_outbound_look. */
 #include "tasker/outbound.h"
 
-#include "tasker/ledger.h"
-#include "tasker/rows.h"
-#include "tasker/sort_key.h"
+#include "tasker/store.h"
 #include "tasker/state.h"
 
 #define BATCH_GRACE_MS 60000 /* beyond what its steps may take */

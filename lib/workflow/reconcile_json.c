@@ -1,7 +1,7 @@
 /* A verdict as text. What is not known is left out. */
 #include "workflow/reconcile_private.h"
 
-#include "tasker/write.h"
+#include "tasker/json.h"
 
 const char *tsk_verdict_name(enum tsk_verdict_kind kind)
 {

@@ -3,7 +3,7 @@
 #define LIB_SETTLE_PRIVATE_H
 
 #include "workflow/reconcile_private.h"
-#include "tasker/scan.h"
+#include "tasker/json.h"
 #include "tasker/settle.h"
 
 /* A text of a message: a place in texts, or the row of the ledger. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 /* A subject on its way through its states. */
 struct walk {

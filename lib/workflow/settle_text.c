@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "workflow/settle_private.h"
-#include "tasker/create.h"
+#include "tasker/flow.h"
 
 bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output)
 {

@@ -9,7 +9,7 @@
 
 #include "workflow/settler_private.h"
 #include "tasker/buf.h"
-#include "tasker/flow_store.h"
+#include "tasker/flow.h"
 
 enum { GROUP_BATCHES = 200, GROUP_STEPS = 2000 };
 

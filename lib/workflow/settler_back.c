@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "workflow/settler_private.h"
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 
 #define LAST "CASE WHEN b.claimed_until > b.created_at THEN b.claimed_until ELSE b.created_at END"
 #define LIMIT                                                                                      \

@@ -8,7 +8,7 @@
 
 #include "workflow/settler_private.h"
 #include "tasker/buf.h"
-#include "tasker/plan.h"
+#include "tasker/flow.h"
 
 struct asking {
     int64_t step, task; /* task 0: no task knows it */

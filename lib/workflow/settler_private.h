@@ -2,9 +2,9 @@
 #ifndef LIB_SETTLER_PRIVATE_H
 #define LIB_SETTLER_PRIVATE_H
 
-#include "tasker/create.h"
+#include "tasker/flow.h"
 #include "tasker/message.h"
-#include "tasker/settler.h"
+#include "tasker/settle.h"
 
 /* What this batch may say of a step's row in the table steps. */
 enum {

@@ -6,7 +6,7 @@
 #include "workflow/settler_private.h"
 #include "tasker/outbound.h"
 #include "tasker/buf.h"
-#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 static enum tsk_state state_at(enum tsk_subject subject, const struct tsk_value *value)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "workflow/settler_private.h"
-#include "tasker/ledger.h"
+#include "tasker/store.h"
 
 char *tsk_settle_timeout_text(const char *batch_id, int64_t limit_at)
 {

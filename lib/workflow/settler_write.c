@@ -6,8 +6,8 @@
 #include "workflow/settler_private.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
-#include "tasker/rows.h"
-#include "tasker/sort_key.h"
+#include "tasker/store.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "tasker/sort_key.h"
+#include "tasker/state.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

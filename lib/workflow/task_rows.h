@@ -3,7 +3,7 @@
 #ifndef LIB_TASK_ROWS_H
 #define LIB_TASK_ROWS_H
 
-#include "tasker/rows.h"
+#include "tasker/store.h"
 #include "tasker/state.h"
 
 /* A step that is made. */
@@ -35,7 +35,7 @@ struct tsk_task_rows {
 /* Within a transaction for writing, all return 0, or -1. tsk_step_ids draws count ids for new steps
  * in a row, of which *first is the first. tsk_step_put writes a step with its first transition, and
  * tsk_dependency_put a dependency of steps that are there or were put, which may be a choice
- * (plan.h); tsk_task_rows_end sends what waits of both if rc is 0, and frees. It returns rc, or -1.
+ * (flow.h); tsk_task_rows_end sends what waits of both if rc is 0, and frees. It returns rc, or -1.
  */
 int tsk_step_ids(struct tsk_store *store, int64_t count, int64_t *first, struct tsk_err *err);
 void tsk_task_rows_init(struct tsk_task_rows *rows, struct tsk_store *store);

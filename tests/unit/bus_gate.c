@@ -8,7 +8,7 @@
 #include "bus/bus_private.h"
 #include "bus_peers.h"
 #include "tasker/buf.h"
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 
 /* ---- the name server */
 

@@ -1,6 +1,6 @@
 /* The life of sockets: each event once and with its endpoint, what repeats itself with pauses, and
  * nothing at all for a bus that nobody asked to watch. */
-#include "tasker/bus_life.h"
+#include "tasker/bus.h"
 
 #include <unistd.h>
 

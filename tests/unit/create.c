@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "tasker/create.h"
+#include "tasker/flow.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

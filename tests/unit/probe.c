@@ -10,7 +10,7 @@
 
 #include "check.h"
 #include "tasker/clock.h"
-#include "tasker/probe.h"
+#include "tasker/bus.h"
 
 #define TIMEOUT 20000
 

@@ -6,7 +6,6 @@
 #include "check.h"
 #include "scan_texts.h"
 #include "tasker/json.h"
-#include "tasker/scan.h"
 
 static struct tsk_json *parser;
 static struct json_tokener *lenient;

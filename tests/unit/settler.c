@@ -4,7 +4,7 @@
  *     settler [URL [SEED]]     a SQLite store in a folder of its own, unless there is a URL
  *
  * The seed is printed if anything differs. */
-#include "tasker/settler.h"
+#include "tasker/settle.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Tapped lines: what was written is read again, byte for byte; what is wrong is refused. */
-#include "tasker/tapped.h"
+#include "tasker/bus.h"
 
 #include <stdlib.h>
 

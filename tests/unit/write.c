@@ -1,5 +1,5 @@
 /* JSON as it is written, held against what json-c writes. */
-#include "tasker/write.h"
+#include "tasker/json.h"
 
 #include <string.h>
 
