@@ -115,6 +115,46 @@ has_open() { ls -l "/proc/${PIDS[$1]}/fd" 2>/dev/null | grep -q -- "$2\$"; }
     finish_with 0 init
 }
 
+questions() { # the statements of section QUERIES in tasker(7), one a line
+    sed -n '/^\.Sh QUERIES/,/^\.Sh STATES/p' "$ROOT/cmd/tasker.7" | sed -n '/^SELECT/,/;$/p' | tr '\n' ' ' |
+        sed 's/; */\n/g'
+}
+
+views_answer() {
+    local question view views="tasks steps dependencies ready batches attempts discrepancies history messages"
+    cat >ship.yaml <<'END'
+name: order
+step_templates: [{name: pay, handler_class: Pay}, {name: ship, handler_class: Ship, depends_on_step: pay}]
+END
+    begin_rows
+    tasker-submit --template ./ship.yaml --context '{}'
+    batch 900 published 1
+    add_rows
+    store_sql "UPDATE tasks SET state = 'in_progress';
+UPDATE steps SET state = 'error', error_category = 'timeout', attempts = 2 WHERE id = 1900;
+INSERT INTO settled_steps (batch, step_id, attempt, status, outcome, worker_id, execution_ms)
+    VALUES (900, 1900, 1, 'failed', 'failed', 'w1', 1500);
+INSERT INTO discrepancies VALUES (900, 1, 'missing_partial', 1900, 'there is none');
+INSERT INTO step_transitions VALUES (1, 100, 'pending', 'cancelled', 'step.cancelled', 'operator', NULL, '{}', $NOW)"
+    for view in $views; do
+        [ "$(store_sql "SELECT count(*) FROM v_$view")" -gt 0 ] || { echo "v_$view has no row"; false; }
+    done
+    [ "$(questions | grep -c ^SELECT)" -eq 10 ]
+    while read -r question; do
+        run -0 store_sql "$question"
+        [ -n "$output" ] || { echo "no row: $question"; false; }
+    done < <(questions)
+    [ "$(store_sql "SELECT waits_for, waits_for_state, maybe FROM v_dependencies WHERE step = 'ship'")" = 'pay|pending|0' ]
+    [ "$(store_sql "SELECT name, attempt FROM v_ready")" = 'pay|1' ]
+    [ "$(store_sql "SELECT at FROM v_history WHERE origin = 'operator'")" = \
+        "$(date -u -d "@$((NOW / 1000))" "+%Y-%m-%dT%H:%M:%S.$(printf %03d $((NOW % 1000)))Z")" ]
+    [ "$(store_sql "SELECT message FROM v_messages WHERE batch_id = 'b900'")" = x ]
+}
+
+@test "each view has rows, and the questions of the manual are answered" {
+    for_each_store views_answer
+}
+
 shows_it() {
     begin_rows
     task 1 complete 3

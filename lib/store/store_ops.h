@@ -18,7 +18,8 @@ struct tsk_store_opts {
 
 struct tsk_store_ops {
     enum tsk_store_kind kind;
-    const char *id_type, *bytes_type; /* the words for @ID@ and @BYTES@ of the schema */
+    /* What stands for the words between @ in config/schema: pairs, up to one of NULL. */
+    const char *const (*words)[2];
     /* Connects. Returns it, or NULL. */
     struct tsk_store_db *(*open)(const struct tsk_store_opts *opts, struct tsk_err *err);
     void (*close)(struct tsk_store_db *db);

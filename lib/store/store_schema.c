@@ -65,17 +65,16 @@ int tsk_store_version(struct tsk_store *store, int64_t *version, struct tsk_err 
 static char *fill_in(const struct tsk_store_ops *ops, const char *text)
 {
     struct tsk_buf out = TSK_BUF_INIT;
-    const char *words[][2] = {{"@ID@", ops->id_type}, {"@BYTES@", ops->bytes_type}};
     while (*text) {
         size_t i = 0;
-        while (i < 2 && strncmp(text, words[i][0], strlen(words[i][0])) != 0)
+        while (ops->words[i][0] && strncmp(text, ops->words[i][0], strlen(ops->words[i][0])) != 0)
             i++;
-        if (i == 2) {
+        if (ops->words[i][0]) {
+            tsk_buf_str(&out, ops->words[i][1]);
+            text += strlen(ops->words[i][0]);
+        } else {
             tsk_buf_char(&out, *text++);
-            continue;
         }
-        tsk_buf_str(&out, words[i][1]);
-        text += strlen(words[i][0]);
     }
     return out.data;
 }

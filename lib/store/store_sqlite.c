@@ -393,10 +393,20 @@ static int db_size(struct tsk_store_db *db, int64_t *bytes, struct tsk_err *err)
     return run(db, sql, NULL, 0, take_one, bytes, err) < 0 ? -1 : 0;
 }
 
+static const char *const words[][2] = {
+    {"@ID@", "INTEGER PRIMARY KEY AUTOINCREMENT"},
+    {"@BYTES@", "BLOB"},
+    {"@NOW@", "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"},
+    {"@UTC(@", "strftime('%Y-%m-%dT%H:%M:%fZ', ("},
+    {"@)UTC@", ") / 1000.0, 'unixepoch')"},
+    {"@TEXT(@", "CAST("},
+    {"@)TEXT@", " AS TEXT)"},
+    {NULL, NULL},
+};
+
 const struct tsk_store_ops tsk_store_sqlite = {
     .kind = TSK_STORE_SQLITE,
-    .id_type = "INTEGER PRIMARY KEY AUTOINCREMENT",
-    .bytes_type = "BLOB",
+    .words = words,
     .open = db_open,
     .close = db_close,
     .begin = begin,
