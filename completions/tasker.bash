@@ -253,7 +253,7 @@ _tasker_templates()
     local folder=
     [[ $1 != */* ]] || folder=${1%/*}/
     "${folder}tasker-submit" --check 2>/dev/null </dev/null |
-        sed -n 's|^.*: [^/ ]*/\([^ ]*\) [^ ]*, [0-9]* steps\{0,1\}$|\1|p'
+        sed -n 's|^.*: [^/ ]*/\([^ ]*\) [^ ]*, [0-9]* step.*|\1|p'
 }
 
 _tasker()

@@ -16,7 +16,7 @@ end
 
 # The names of the templates that are there.
 function __tasker_templates
-    tasker-submit --check 2>/dev/null | string replace -rf '^.*: [^/ ]*/([^ ]*) [^ ]*, [0-9]+ steps?$' '$1'
+    tasker-submit --check 2>/dev/null | string replace -rf '^.*: [^/ ]*/([^ ]*) [^ ]*, [0-9]+ step.*' '$1'
 end
 
 # Whether an option goes with what tasker-status is to show: one of these, or none yet.

@@ -133,8 +133,24 @@ compare() {
     [ "$(bash_words tasker-publish --store post)" = postgresql:// ]
     [ "$(bash_words tasker-publish --store ./a_)" = ./a_file ]
     cp "$ROOT/config/tasks/process_order.yaml" .
+    printf 'name: promote\nsteps:\n  - {name: one, handler: {callable: A}}\n' >promote.yaml
     export TASKER_TASKS_PATH=$PWD
-    [ "$(bash_words tasker-submit --template pro)" = process_order ]
+    [ "$(bash_words tasker-submit --template pro)" = "process_order promote" ]
+}
+
+@test "options: zsh and fish complete templates of either form" {
+    mkdir tasks
+    cp "$ROOT/config/tasks/process_order.yaml" tasks
+    printf 'name: promote\nsteps:\n  - {name: one, handler: {callable: A}}\n' >tasks/promote.yaml
+    export TASKER_TASKS_PATH=$PWD/tasks HOME=$PWD
+    ! command -v fish >/dev/null || [ "$(fish --no-config -c 'source $argv[1]
+        complete -C "tasker-submit --template pro"' "$ROOT/completions/tasker.fish" | cut -f 1 | xargs)" = \
+        "process_order promote" ]
+    ! command -v zsh >/dev/null || [ "$(zsh -f -c '_arguments() { :; }; _files() { :; }
+        _call_program() { shift; "$@"; }; compadd() { shift; print -l -- "$@"; }
+        words=(tasker-submit --) CURRENT=2 service=tasker-submit
+        source "$1"; _tasker_templates' zsh "$ROOT/completions/_tasker" | sort | xargs)" = \
+        "process_order promote" ]
 }
 
 # The long options that a shell completes after these words, sorted.
