@@ -249,15 +249,23 @@ static void test_processes(const char *url)
     tsk_store_free(store);
 }
 
-static void test_both(const char *url)
+/* A program that only reads does not create a store. */
+static void test_absent(const char *url)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct tsk_store *store = open_at(url), *other = open_at(url);
+    struct tsk_store *store = open_at(url);
     tsk_store_set_use(store, TSK_STORE_LOOK);
     CHECK(tsk_store_connect(store, &err) == -1);
     CHECK_INT(err.kind, TSK_UNAVAILABLE);
-    tsk_store_set_use(store, TSK_STORE_MAKE);
+    tsk_store_free(store);
+}
+
+/* No store is open when the children are forked: valgrind would report it as their leak. */
+static void test_both(const char *url)
+{
+    test_absent(url);
     test_processes(url);
+    struct tsk_store *store = open_at(url), *other = open_at(url);
     test_transactions(store);
     test_many(store);
     test_values(store);
