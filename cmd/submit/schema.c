@@ -15,7 +15,8 @@ enum {
     WHAT_SIZE = 320,
     SHOWN = 80,
     UNIQUE_MOST = 10000,
-    WORK_MOST = 10000000
+    WORK_MOST = 10000000,
+    REF_WORK = 20 /* without references the work is bounded by the size of the schema */
 };
 
 struct walk {
@@ -24,7 +25,7 @@ struct walk {
     void *ctx;
     size_t count;
     int refs;      /* followed at this very place */
-    int64_t *work; /* looks at a value that are left: alternatives in alternatives can be endless */
+    int64_t *work; /* left of WORK_MOST: a look at a value costs 1, and nesting may be endless */
 };
 
 static void wrong(struct walk *walk, const struct tsk_place *place, const char *fmt, ...)
@@ -261,8 +262,10 @@ static void match_same_place(struct walk *walk, const struct tsk_place *place,
     if (walk->refs > REFS_MOST) {
         wrong(walk, place, "the schema leads in a circle");
     } else {
-        if (ref)
+        if (ref) {
+            *walk->work -= *walk->work < REF_WORK ? *walk->work : REF_WORK;
             match(walk, place, tsk_schema_find(walk->root, ref), value);
+        }
         for (size_t i = 0; all && i < json_object_array_length(all); i++)
             match(walk, place, json_object_array_get_idx(all, i), value);
         match_alternatives(walk, place, schema, value);
