@@ -20,9 +20,9 @@ def ask(sql):
                 db.close()
         except sqlite3.OperationalError:
             return -1
-    out = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-d", URL, "-c", sql], check=True,
-                         stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
-    return int(out)
+    done = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-d", URL, "-c", sql],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout) if done.returncode == 0 else -1
 
 
 class Checked(Worker):
