@@ -232,17 +232,31 @@ set_back() {
 
 # --explain after the acceptance: where the result is, with real processes.
 explained() { tasker-ready --explain step "$1" >explained && has "$2" explained; }
+ended_after() { # MS: explained has the time at which the step ended
+    [ "$(date -d "$(sed -n 's/.*it ended \(20[^ ]*Z\) ([0-9.]* s ago); .*/\1/p' explained)" +%s%3N)" -ge "$1" ]
+}
 after_acceptance() {
-    submit later 2
+    mkfifo gate
+    export GATE=$PWD/gate
+    submit later 3
     spawn work tasker-work --id w1 --handlers "$handlers"
     tasker-ready -l 1 | tasker-publish >sent
     [ "$(getent ahostsv4 "$(hostname)" | awk '{print $1; exit}')" != 127.0.0.1 ] ||
         store_sql "update batches set result_endpoint = replace(result_endpoint, '127.0.0.1', '$(hostname)')"
-    wait_until 10 explained 1 " in its outbox, and no collector takes them: run tasker-collect"
+    wait_until 10 explained 1 "w1 lives: 1 running, 0 queued"
+    local begin=$(date +%s%3N)
+    echo >gate
+    wait_until 10 explained 1 "; the result is in the outbox of w1, and no collector takes it: run tasker-collect"
+    ended_after "$begin"
     tasker-collect sent >results
-    explained 1 "its result is in the ledger, or other news of its batch: run tasker-reconcile"
+    explained 1 "it ended $(jq -r 'select(.status == "failed").timestamp' results) "
+    explained 1 "; its result is in the ledger: run tasker-reconcile"
     tasker-reconcile --ledger >verdicts || true
     tasker-ready --task 2 | tasker-publish >sent
+    echo >gate
+    TASKER_STORE_URL=none tasker-collect sent >results
+    wait_until 10 explained 2 "; the result is in the outbox of w1, and a collector took it that does not write to this store"
+    ended_after "$begin"
     signal work KILL
     finish work
     explained 2 "w1 does not answer; it has not been heard of since "
@@ -250,10 +264,15 @@ after_acceptance() {
     wait_until 10 explained 2 "w1 is another process now: what it had accepted is lost with it"
     signal work TERM
     finish work
+    spawn plain /usr/bin/python3 "$ROOT/tests/publish_peer.py" "$TASKER_ZEROMQ_BATCH_ENDPOINT"
+    tasker-ready --task 3 | tasker-publish >sent
+    explained 3 "nobody knows where its worker is: the worker did not report its address"
+    signal plain TERM
+    finish plain
 }
 @test "--explain goes on after a batch was accepted" {
     export TASKER_RETRY_BASE=50s TASKER_WORKER_CONFIRM_TIMEOUT=100ms
-    echo 'handlers: {Count: {command: [/bin/sh, -c, "exit 75"]}}' >handlers.yaml
+    echo 'handlers: {Count: {command: [/bin/sh, -c, "read -r line <$GATE; exit 75"]}}' >handlers.yaml
     sed 's/name: one/name: later/; s/limit: 1/limit: 3/' tasks/one.yaml >tasks/later.yaml
     for_each_store after_acceptance
 }

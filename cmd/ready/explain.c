@@ -80,9 +80,9 @@ void explain_add_time(struct explain *explain, int64_t wall)
     char time[TSK_TIME_SIZE];
     int64_t ms = wall - explain->now;
     tsk_time_format(wall, time);
-    tsk_buf_printf(&explain->line, "%s (%s%" PRId64 ".%" PRId64 " s%s)", time, ms >= 0 ? "in " : "",
+    tsk_buf_printf(&explain->line, "%s (%s%" PRId64 ".%" PRId64 " s%s)", time, ms > 0 ? "in " : "",
                    (ms < 0 ? -ms : ms) / 1000, (ms < 0 ? -ms : ms) % 1000 / 100,
-                   ms >= 0 ? "" : " ago");
+                   ms > 0 ? "" : " ago");
 }
 
 void explain_begin(struct explain *explain)

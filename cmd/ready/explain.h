@@ -3,6 +3,7 @@
 #define READY_EXPLAIN_H
 
 #include "tasker/buf.h"
+#include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/flow.h"
 #include "tasker/store.h"
@@ -14,6 +15,7 @@ struct explain {
     struct tsk_buf line;
     int64_t *ids; /* of the steps of a task */
     size_t count, cap;
+    char silent[TSK_TOPIC_SIZE]; /* the endpoint that did not answer last: asked once */
     /* the step at hand */
     bool found, waits, held_up; /* held_up: by something else than what it waits for */
     int64_t id;
@@ -39,8 +41,9 @@ int explain_waits(struct explain *explain, struct tsk_err *err);
 
 /* A batch that a worker has accepted. Texts are "" where they are not known. */
 struct explain_accepted {
-    const char *worker, *source, *endpoint;
-    bool unsettled; /* the ledger has news of it */
+    const char *batch, *worker, *source, *endpoint;
+    bool unsettled;                 /* the ledger has news of it */
+    const struct tsk_value *result; /* the last message about the step there, or null */
     int64_t heard;  /* wall ms: the newest message of the worker in the ledger; -1: none */
 };
 

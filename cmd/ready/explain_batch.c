@@ -13,7 +13,9 @@ static const char get_batch[] =
         "b.batch_id") "), b.source, b.result_endpoint, "
                       "(SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id), "
                       "(SELECT h.received_at FROM received_results h WHERE h.source = b.source "
-                      "ORDER BY h.stream_offset DESC LIMIT 1) FROM "
+                      "ORDER BY h.stream_offset DESC LIMIT 1), "
+                      "(SELECT h.raw_message FROM received_results h WHERE h.batch_id = b.batch_id "
+                      "AND h.step_id = x.step ORDER BY h.id DESC LIMIT 1) FROM "
                       "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 "
                       "ORDER BY x.attempt DESC, b.id DESC LIMIT 1";
 
@@ -31,6 +33,7 @@ enum {
     ENDPOINT,
     UNSETTLED,
     HEARD,
+    RESULT,
 };
 
 /* Every worker has refused it, or it is too long; until reconcile looks at that, it stays so. */
@@ -82,9 +85,14 @@ static int on_batch(void *ctx, const struct tsk_value *row, size_t columns)
         explain_add_time(explain, row[PUBLISHED_AT].number);
         explain_end(explain);
         struct explain_accepted accepted = {
-            tsk_value_str(&row[ACCEPTED_BY]), tsk_value_str(&row[SOURCE]),
-            tsk_value_str(&row[ENDPOINT]), row[UNSETTLED].number > 0,
-            row[HEARD].type == TSK_INT ? row[HEARD].number : -1};
+            .batch = tsk_value_str(&row[BATCH_ID]),
+            .worker = tsk_value_str(&row[ACCEPTED_BY]),
+            .source = tsk_value_str(&row[SOURCE]),
+            .endpoint = tsk_value_str(&row[ENDPOINT]),
+            .unsettled = row[UNSETTLED].number > 0,
+            .result = &row[RESULT],
+            .heard = row[HEARD].type == TSK_INT ? row[HEARD].number : -1,
+        };
         explain_worker(explain, &accepted);
         return 0;
     } else if (*tsk_value_str(&row[OFFERED_TO])) {

@@ -1,15 +1,12 @@
-/* Three short conversations on a bus of their own.
- *
- * A publisher and a worker answer a subscription to "status.ID " on that topic, so asking needs no
- * second port and disturbs nobody: such a subscription counts as no worker and no collector. A
- * peer that subscribes tells by that alone. Listening ends at a signal as well, so that the socket
- * file of an ipc endpoint is never left behind. */
+/* Short conversations on a bus of their own. A peer that subscribes says enough by that. Listening
+ * ends at a signal as well, so that the socket file of an ipc endpoint is never left behind. */
 #include "status/peer.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/ask.h"
 #include "common/life.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
@@ -38,67 +35,29 @@ static bool wait_bus(const struct tsk_bus *bus, int64_t deadline, int stop_fd)
 }
 
 static struct tsk_bus *open_bus(struct peer *peer, const struct tsk_conf *conf,
-                                enum tsk_channel channel, enum tsk_side side, bool bind,
-                                const char *endpoint)
+                                enum tsk_channel channel, bool bind, const char *endpoint)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct tsk_bus *bus = tsk_bus_open_at(conf, channel, side, bind, endpoint, &err);
+    struct tsk_bus *bus = tsk_bus_open_at(conf, channel, TSK_SENDER, bind, endpoint, &err);
     if (!bus)
         snprintf(peer->note, sizeof peer->note, "%.200s", err.text);
     return bus;
 }
 
-/* Takes an answer. Returns whether it is one. */
-static bool take_status(struct peer *peer, const struct tsk_frame *frame)
-{
-    struct tsk_err err = TSK_ERR_INIT;
-    struct tsk_json *parser = tsk_json_new();
-    struct json_object *status = tsk_json_object(parser, frame->body, frame->len, &err);
-    const char *type = status ? tsk_json_str(status, "message_type") : NULL;
-    tsk_json_free(parser);
-    if (type && strcmp(type, TSK_MESSAGE_PUBLISHER_STATUS) == 0)
-        peer->kind = PEER_PUBLISHER;
-    else if (type && strcmp(type, tsk_type_name(TSK_TYPE_WORKER)) == 0)
-        peer->kind = PEER_WORKER;
-    else if (status)
-        snprintf(peer->note, sizeof peer->note, "its answer is no status");
-    else
-        snprintf(peer->note, sizeof peer->note, "its answer is no status: %.180s", err.text);
-    if (peer->kind != PEER_PUBLISHER && peer->kind != PEER_WORKER) {
-        json_object_put(status);
-        return false;
-    }
-    peer->note[0] = '\0';
-    peer->status = status;
-    return true;
-}
-
 void peer_ask(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
               const char *endpoint, int64_t timeout)
 {
-    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_RECEIVER, false, endpoint);
-    if (!bus)
-        return;
-    char uuid[TSK_UUID_SIZE], topic[64];
-    tsk_uuid(uuid);
-    snprintf(topic, sizeof topic, TSK_TOPIC_STATUS "%s ", uuid);
-    tsk_bus_subscribe(bus, topic);
-    topic[strlen(topic) - 1] = '\0'; /* as it comes back: without the space */
-    int64_t deadline = tsk_now_ms() + timeout;
-    peer->kind = PEER_PLAIN;
-    while (!peer->status) {
-        struct tsk_frame frame;
-        struct tsk_err err = TSK_ERR_INIT;
-        int rc = tsk_bus_recv(bus, &frame, &err);
-        if (rc > 0 && strcmp(frame.topic, topic) == 0)
-            take_status(peer, &frame);
-        else if (rc <= 0 && tsk_left_ms(deadline) == 0)
-            break;
-        else if (rc <= 0)
-            wait_bus(bus, deadline, -1);
-        life_tell(bus);
-    }
-    life_close(bus, DIAG_INFO);
+    struct tsk_err err = TSK_ERR_INIT;
+    peer->status = ask_status(conf, channel, endpoint, NULL, timeout, &err);
+    if (peer->status)
+        peer->kind =
+            strcmp(tsk_json_str(peer->status, "message_type"), TSK_MESSAGE_PUBLISHER_STATUS)
+                ? PEER_WORKER
+                : PEER_PUBLISHER;
+    else if (err.kind == TSK_TEMPFAIL || err.kind == TSK_DATA)
+        peer->kind = PEER_PLAIN;
+    if (!peer->status && err.kind != TSK_TEMPFAIL)
+        snprintf(peer->note, sizeof peer->note, "%.200s", err.text);
 }
 
 /* Notes subscriptions until end; if quiet is not 0, until none came for so long after the first. */
@@ -125,7 +84,7 @@ static void note_topics(struct peer *peer, struct tsk_bus *bus, int64_t end, int
 void peer_hear(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
                const char *endpoint, int64_t timeout)
 {
-    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_SENDER, false, endpoint);
+    struct tsk_bus *bus = open_bus(peer, conf, channel, false, endpoint);
     if (!bus)
         return;
     peer->kind = PEER_SUBSCRIBER;
@@ -136,7 +95,7 @@ void peer_hear(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel 
 void peer_listen(struct peer *peer, const struct tsk_conf *conf, enum tsk_channel channel,
                  const char *endpoint, int64_t timeout, int stop_fd)
 {
-    struct tsk_bus *bus = open_bus(peer, conf, channel, TSK_SENDER, true, endpoint);
+    struct tsk_bus *bus = open_bus(peer, conf, channel, true, endpoint);
     if (!bus)
         return;
     peer->kind = PEER_LISTENED;

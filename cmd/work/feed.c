@@ -165,8 +165,37 @@ static const char *batch_endpoint(const struct work *work)
                                       : tsk_conf_str(work->conf, TSK_ZEROMQ_BATCH_ENDPOINT);
 }
 
+/* Adds what the outbox holds last of a step, "STEP_ID.BATCH_ID", if that is its end. */
+static void put_end(const struct work *work, struct json_object *message, const char *step)
+{
+    const struct tsk_outbox *outbox = work->feed->outbox;
+    struct tsk_buf head = TSK_BUF_INIT;
+    struct tsk_outbox_entry entry;
+    char *batch_id;
+    int64_t step_id = strtoll(step, &batch_id, 10);
+    result_head(&head, step_id, *batch_id ? batch_id + 1 : "");
+    tsk_buf_char(&head, ',');
+    int64_t offset = tsk_outbox_next(outbox) - 1;
+    while (tsk_outbox_get(outbox, offset, &entry) &&
+           (entry.len < head.len || memcmp(entry.body, head.data, head.len) != 0))
+        offset--;
+    struct json_object *result =
+        tsk_outbox_get(outbox, offset, &entry)
+            ? tsk_json_object(work->json, entry.body, entry.len, NULL)
+            : NULL;
+    const char *status = tsk_json_str(result, "status"), *at = tsk_json_str(result, "timestamp");
+    if (status && at && strcmp(status, "in_progress") != 0) {
+        tsk_json_put_int(message, "step_offset", offset);
+        tsk_json_put_str(message, "step_ended_at", at);
+    }
+    json_object_put(result);
+    tsk_buf_fini(&head);
+}
+
 void feed_status(struct work *work, const char *topic)
 {
+    bool asked = topic && tsk_topic_is(topic, TSK_TOPIC_STATUS);
+    const char *step = asked ? strchr(topic + strlen(TSK_TOPIC_STATUS), '.') : NULL;
     static const char *const states[] = {"starting", "ready", "draining", "stopped"};
     struct tsk_outbox *outbox = work->feed->outbox;
     struct json_object *message = json_object_new_object();
@@ -190,6 +219,8 @@ void feed_status(struct work *work, const char *topic)
     put_counts(work, message);
     put_twice(work, message);
     breaker_put_open(work, message);
+    if (step)
+        put_end(work, message, step + 1);
     tsk_json_put_time(message, "timestamp", tsk_wall_ms());
     const char *text = tsk_json_text(message, &len);
     put(work, topic ? topic : tsk_type_name(TSK_TYPE_WORKER), text, len);

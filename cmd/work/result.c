@@ -56,16 +56,21 @@ static void write_metadata(const struct work *work, const struct run *run,
     tsk_write_close(text, '}');
 }
 
+void result_head(struct tsk_buf *text, int64_t step_id, const char *batch_id)
+{
+    tsk_write_open(text, NULL, '{');
+    tsk_write_str(text, "message_type", tsk_type_name(TSK_TYPE_PARTIAL));
+    tsk_write_str(text, "batch_id", batch_id);
+    tsk_write_int(text, "step_id", step_id);
+}
+
 void result_partial(const struct work *work, const struct run *run, const struct outcome *outcome,
                     struct tsk_buf *text)
 {
     const struct tsk_step *step = run->step;
     bool retryable = false;
     tsk_json_bool(outcome->error, "retryable", &retryable);
-    tsk_write_open(text, NULL, '{');
-    tsk_write_str(text, "message_type", tsk_type_name(TSK_TYPE_PARTIAL));
-    tsk_write_str(text, "batch_id", run->batch->data.batch_id);
-    tsk_write_int(text, "step_id", step->step_id);
+    result_head(text, step->step_id, run->batch->data.batch_id);
     tsk_write_int(text, "task_id", step->task_id);
     tsk_write_str(text, "step_name", step->step_name);
     tsk_write_int(text, "attempt", step->attempt);

@@ -282,6 +282,8 @@ struct outcome {
     struct json_object *output, *error, *progress;
     char *warning; /* about the output; NULL: none */
 };
+/* Writes the members that each partial result begins with. */
+void result_head(struct tsk_buf *text, int64_t step_id, const char *batch_id);
 /* Write a message, which has no place in the stream yet, to text, which is empty. */
 void result_partial(const struct work *work, const struct run *run, const struct outcome *outcome,
                     struct tsk_buf *text);
