@@ -48,6 +48,7 @@ collector() {
     run_case_table tasker-collect <<'END'
 empty input |  | - | 0 |
 steps of nobody | - | {"message_type":"step","step_id":1}\n{"message_type":"batch","batch_id":"b"}\n | 0 | warning: 2 steps or batches that nobody has published passed on: is tasker-publish missing
+the same without message_type | - | {"step_id":1}\n{"batch_id":"b","steps":[]}\n{"batch_id":"b"}\n | 0 | warning: 2 steps or batches that nobody has published passed on
 no receipt, told at -v | -v | - | 0 | nothing to wait for
 unknown option | --what | - | 64 | what
 option without its value | --timeout | - | 64 | timeout

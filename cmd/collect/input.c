@@ -51,7 +51,7 @@ static void take_line(struct collect *c, const struct tsk_line *line)
         input_bad(c, line, err.text, TSK_DATA);
         return;
     }
-    enum tsk_type type = tsk_type_of(object);
+    enum tsk_type type = tsk_type_of_line(object);
     if (type == TSK_TYPE_PUBLISHED) {
         take_receipt(c, object, line);
     } else {

@@ -144,18 +144,13 @@ static struct parcel *read_step(struct source *source, const struct tsk_line *li
 /* What an object is. Returns TSK_TYPE_OTHER for somebody else's, or sets *reason. */
 static enum tsk_type classify(struct json_object *json, const char **reason)
 {
+    enum tsk_type type = tsk_type_of_line(json);
     *reason = NULL;
-    if (tsk_json_get(json, "message_type")) {
-        if (!tsk_json_str(json, "message_type"))
-            *reason = "message_type is not a string";
-        return tsk_type_of(json);
-    }
-    if (tsk_json_get(json, "steps"))
-        return TSK_TYPE_BATCH;
-    if (tsk_json_get(json, "step_id"))
-        return TSK_TYPE_STEP;
-    *reason = "neither a batch (it has no steps) nor a step (it has no step_id)";
-    return TSK_TYPE_OTHER;
+    if (type == TSK_TYPE_OTHER && !tsk_json_get(json, "message_type"))
+        *reason = "neither a batch (it has no steps) nor a step (it has no step_id)";
+    else if (type == TSK_TYPE_OTHER && !tsk_json_str(json, "message_type"))
+        *reason = "message_type is not a string";
+    return type;
 }
 
 static struct parcel *read_line(struct source *source, const struct tsk_line *line, int64_t now)

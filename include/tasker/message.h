@@ -93,6 +93,10 @@ bool tsk_name_glimpse(const char *at, char name[TSK_ID_SIZE]);
 /* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
 enum tsk_type tsk_type_of(struct json_object *message);
 
+/* As tsk_type_of for a line of input, in which a batch and a step need no message_type: without one, an
+ * object with steps is a batch, and one with step_id is a step. */
+enum tsk_type tsk_type_of_line(struct json_object *object);
+
 /* As tsk_type_of for the name itself, which may also be a topic. */
 enum tsk_type tsk_type_find(const char *name);
 

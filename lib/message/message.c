@@ -85,6 +85,15 @@ enum tsk_type tsk_type_of(struct json_object *message)
     return name ? tsk_type_find(name) : TSK_TYPE_OTHER;
 }
 
+enum tsk_type tsk_type_of_line(struct json_object *object)
+{
+    if (tsk_json_get(object, "message_type"))
+        return tsk_type_of(object);
+    return tsk_json_get(object, "steps")     ? TSK_TYPE_BATCH
+           : tsk_json_get(object, "step_id") ? TSK_TYPE_STEP
+                                             : TSK_TYPE_OTHER;
+}
+
 const char *tsk_type_name(enum tsk_type type)
 {
     for (size_t i = 0; i < TYPE_COUNT; i++) {
