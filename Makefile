@@ -72,7 +72,7 @@ $(LIB): $(LIB_C:%.c=$(BUILD)/%.o) $(BUILD)/schema.o $(BUILD)/files
 # The numbered steps of the schema, as texts in the library.
 $(BUILD)/schema.c: $(SCHEMA) $(BUILD)/files
 	@mkdir -p $(@D)
-	$(call say,GEN $@){ echo '#include "store/store_ops.h"'; echo 'const struct tsk_migration tsk_migrations[] = {'; \
+	$(call say,GEN $@){ echo '#include "store/ops.h"'; echo 'const struct tsk_migration tsk_migrations[] = {'; \
 	  for f in $(SCHEMA); do n=$$(basename $$f .sql); \
 	    echo "{$$(expr $${n%%_*} + 0), \"$${n#*_}\","; \
 	    sed -e '/^--/d' -e '/^$$/d' -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $$f; echo '},'; done; \
@@ -204,7 +204,7 @@ includedir=$${prefix}/include
 Name: tasker
 Description: Workflow steps in batches over ZeroMQ
 Version: $(VERSION)
-Requires: $(filter-out libpq,$(PKGS))
+Requires: $(PKGS)
 Libs: -L$${libdir} -ltasker -lm
 Cflags: -I$${includedir} -D_POSIX_C_SOURCE=200809L
 endef

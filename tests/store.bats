@@ -479,15 +479,6 @@ signal.pause()' "$@"
     has 'health      read_only' "$output"
 }
 
-@test "PostgreSQL: its library is loaded where it is needed, and missed where it is not there" {
-    mkdir lib
-    : >lib/libpq.so.5
-    run -69 --separate-stderr env LD_LIBRARY_PATH="$PWD/lib" tasker-status store --store postgresql:///x
-    has 'a store in PostgreSQL needs its library libpq' "$stderr"
-    [ "${#stderr_lines[@]}" -eq 1 ]
-    run -0 env LD_LIBRARY_PATH="$PWD/lib" tasker-status store --init --store sqlite:x.db
-}
-
 @test "PostgreSQL: prune goes on after the server was away" {
     own_cluster pg
     STORE=postgresql

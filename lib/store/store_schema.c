@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/store_ops.h"
+#include "store/ops.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/store_postgresql.h"
+#include "store/postgresql.h"
 
 /* The longest that fits counts, and of these the first. */
 static const struct {
@@ -109,8 +109,8 @@ static int code_of(const char *state)
 int tsk_pg_fail(struct tsk_store_db *db, const char *what, const PGresult *result,
                 struct tsk_err *err)
 {
-    const char *state = tsk_pq.resultErrorField(result, PG_DIAG_SQLSTATE);
-    const char *text = tsk_pq.resultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     bool broken = false;
     if (!state)
         return tsk_pg_fail_conn(db, what, err);
@@ -150,7 +150,7 @@ static bool will_stay(PGconn *conn, const char *text)
         "invalid ",    "Permission denied", "password", "authentication",
         "No address ",
     };
-    if (tsk_pq.connectionNeedsPassword(conn))
+    if (PQconnectionNeedsPassword(conn))
         return true;
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++) {
         if (strstr(text, signs[i]))
@@ -198,7 +198,7 @@ static const char *hint(const char *state)
 
 int tsk_pg_fail_conn(struct tsk_store_db *db, const char *what, struct tsk_err *err)
 {
-    char *text = tsk_strdup(tsk_pq.errorMessage(db->conn)), state[6] = "";
+    char *text = tsk_strdup(PQerrorMessage(db->conn)), state[6] = "";
     char *message = find_state(text, state), *more = strstr(text, "\nLOCATION: ");
     enum tsk_exit kind = kind_of_conn(db, state, text);
     if (more)

@@ -1,7 +1,7 @@
-/* Private to lib/store*.c: what a back end does. All fail with -1 and err, of the kinds that
+/* What a back end does. All fail with -1 and err, of the kinds that
  * tsk_store_connect tells. */
-#ifndef LIB_STORE_OPS_H
-#define LIB_STORE_OPS_H
+#ifndef STORE_OPS_H
+#define STORE_OPS_H
 
 #include "tasker/store.h"
 

@@ -8,10 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
-#include "store/store_sqlite.h"
+#include "store/ops.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
+
+#define DEFAULT_PATH "tasker/tasker.db"
 
 enum { COLUMNS_MOST = 64, PAUSE_MOST_MS = 25, STOP_MS = 1000 };
 
@@ -30,6 +34,76 @@ struct tsk_store_db {
     int64_t locked_since;
     bool moved; /* its file is not at path any more */
 };
+
+/* ---- the path: SQLite says little of what is wrong with it */
+
+static int make_folders(const char *path, struct tsk_err *err)
+{
+    char *folder = tsk_strdup(path);
+    int rc = 0;
+    for (char *slash = strchr(folder + 1, '/'); slash && rc == 0; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, 0700) < 0 && errno != EEXIST && errno != EISDIR && errno != EROFS)
+            rc = tsk_err_sys(err, TSK_UNAVAILABLE, "%s: cannot make the folder of the store",
+                             folder);
+        *slash = '/';
+    }
+    free(folder);
+    return rc;
+}
+
+static int check_path(const char *path, bool make, struct tsk_err *err)
+{
+    struct stat st;
+    if (stat(path, &st) == 0)
+        return S_ISREG(st.st_mode)
+                   ? 0
+                   : tsk_err_set(err, TSK_UNAVAILABLE, "%s: the store cannot be here: %s", path,
+                                 S_ISDIR(st.st_mode) ? "it is a folder" : "it is not a file");
+    if (errno != ENOENT)
+        return tsk_err_sys(err, TSK_UNAVAILABLE, "%s: the store cannot be opened", path);
+    return make
+               ? 0
+               : tsk_err_set(err, TSK_UNAVAILABLE,
+                             "there is no store at %s yet: \"tasker-status store --init\" makes it",
+                             path);
+}
+
+static const char *mounted_read_only(const char *path)
+{
+    char *place = tsk_strdup(path), *slash;
+    struct statvfs fs;
+    int rc;
+    while ((rc = statvfs(*place ? place : "/", &fs)) < 0 && errno == ENOENT &&
+           (slash = strrchr(place, '/')) != NULL)
+        *slash = '\0';
+    if (rc < 0 && errno == ENOENT)
+        rc = statvfs(".", &fs);
+    free(place);
+    return rc == 0 && fs.f_flag & ST_RDONLY ? "its file system is read-only" : NULL;
+}
+
+char *tsk_store_sqlite_path(const char *url, struct tsk_err *err)
+{
+    const char *path = url[strlen("sqlite")] ? url + strlen("sqlite:") : "";
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (*path)
+        return tsk_strdup(path);
+    if (state && *state == '/') {
+        tsk_buf_printf(&text, "%s/" DEFAULT_PATH, state);
+    } else if (home && *home) {
+        tsk_buf_printf(&text, "%s/.local/state/" DEFAULT_PATH, home);
+    } else {
+        tsk_err_set(err, TSK_CONFIG,
+                    "no place for the store: neither XDG_STATE_HOME nor HOME is set; set store.url "
+                    "to sqlite:PATH, to postgresql://HOST/NAME, or to none");
+        return NULL;
+    }
+    return text.data;
+}
+
+/* ---- errors */
 
 /* What an SQLite result means to the caller of a program. */
 static enum tsk_exit kind_of(int code)
@@ -61,8 +135,8 @@ static enum tsk_exit kind_of(int code)
 /* Whether there is no room: on the disk, in a quota, or within the limit of a file's size. */
 static bool is_full(int kind, int system)
 {
-    return kind == SQLITE_FULL || (kind == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT ||
-                                                            system == EFBIG));
+    return kind == SQLITE_FULL ||
+           (kind == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT || system == EFBIG));
 }
 
 /* What it is and what to do, or NULL where SQLite's own words do. */
@@ -96,7 +170,7 @@ static int fail(const struct tsk_store_db *db, const char *what, struct tsk_err 
     if (!text)
         text = sqlite3_errmsg(db->db);
     if (kind == SQLITE_READONLY || kind == SQLITE_CANTOPEN)
-        read_only = tsk_sqlite_read_only(db->path);
+        read_only = mounted_read_only(db->path);
     bool of_system = system && !read_only && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN);
     tsk_err_set(err, kind_of(code), "%s: cannot %s: %s%s%s", db->path, what,
                 read_only ? read_only : text, of_system ? ": " : "",
@@ -164,8 +238,7 @@ static int set_up(struct tsk_store_db *db, const struct tsk_store_opts *opts, st
                "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY",
                err) < 0)
         return -1;
-    return opts->make ? use_log(db, err)
-                      : script(db, "SELECT count(*) FROM sqlite_master", err);
+    return opts->make ? use_log(db, err) : script(db, "SELECT count(*) FROM sqlite_master", err);
 }
 
 /* A new one in the place of one that was taken away would hide that. */
@@ -191,9 +264,9 @@ static int open_file(struct tsk_store_db *db, struct tsk_err *err)
 
 static struct tsk_store_db *db_open(const struct tsk_store_opts *opts, struct tsk_err *err)
 {
-    if (may_make(opts) && tsk_sqlite_make_folders(opts->url, err) < 0)
+    if (may_make(opts) && make_folders(opts->url, err) < 0)
         return NULL;
-    if (tsk_sqlite_check_path(opts->url, may_make(opts), err) < 0)
+    if (check_path(opts->url, may_make(opts), err) < 0)
         return NULL;
     struct tsk_store_db *db = tsk_alloc(sizeof *db);
     db->path = tsk_strdup(opts->url);
