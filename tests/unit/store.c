@@ -370,26 +370,26 @@ static int lock_both(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return 0;
 }
 
-static void test_deadlock(struct tsk_store *store, const char *url)
+static void lock_often(const char *url, const char *names[2])
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct tsk_store *store = open_at(url);
+    for (int i = 0; i < 5; i++)
+        CHECK(tsk_store_write(store, lock_both, names, 20000, &err) == 0);
+    tsk_store_free(store);
+}
+
+static void test_deadlock(const char *url)
 {
     const char *there[] = {"x", "y"}, *back[] = {"y", "x"};
-    struct tsk_err err = TSK_ERR_INIT;
     int status = -1;
-    do_sql(store,
-           "INSERT INTO tasks (name, created_at, updated_at) VALUES ('x', 1, 1), ('y', 1, 1)");
     pid_t child = fork();
     if (child == 0) {
-        struct tsk_store *own = open_at(url);
-        for (int i = 0; i < 5; i++)
-            CHECK(tsk_store_write(own, lock_both, there, 20000, &err) == 0);
-        tsk_store_free(own);
+        lock_often(url, there);
         _exit(check_done());
     }
-    for (int i = 0; i < 5; i++)
-        CHECK(tsk_store_write(store, lock_both, back, 20000, &err) == 0);
+    lock_often(url, back);
     CHECK(waitpid(child, &status, 0) == child && status == 0);
-    CHECK_INT(get(store, "SELECT sum(priority) FROM tasks"), 20);
-    do_sql(store, "DELETE FROM tasks");
 }
 
 static void test_postgresql(const char *folder)
@@ -417,8 +417,13 @@ static void test_postgresql(const char *folder)
         base);
     CHECK(system(command) == 0);
     test_cut_off(store, other);
-    test_deadlock(store, url);
+    do_sql(store,
+           "INSERT INTO tasks (name, created_at, updated_at) VALUES ('x', 1, 1), ('y', 1, 1)");
     tsk_store_free(other);
+    tsk_store_free(store);
+    test_deadlock(url);
+    store = open_at(url);
+    CHECK_INT(get(store, "SELECT sum(priority) FROM tasks"), 20);
     tsk_store_free(store);
     test_refusals(base, folder);
     test_silent(folder);
