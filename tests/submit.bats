@@ -104,6 +104,7 @@ aliases of aliases      | --check bomb.yaml                 | -  | 78 | bomb.yam
 no template there       | --check empty                     | -  | 78 | there is no template
 a folder with one wrong | --check tasks                     | -  | 78 | broken.yaml:3: steps wait
 the folder is gone      | -n --set tasks.path=/nowhere      | {"name":"x"}\n | 78 | /nowhere
+the folder is gone, checked | --check --set tasks.path=/nowhere | - | 78 | the folder of templates, /nowhere (tasks.path), cannot be read
 no template for context | -n -T gone -x {}                  | -  | 65 | error: there is no template for task "gone"
 context given lacks     | -n -T process_order -x {}         | -  | 65 | error: context: "id" is missing
 namespace and name      | -n -T shop/order                  | {}\n | 78 | named by --namespace shop --template order
@@ -160,6 +161,12 @@ EOF
     done
     tasker-submit -n -T process_order -x '{"id":1}' >out
     [ "$(jq -r .version out)" = 2.0.0 ]
+}
+
+@test "--dry-run prints as many steps as the task would have" {
+    tasker-submit -n -T process_order -x '{"id":1}' >out
+    [ "$(jq -c '[.task_id,.steps,.dry_run,.created]' out)" = '[null,5,true,false]' ]
+    [ "$(tasker-submit -T process_order -x '{"id":1}' | jq .steps)" = 5 ]
 }
 
 @test "a task, its steps and dependencies are there when its line is" {

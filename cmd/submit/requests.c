@@ -196,22 +196,31 @@ static int create_all(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return 0;
 }
 
+/* Returns how many steps a new task has: optional ones are made later, if another step asks. */
+static int64_t steps_at_first(const struct tsk_template *template)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < template->count; i++)
+        count += !template->steps[i].optional;
+    return count;
+}
+
 static void print_made(const struct submit *submit, const struct pending *pending)
 {
     struct json_object *line = json_object_new_object();
     const struct tsk_template *template = pending->template;
+    bool dry = submit->opts->dry_run;
     tsk_json_put_str(line, "message_type", "task_submitted");
-    if (submit->opts->dry_run)
+    if (dry)
         tsk_json_put(line, "task_id", NULL);
     else
         tsk_json_put_int(line, "task_id", pending->made.task_id);
     tsk_json_put_str(line, "namespace", template->namespace_name);
     tsk_json_put_str(line, "name", template->name);
     tsk_json_put_str(line, "version", template->version);
-    if (submit->opts->dry_run)
+    tsk_json_put_int(line, "steps", dry ? steps_at_first(template) : pending->made.steps);
+    if (dry)
         tsk_json_put_bool(line, "dry_run", true);
-    else
-        tsk_json_put_int(line, "steps", pending->made.steps);
     tsk_json_put_bool(line, "created", pending->made.created);
     if (pending->made.differs)
         tsk_json_put_bool(line, "differs", true);

@@ -163,20 +163,24 @@ static void check_file(void *ctx, const char *path, const struct tsk_err *skippe
     tsk_template_free(template);
 }
 
-static void check_path(struct checking *checking, const char *path)
+static void check_folder(struct checking *checking, const char *path)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
-        check_file(checking, path, NULL);
-        return;
-    }
     struct tsk_map *paths = checking->paths;
     checking->paths = tsk_map_new(free);
     if (tsk_template_files(path, check_file, checking, &err) < 0)
         checking->status = diag_err(&err);
     tsk_map_free(checking->paths);
     checking->paths = paths;
+}
+
+static void check_path(struct checking *checking, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        check_folder(checking, path);
+    else
+        check_file(checking, path, NULL);
 }
 
 enum tsk_exit templates_check(const struct tsk_conf *conf, char *const *operands, size_t count)
@@ -186,7 +190,7 @@ enum tsk_exit templates_check(const struct tsk_conf *conf, char *const *operands
     for (size_t i = 0; i < count; i++)
         check_path(&checking, operands[i]);
     if (!count)
-        check_path(&checking, folder);
+        check_folder(&checking, folder);
     if (!checking.files && checking.status == TSK_OK) {
         diag_error("there is no template in %s", count ? "what was named" : folder);
         checking.status = TSK_CONFIG;
