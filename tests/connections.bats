@@ -2,6 +2,9 @@
 # Connections: every kind of endpoint, either side binding, peers that stop or are not what they
 # seem; and what -v tells of all that.
 load helper
+load store
+
+teardown() { store_end && test_end; }
 
 setup() {
     test_begin
@@ -402,4 +405,36 @@ END
     cat silent.out
     has "is not known in time" endpoints.told
     ! grep 124 silent.out
+}
+
+# ---- who only looks
+
+@test "connections: a program that only looks says upstream neither that it is alive nor anything else" {
+    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=50ms TASKER_TASKS_PATH=$PWD/tasks
+    local results=$TASKER_ZEROMQ_RESULT_ENDPOINT
+    local peer=(/usr/bin/python3 "$ROOT/tests/status_peer.py")
+    # Shown by its first byte: 1 and 0 are subscriptions, a is a message.
+    said() { grep -v -e '^ready$' -e '^heard [01] ' peer.out; }
+    mkdir tasks store
+    echo '{name: one, step_templates: [{name: only, handler_class: "Test::Echo"}]}' >tasks/one.yaml
+    spawn peer "${peer[@]}" mute "$results"
+    wait_line peer.out ready
+    run tasker-status endpoints --timeout 300ms result_endpoint
+    run tasker-status workers --timeout 300ms "$results"
+    run tasker-collect --tap --timeout 300ms "$results"
+    spawn plain "${peer[@]}" plain "$TASKER_ZEROMQ_BATCH_ENDPOINT"
+    steps Echo 1 1 | tasker-publish --wait 2s >receipt
+    store_begin sqlite
+    echo '{"context": {}}' | tasker-submit -T one >submitted
+    tasker-ready >batch
+    store_sql "update batches set published_at = created_at, accepted_by = 'w1', source = 's', result_endpoint = '$results'"
+    tasker-ready --explain 1 >explained
+    has "w1 does not answer" explained
+    [ "$(grep -c 'heard 1 status\.' peer.out)" = 3 ]
+    [ -z "$(said)" ]
+    # it would be heard
+    spawn collect tasker-collect --set store.url=none --follow
+    wait_line peer.out 'heard 97 live'
+    signal collect TERM
+    finish collect
 }

@@ -37,7 +37,7 @@ def bound(type_):
 
 
 def answer(make):
-    """An XPUB that answers each subscription to status.ID with make(topic)."""
+    """An XPUB that prints what it hears and answers each subscription to status.ID with make(topic)."""
     sock = bound(zmq.XPUB)
     ready()
     while True:
@@ -72,6 +72,10 @@ def odd():
 
 def rubbish():
     answer(lambda topic: [topic.encode() + b"\xff\x00{not json"])
+
+
+def mute():
+    answer(lambda topic: [])
 
 
 def pub():

@@ -17,8 +17,9 @@ static bool open_side(struct post *post, int64_t now)
 {
     struct tsk_err err;
     bool worker_binds = tsk_conf_int(post->conf, TSK_ZEROMQ_RESULT_BIND) == 0;
-    post->results.bus =
-        tsk_bus_open(post->conf, TSK_RESULTS, worker_binds ? TSK_RECEIVER : TSK_SENDER, &err);
+    enum tsk_side side = worker_binds ? TSK_RECEIVER : TSK_SENDER;
+    post->results.bus = tsk_bus_open_at(post->conf, TSK_RESULTS, side, false,
+                                        tsk_conf_str(post->conf, TSK_ZEROMQ_RESULT_ENDPOINT), &err);
     if (!post->results.bus) {
         diag_warn("plain subscribers get batches, and their results may be lost: %s", err.text);
         return false;
