@@ -135,8 +135,8 @@ static int ask(struct tsk_store *store, void *ctx, struct tsk_err *err)
         struct taking taking = {orphans, 0, limit};
         struct query *query = &orphans->queries[i];
         query_text(query, kinds[i].sql);
-        query->values[query->count++] = tsk_value_int(now);
-        query->values[query->count++] = tsk_value_int(now - age);
+        query_value(query, tsk_value_int(now));
+        query_value(query, tsk_value_int(now - age));
         query_limited(query, limit);
         if (query_run(query, store, take, &taking, err) < 0)
             return -1;

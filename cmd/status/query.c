@@ -11,7 +11,9 @@ void query_fini(struct query *query)
 {
     tsk_buf_fini(&query->sql);
     tsk_buf_fini(&query->pattern);
-    query->count = 0;
+    free(query->values);
+    query->values = NULL;
+    query->count = query->cap = 0;
 }
 
 void query_text(struct query *query, const char *text)
@@ -19,10 +21,9 @@ void query_text(struct query *query, const char *text)
     tsk_buf_str(&query->sql, text);
 }
 
-static size_t add_value(struct query *query, struct tsk_value value)
+size_t query_value(struct query *query, struct tsk_value value)
 {
-    if (query->count == QUERY_VALUES)
-        abort(); /* what is asked for is bounded long before */
+    query->values = tsk_grow(query->values, &query->cap, query->count + 1, sizeof *query->values);
     query->values[query->count++] = value;
     return query->count;
 }
@@ -36,7 +37,7 @@ void query_add(struct query *query, const char *text, struct tsk_value value)
             continue;
         }
         if (!number)
-            number = add_value(query, value);
+            number = query_value(query, value);
         tsk_buf_printf(&query->sql, "$%zu", number);
     }
 }

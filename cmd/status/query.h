@@ -6,8 +6,6 @@
 #include "tasker/buf.h"
 #include "tasker/store.h"
 
-enum { QUERY_VALUES = 64 };
-
 /* SQL: the batch_id of the last batch that a step was in, by its id. */
 #define QUERY_BATCH_OF(step)                                                                       \
     "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch WHERE p.step = " step  \
@@ -17,12 +15,15 @@ enum { QUERY_VALUES = 64 };
  * which knows its statements by their address. */
 struct query {
     struct tsk_buf sql;
-    struct tsk_value values[QUERY_VALUES];
-    size_t count;
+    struct tsk_value *values;
+    size_t count, cap;
     struct tsk_buf pattern; /* of the handler, in the words of the back end */
 };
 
 void query_fini(struct query *query);
+
+/* Adds a parameter, and returns its number. */
+size_t query_value(struct query *query, struct tsk_value value);
 
 /* Adds text, in which each ? becomes the next parameter, value. */
 void query_add(struct query *query, const char *text, struct tsk_value value);
