@@ -1,5 +1,5 @@
 # Peers for tests/collect.bats, on Debian's python3-zmq: a worker that speaks the reliable stream of
-# PROTOCOL (and can be told to lose messages), and a bare socket for anything else. Both are XPUB,
+# the protocol (and can be told to lose messages), and a bare socket for anything else. Both are XPUB,
 # so that they see who is there before they send. What a collector sends is printed, a line each.
 import json
 import sys

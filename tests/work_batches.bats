@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tasker-work: batches in and results out, as PROTOCOL 2 and 3 say.
+# tasker-work: batches in and results out, as tasker(7) says.
 load helper
 load work
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tasker-work: what DESIGN says of handlers: what they are given, what they give back, how they end.
+# tasker-work: what tasker-work(1) says of handlers: what they are given, what they give back, how they end.
 load helper
 load work
 

@@ -1,4 +1,4 @@
-/* What comes in from the bus. A message that is already in the shape that PROTOCOL asks for, as
+/* What comes in from the bus. A message that is already in the shape that the protocol asks for, as
  * nearly all are, is looked through but not parsed, and its very bytes are printed; any other is
  * parsed once. The order of the questions is: is it JSON at all, is it the next of its stream, is
  * it a result, is its batch one of ours. */
@@ -26,7 +26,7 @@ struct incoming {
     char batch_id[TSK_ID_SIZE]; /* of these */
 };
 
-/* Reads source and offset; a peer that sends others than PROTOCOL allows has no stream. */
+/* Reads source and offset; a peer that sends others than the protocol allows has no stream. */
 static void read_place(struct incoming *in, struct json_object *message)
 {
     const char *source = tsk_json_str(message, "source");

@@ -1,4 +1,4 @@
-/* The receiving half of the reliable stream over PUB/SUB (PROTOCOL section 3). It only decides:
+/* The receiving half of the reliable stream over PUB/SUB (tasker(7), PROTOCOL). It only decides:
  * it has no sockets and no clock, the caller brings messages and the time and carries out what is
  * asked for. Go-back-N: a message is delivered if it is the next of its source; what lies beyond a
  * gap is dropped and asked for again.

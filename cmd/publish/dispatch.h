@@ -1,4 +1,4 @@
-/* Who gets which batch (PROTOCOL sections 1 and 2): the publisher's part as a state machine that
+/* Who gets which batch (tasker(7), PROTOCOL): the publisher's part as a state machine that
  * knows no socket and no clock. It is told what came (subscriptions, answers) and what was done;
  * it tells what to do next and until when to wait. All times are tsk_now_ms values.
  *

@@ -1,4 +1,4 @@
-/* A batch as it is sent (PROTOCOL, section 2), from what the store has. Objects are kept as texts
+/* A batch as it is sent (tasker(7), PROTOCOL), from what the store has. Objects are kept as texts
  * in the store and go out as they are. */
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* What subscriptions tell of who is there (PROTOCOL section 2): "worker.ID " is a registered
+/* What subscriptions tell of who is there (tasker(7), PROTOCOL): "worker.ID " is a registered
  * worker, "collector.ID " a collector that confirms; "steps" beyond the workers' own is a plain
  * subscriber, as is any other topic but those of a tap. */
 #include "status/topics.h"

@@ -382,7 +382,7 @@ static void announce_stop(struct work *work)
     tsk_bus_subscribe(work->steps, topic);
 }
 
-/* "steps" is without the space that ends it in PROTOCOL, for the peers that send two frames. */
+/* "steps" is without the space that ends it in the protocol, for the peers that send two frames. */
 static void subscribe(struct work *work, void (*change)(struct tsk_bus *, const char *))
 {
     char topic[TSK_TOPIC_SIZE];

@@ -1,4 +1,4 @@
-/* Circuit breakers, one for each handler_class (DESIGN, section State machines): where a handler
+/* Circuit breakers, one for each handler_class (tasker-work(1), Circuit breakers): where a handler
  * fails again and again because of what is around it (a service that is down, a full disk), its
  * steps are not started for a while, and come back later, instead of each using up its time and its
  * attempts. Pure: no clock, the time is passed in (ms of one clock that never goes back).

@@ -1,5 +1,5 @@
 /* The handler registry: which program runs a handler_class, and what the way in which it ended
- * means. DESIGN, section Handlers. */
+ * means (tasker(7), HANDLERS). */
 #ifndef TASKER_HANDLERS_H
 #define TASKER_HANDLERS_H
 
@@ -54,7 +54,7 @@ const struct tsk_handler *tsk_handlers_at(const struct tsk_handlers *handlers, s
 int tsk_handler_check(const struct tsk_handlers *handlers, const struct tsk_handler *handler,
                       struct tsk_err *err);
 
-/* What an end means: DESIGN's table, without time-outs and fd 3, which the worker knows of. */
+/* What an end means: the table of tasker-work(1), without time-outs and fd 3, which the worker knows of. */
 struct tsk_end {
     const char *category; /* "validation" …; NULL: success */
     bool retryable;

@@ -11,7 +11,7 @@
 
 enum { INTERPRETER_SIZE = 256 }; /* as much of a script as Linux looks at */
 
-/* DESIGN's table, in its order; what is not in it is business_logic. */
+/* The table of tasker-work(1), in its order; what is not in it is business_logic. */
 static const struct {
     int exit_status;
     struct tsk_end end;

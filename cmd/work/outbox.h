@@ -1,4 +1,4 @@
-/* The sending half of the reliable stream (PROTOCOL section 3): what a worker has sent is kept
+/* The sending half of the reliable stream (tasker(7), PROTOCOL): what a worker has sent is kept
  * until a collector has confirmed it, within limits, and can be sent again. Pure: no sockets, and
  * the time is passed in. */
 #ifndef TASKER_OUTBOX_H

@@ -1,4 +1,4 @@
-/* The sockets: XPUB and XSUB behind one opaque type (PROTOCOL section 1). All options are set
+/* The sockets: XPUB and XSUB behind one opaque type (tasker(7), PROTOCOL). All options are set
  * before bind and connect. A bus belongs to one thread. */
 #ifndef TASKER_BUS_H
 #define TASKER_BUS_H
@@ -77,14 +77,14 @@ int tsk_bus_fd(const struct tsk_bus *bus);
  * to receive unless the descriptor says so. */
 bool tsk_bus_quiet(const struct tsk_bus *bus);
 
-/* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. PROTOCOL topics end
+/* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. Topics of the protocol end
  * with a space ("steps "). */
 void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix);
 void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix);
 
 /* Sends "TOPIC BODY" as one frame, never blocking: down from a sender, upstream from a receiver.
  * Returns 1 if libzmq took it, 0 if a steps sender must try later (its peer's queue is full), or
- * -1. On the results channel a message to a slow reader is dropped (PROTOCOL section 3). */
+ * -1. On the results channel a message to a slow reader is dropped (tasker(7), PROTOCOL). */
 int tsk_bus_send(struct tsk_bus *bus, const char *topic, const char *body, size_t len,
                  struct tsk_err *err);
 

@@ -1,5 +1,5 @@
 /* The configuration: one table of keys, one setter for file, environment and flags, and for each
- * value where it came from. DESIGN, section Configuration, has the layers and their order. */
+ * value where it came from. tasker(7), CONFIGURATION, has the layers and their order. */
 #ifndef TASKER_CONF_H
 #define TASKER_CONF_H
 
@@ -145,8 +145,8 @@ struct tsk_conf;
 struct tsk_conf *tsk_conf_new(void);
 void tsk_conf_free(struct tsk_conf *conf); /* NULL is fine */
 
-/* Loads the layers below the flags: the file (path, else $TASKER_CONFIG, else the places of
- * DESIGN; none found is fine unless it was named), its section for the environment (environment,
+/* Loads the layers below the flags: the file (path, else $TASKER_CONFIG, else the paths of
+ * tasker(7), FILES; none found is fine unless it was named), its section for the environment (environment,
  * else $TASKER_ENV, APP_ENV, RAILS_ENV, RACK_ENV, else development), and the TASKER_SECTION_KEY
  * variables. An empty variable counts as unset; one of such a name that no key has is an error,
  * unless it has the form of a service link (Kubernetes, Docker), which is a remark.

@@ -1,5 +1,5 @@
 /* The exit statuses of all programs, which are also the kinds of error the library reports.
- * 64 and above are those of sysexits.h; their meaning is in DESIGN and in tasker(7). */
+ * 64 and above are those of sysexits.h; their meaning is in tasker(7), EXIT STATUS. */
 #ifndef TASKER_ERR_H
 #define TASKER_ERR_H
 

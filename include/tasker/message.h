@@ -1,4 +1,4 @@
-/* The messages of PROTOCOL: batches checked, results brought into one shape, errors made. */
+/* The messages of the protocol (tasker(7)): batches checked, results brought into one shape, errors made. */
 #ifndef TASKER_MESSAGE_H
 #define TASKER_MESSAGE_H
 
@@ -103,7 +103,7 @@ enum tsk_type tsk_type_find(const char *name);
 /* The name on the wire ("partial_result"), static; NULL for TSK_TYPE_OTHER. Also the topic. */
 const char *tsk_type_name(enum tsk_type type);
 
-/* Brings a message of the results channel into the shape of PROTOCOL section 3, calling emit for
+/* Brings a message of the results channel into the shape of tasker(7), PROTOCOL, calling emit for
  * each message that it stands for (the older topic "results" is several). message is borrowed by
  * both, and may be changed in place; emit keeps a reference if it wants one. changed tells whether
  * it differs from what came (else the raw bytes may be passed on as they are). Returns 0 or the
@@ -144,7 +144,7 @@ struct tsk_usual {
  * then it has to be parsed and normalised, and may still be a result, or no JSON at all. */
 bool tsk_result_usual(const char *topic, const char *text, size_t len, struct tsk_usual *usual);
 
-/* Returns a new error object of PROTOCOL section 3 (owned by the caller). retryable as given. */
+/* Returns a new error object of the protocol (owned by the caller). retryable as given. */
 struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
                                      bool retryable);
 
@@ -166,7 +166,7 @@ struct json_object *tsk_batch_error(const char *batch_id, struct json_object *er
  * the same for all who make it of the same; takes error. */
 char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int64_t wall_ms);
 
-/* ---- The words of the wire that two programs must agree on (PROTOCOL sections 1 to 3). The topics of
+/* ---- The words of the wire that two programs must agree on (tasker(7), PROTOCOL). The topics of
  * results are their message types: tsk_type_name. A subscription to a topic of one's own,
  * "KIND.NAME " with the space, is how a peer makes itself known. */
 

@@ -180,7 +180,7 @@ void tsk_reconcile_free(struct tsk_reconcile *reconcile);
 bool tsk_reconcile_text(struct tsk_reconcile *reconcile, const char *text, size_t len, int64_t now);
 
 /* Takes in a message (borrowed; it may be changed in place as tsk_result_normalise does): a
- * receipt, a partial result, a completion or a batch_error, in any shape of PROTOCOL section 3.
+ * receipt, a partial result, a completion or a batch_error, in any shape that tasker(7) allows.
  * now is a tsk_now_ms value; it matters only with a settle time or timeout. Returns 1; or 0 if the
  * message is none of these; or -1 with kind TSK_DATA if it cannot be used (nothing was taken in).
  */

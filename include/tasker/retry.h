@@ -1,4 +1,4 @@
-/* When a failed step is run again: the one formula of DESIGN, in one place. */
+/* When a failed step is run again: the one formula, in one place. */
 #ifndef TASKER_RETRY_H
 #define TASKER_RETRY_H
 

@@ -1,5 +1,5 @@
 /* The states of tasks, steps and batches, and one table of the transitions that are allowed
- * (DESIGN, State machines). What the table does not have is refused; who is refused records it. */
+ * (tasker(7), STATES). What the table does not have is refused; who is refused records it. */
 #ifndef TASKER_STATE_H
 #define TASKER_STATE_H
 

@@ -1,5 +1,5 @@
 /* The store: one small table of operations with two back ends, SQLite (embedded) and PostgreSQL
- * (DESIGN, section The store). Here are connections, transactions and statements; what is stored is
+ * (tasker(7), STORE). Here are connections, transactions and statements; what is stored is
  * in config/schema, and who stores it in the modules on top (task.h, claim.h, outbound.h,
  * store.h, settle.h).
  *
@@ -276,7 +276,7 @@ struct tsk_ledger_entry {
     const char *topic; /* printable ASCII, "" if it has none */
     const char *raw;   /* the message as it came, without topic and space */
     size_t len;
-    const char *message_type; /* as PROTOCOL has it; NULL: not known */
+    const char *message_type; /* as tasker(7) lists them; NULL: not known */
     const char *batch_id;     /* NULL: none that is a name */
     int64_t step_id;          /* 0: none */
     const char *source;       /* NULL: of no stream; it then gets a place in the writer's own */

@@ -5,7 +5,7 @@
 
 #include "check.h"
 
-/* What DESIGN allows, written once more: FROM > TO EVENT, "-" for one that is not there yet. */
+/* What tasker(7) allows, written once more: FROM > TO EVENT, "-" for one that is not there yet. */
 static const struct allowed {
     const char *from, *to, *event;
 } tasks[] =
