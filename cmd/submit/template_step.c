@@ -52,7 +52,7 @@ struct tsk_draft {
     char *name;
     size_t line;
     struct {
-        yaml_node_t *node, *in; /* what is said, and the mapping that says it */
+        yaml_node_t *node, *in; /* the value; the mapping of the step, at its own place or in a section */
         const char *key;
     } parts[PARTS];
     enum part said[PARTS]; /* the order of those that were ever said */
@@ -292,11 +292,10 @@ struct saying {
     size_t count;
 };
 
-static void read_keys(struct tsk_reading *reading, struct tsk_draft *draft, yaml_node_t *map,
-                      const char *what, const struct key *keys, size_t count);
+static void read_keys(struct tsk_reading *reading, const struct saying *saying, yaml_node_t *map,
+                      const char *what);
 
-#define READ_KEYS(reading, draft, map, what, keys)                                                 \
-    read_keys(reading, draft, map, what, keys, sizeof(keys) / sizeof *(keys))
+#define SAYING(draft, in, keys) (&(struct saying){draft, in, keys, sizeof(keys) / sizeof *(keys)})
 
 static void say_config(struct tsk_reading *reading, struct tsk_draft *draft, const char *key,
                        yaml_node_t *value, bool deep)
@@ -313,18 +312,18 @@ static void say_config(struct tsk_reading *reading, struct tsk_draft *draft, con
     draft->configs[draft->config_count++] = (struct tsk_layer){value, deep};
 }
 
-/* A part that is a mapping of others. A retry that is said anew replaces all of it. */
+/* A part that is a mapping of others. A retry in a section replaces that of the step as a whole. */
 static void say_mapping(struct tsk_reading *reading, struct tsk_draft *draft, enum part part,
-                        yaml_node_t *value)
+                        yaml_node_t *value, yaml_node_t *in)
 {
     if (tsk_yaml_null(value))
         return;
     for (enum part p = RETRYABLE; part == RETRY && p <= CAP; p++)
-        forget(reading, draft, p, value);
+        forget(reading, draft, p, in);
     if (part == RETRY)
-        READ_KEYS(reading, draft, value, "retry", retry_keys);
+        read_keys(reading, SAYING(draft, in, retry_keys), value, "retry");
     else
-        READ_KEYS(reading, draft, value, "handler", handler_keys);
+        read_keys(reading, SAYING(draft, in, handler_keys), value, "handler");
 }
 
 static void say_part(struct tsk_reading *reading, struct tsk_draft *draft, enum part part,
@@ -368,18 +367,17 @@ static void say(struct tsk_reading *reading, void *ctx, const char *key, size_t 
     else if (part == CONFIG || part == INITIALIZATION)
         say_config(reading, draft, key, value, part == CONFIG);
     else if (part == RETRY || (part == HANDLER && value->type != YAML_SCALAR_NODE))
-        say_mapping(reading, draft, part, value);
+        say_mapping(reading, draft, part, value, saying->in);
     else
         say_part(reading, draft, part == HANDLER ? CLASS : part, saying->keys[i].name, value,
                  saying->in);
     free(names);
 }
 
-static void read_keys(struct tsk_reading *reading, struct tsk_draft *draft, yaml_node_t *map,
-                      const char *what, const struct key *keys, size_t count)
+static void read_keys(struct tsk_reading *reading, const struct saying *saying, yaml_node_t *map,
+                      const char *what)
 {
-    struct saying saying = {draft, map, keys, count};
-    tsk_each_pair(reading, map, what, say, &saying);
+    tsk_each_pair(reading, map, what, say, (void *)saying);
 }
 
 /* ---- drafts */
@@ -432,7 +430,7 @@ void tsk_draft_read(struct tsk_reading *reading, struct tsk_draft *draft, yaml_n
 {
     if (!draft->line)
         draft->line = tsk_yaml_line(map);
-    READ_KEYS(reading, draft, map, "a step", step_keys);
+    read_keys(reading, SAYING(draft, map, step_keys), map, "a step");
     yaml_node_t *name = draft->parts[NAME].node;
     if (!draft->name && name)
         draft->name = tsk_reading_text(reading, "name", name);
