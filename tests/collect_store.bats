@@ -141,6 +141,59 @@ END
     for_each_store too_long
 }
 
+# A plain worker whose outputs have no room in the batches of dependent steps, or in no message.
+beyond_the_limits() {
+    peer w <<'END'
+w = Bare(os.environ["E"])
+w.wait_subscribed()
+def partial(step, output):
+    w.send(b'partial_result {"batch_id":"b","output":' + output + b',"status":"completed","step_id":%d}' % step)
+for step, levels in enumerate((59, 60, 63, 64, 5000), 1):
+    partial(step, b"[" * levels + b"]" * levels)
+partial(6, b'{"a\\u0000b":1}')
+partial(7, b'"' + b"x" * 100000 + b'"')
+w.send(b'partial_result {"batch_id":"b","output":{"step_id":1,"x":' + b"[" * 70 + b"]" * 70 + b'},"status":"completed"}')
+w.send(b'partial_result {"output":' + b"[" * 70 + b'], "step_id": 1')
+w.say("batch_completion", {"batch_id": "b", "total_steps": 7, "completed_steps": 7, "step_summaries": [
+    {"step_id": s, "final_status": "completed"} for s in range(1, 8)]})
+w.until(lambda: ask("SELECT count(*) FROM received_results") == 10)
+END
+    spawn c tasker-collect --follow --set zeromq.max_message_bytes=64K
+    finish_with 0 w
+    signal c TERM
+    finish_with 0 c
+    run -1 tasker-reconcile --ledger
+    [ "$(store_sql "SELECT s.step_id, s.state, r.outcome FROM steps s JOIN settled_steps r ON r.step_id = s.step_id ORDER BY 1")" = "\
+1|complete|done
+2|error|failed
+3|error|failed
+4|error|failed
+5|error|failed
+6|error|failed
+7|error|failed" ]
+    [ "$(store_sql "SELECT error FROM steps WHERE state = 'error' ORDER BY step_id" | jq -r '[.error_type,.retryable,.message]|@csv' | tr -d '"')" = "\
+OutputTooDeep,false,its output is nested deeper than 59 levels
+OutputTooDeep,false,its output is nested deeper than 59 levels
+OutputRefused,false,JSON is nested deeper than 64
+OutputRefused,false,JSON is nested deeper than 64
+OutputRefused,false,a name with a NUL (\u0000) at byte 27
+OutputTooLarge,false,its 100076 bytes are over max_message_bytes" ]
+    [ "$(store_sql "SELECT type, step_id, detail FROM discrepancies")" = \
+        'refused_entry||a message of it is refused: step_id is missing: {"batch_id":"b","output":{"step_id":1,"x":'"$(printf '[%.0s' {1..58})" ]
+    has 'cannot be read: step_id is missing: {"batch_id":"b","output":{"step_id":1,"x":[[' c.err
+    dump >before
+    tasker-reconcile --rebuild
+    dump >after
+    diff before after
+    # what was printed says the same
+    run -1 tasker-reconcile --set store.url=none c.out
+    [ "$(jq -r 'select(.verdict)|.steps[].outcome' <<<"$output" | xargs)" = "done failed failed failed failed failed failed" ]
+}
+
+@test "collect, store: a foreign output beyond the limits fails its step, also in a rebuild" {
+    for_each_store beyond_the_limits
+}
+
 # ---- confirmed after the commit
 
 kills() {

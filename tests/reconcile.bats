@@ -114,6 +114,34 @@ without() { grep -v -e "$1" good.jsonl; }
     jq_is '[.steps[].outcome]' '["done","unknown"]'
 }
 
+# An output nested $1 levels deep.
+nested() { printf "%*s" "$1" "" | tr ' ' '['; printf "%*s" "$1" "" | tr ' ' ']'; }
+
+@test "reconcile: an output beyond the limits fails its step for good, where the message names it" {
+    local deep=59 count=0
+    for deep in 59 60 63 64 200; do
+        count=$((count + 1))
+        printf '{%s,"output":{"step_id":9,"status":"failed","x":%s},"status":"completed","step_id":%d}\n' \
+            "$P" "$(nested $((deep - 1)))" $count
+    done >in
+    printf '{%s,"output":[{"step_id":9,"a\\u0000b":{"status":"failed"}}],"status":"completed","step_id":6}\n' "$P" >>in
+    printf '{"batch_id":"b","results":[{"step_id":7,"output":%s,"status":"completed"},{"step_id":8,"status":"completed"}]}\n' \
+        "$(nested 100)" >>in
+    reconcile in
+    [ "$status" -eq 65 ]
+    jq -r '.steps[]|[.step_id,.status,.outcome,.error_category,.error_message]|@csv' <<<"$output" | tr -d '"' >steps
+    [ "$(cat steps)" = "\
+1,completed,done,,
+2,completed,failed,validation,its output is nested deeper than 59 levels
+3,completed,failed,validation,its output is nested deeper than 59 levels
+4,completed,failed,validation,JSON is nested deeper than 64
+5,completed,failed,validation,JSON is nested deeper than 64
+6,completed,failed,validation,a name with a NUL (\u0000) at byte 72
+7,completed,failed,validation,JSON is nested deeper than 64
+8,completed,done,," ]
+    has "in:4: JSON is nested deeper than 64" err
+}
+
 @test "reconcile: status_mismatch" {
     sed 's/2,"final_status":"completed"/2,"final_status":"failed"/; s/ed_steps":2,"failed_steps":0/ed_steps":1,"failed_steps":1/' good.jsonl >in
     reconcile in

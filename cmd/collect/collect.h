@@ -116,7 +116,7 @@ void collect_confirm(struct collect *c, const struct tsk_stream_order *order);
 bool report_due(void *ctx, const struct batch *batch, enum batch_due why);
 void report_open(struct collect *c);
 void report_lost(const char *source, int64_t lost);
-void report_unreadable(struct collect *c, const char *topic, const char *reason);
+void report_unreadable(struct collect *c, const struct tsk_frame *frame, const char *reason);
 void report_summary(struct collect *c);
 
 /* Whether all that was to be waited for has come. */

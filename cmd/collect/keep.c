@@ -92,7 +92,7 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
         lines_free(lines);
         return;
     }
-    if (frame->whole) {
+    if (frame->whole && !single) {
         snprintf(too_long, sizeof too_long, "%zu bytes are too many: this is the beginning",
                  frame->whole);
         reason = too_long;
@@ -110,6 +110,10 @@ void keep_message(struct collect *c, const struct tsk_frame *frame, const char *
         .at = c->now,
         .ctx = lines,
     };
+    if (frame->whole && single) { /* what could be read of it */
+        entry.raw = lines->text;
+        entry.len = lines->len;
+    }
     tsk_ledger_append(c->ledger, &entry);
 }
 

@@ -15,6 +15,7 @@
 struct look {
     struct collect *c;
     const struct tsk_ledger_found *found;
+    bool cut; /* it is beyond a limit, and this is what is within */
     int64_t printed;
 };
 
@@ -30,7 +31,7 @@ static int take_found(void *ctx, enum tsk_type type, struct json_object *message
         batches_note(look->c->batches, &result, look->c->now);
         return 0;
     }
-    if (changed || memchr(data, '\n', len))
+    if (changed || look->cut || memchr(data, '\n', len))
         data = tsk_json_text(message, &len);
     collect_print(look->c, &result, data, len);
     look->printed++;
@@ -66,14 +67,15 @@ void keep_found(struct collect *c, const struct tsk_ledger_entry *entry)
         take_all_open(c, entry);
         return;
     }
-    struct look look = {c, NULL, 0};
-    struct tsk_err err;
+    struct look look = {c, NULL, false, 0};
     for (size_t i = 0; i < entry->found_count; i++) {
+        struct tsk_err err = TSK_ERR_INIT;
         look.found = &entry->found[i];
         struct json_object *message =
-            tsk_json_object(c->parser, look.found->raw, look.found->len, &err);
+            tsk_json_salvage(c->parser, look.found->raw, look.found->len, &err);
+        look.cut = err.kind != TSK_OK;
         if (message)
-            tsk_result_normalise(look.found->topic, message, take_found, &look, &err);
+            tsk_result_normalise(look.found->topic, message, take_found, &look, NULL);
         json_object_put(message);
     }
     if (look.printed)

@@ -22,6 +22,7 @@ struct incoming {
     const struct tsk_frame *frame;
     const char *source; /* of its stream; NULL: it belongs to none */
     int64_t offset;
+    bool cut;                /* it is beyond a limit, and this is what is within */
     struct keep_line *lines; /* what it is to be printed as once it is in the store; NULL so far */
     char batch_id[TSK_ID_SIZE]; /* of these */
 };
@@ -125,7 +126,7 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     struct result result = result_read(type, message);
     if (type == TSK_TYPE_WORKER && !c->opts->status)
         return 0;
-    if (changed || memchr(data, '\n', len))
+    if (changed || in->cut || memchr(data, '\n', len))
         data = tsk_json_text(message, &len);
     if (type == TSK_TYPE_WORKER)
         out_line(data, len);
@@ -146,24 +147,24 @@ static bool is_status(const char *topic, struct json_object *message)
 static void take_unreadable(struct incoming *in, struct json_object *message, const char *reason)
 {
     const char *batch_id = message ? tsk_json_str(message, "batch_id") : NULL;
-    report_unreadable(in->c, in->frame->topic, reason);
+    report_unreadable(in->c, in->frame, reason);
     if (batch_id && !tsk_name_valid(batch_id))
         batch_id = NULL;
     keep_message(in->c, in->frame, in->source, in->offset, NULL, batch_id, reason);
 }
 
 /* One that is the next of its stream, or of none. */
-static void take_next(struct incoming *in, struct json_object *message)
+static void take_next(struct incoming *in, struct json_object *message, struct tsk_err *cut)
 {
-    struct tsk_err err = TSK_ERR_INIT;
+    struct tsk_err err = *cut;
     int rc = tsk_result_normalise(in->frame->topic, message, take_result, in, &err);
     if (rc < 0)
         take_unreadable(in, message, err.text);
     else
         keep_message(in->c, in->frame, in->source, in->offset, in->lines,
                      *in->batch_id ? in->batch_id : NULL, NULL);
-    if (rc >= 0 && err.kind != TSK_OK) /* an entry of it */
-        report_unreadable(in->c, in->frame->topic, err.text);
+    if (rc >= 0 && err.kind != TSK_OK) /* a part of it */
+        report_unreadable(in->c, in->frame, err.text);
 }
 
 /* Takes a message in the usual shape. Returns false if it is none. */
@@ -198,6 +199,25 @@ static bool is_forged(struct json_object *message)
     return source && tsk_source_reserved(source);
 }
 
+/* Returns the message as JSON, or as much of it as is within the limits: then err says what is not.
+ * A worker_status is taken whole or not at all. */
+static struct json_object *parse(struct incoming *in, struct tsk_err *err)
+{
+    const struct tsk_frame *frame = in->frame;
+    struct json_object *message = NULL;
+    if (frame->whole) {
+        tsk_err_set(err, TSK_DATA, "its %zu bytes are over max_message_bytes", frame->whole);
+        message = tsk_result_long(in->c->parser, frame->all, frame->all_len, err->text);
+    } else {
+        message = tsk_json_salvage(in->c->parser, frame->body, frame->len, err);
+    }
+    in->cut = message && err->kind != TSK_OK;
+    if (!in->cut || !is_status(frame->topic, message))
+        return message;
+    json_object_put(message);
+    return NULL;
+}
+
 /* Whether it may be a worker_status, whose offset is not its own. */
 static bool may_be_status(const struct tsk_frame *frame)
 {
@@ -212,10 +232,8 @@ static void take_unparsed(struct incoming *in, const char *reason)
 {
     const struct tsk_frame *frame = in->frame;
     char source[TSK_ID_SIZE];
-    bool placed = frame->whole ? place_guess(frame->end, frame->end_len, source, &in->offset)
-                               : place_guess(frame->body, frame->len, source, &in->offset);
-    if (placed && !may_be_status(frame) && !tsk_source_reserved(source) &&
-        tsk_stream_heard(in->c->stream, source) >= 0)
+    if (place_guess(frame->all, frame->all_len, source, &in->offset) && !may_be_status(frame) &&
+        !tsk_source_reserved(source) && tsk_stream_heard(in->c->stream, source) >= 0)
         in->source = source;
     if (is_strange(in))
         return;
@@ -230,9 +248,7 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
         return;
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {.c = c, .frame = frame};
-    struct json_object *message = tsk_json_object(c->parser, frame->body, frame->len, &err);
-    if (frame->whole)
-        tsk_err_set(&err, TSK_DATA, "its %zu bytes are over max_message_bytes", frame->whole);
+    struct json_object *message = parse(&in, &err);
     if (!message) {
         take_unparsed(&in, err.text);
         return;
@@ -256,7 +272,7 @@ static void take_message(struct collect *c, const struct tsk_frame *frame)
     }
     note_unsaved(&in);
     if (!in.source || is_next(&in))
-        take_next(&in, message);
+        take_next(&in, message, &err);
     json_object_put(message);
 }
 
@@ -272,7 +288,7 @@ size_t receive(struct collect *c, size_t most)
             break;
         count++;
         if (got < 0) {
-            report_unreadable(c, "", err.text);
+            report_unreadable(c, NULL, err.text);
             continue;
         }
         c->heard_at = c->now;

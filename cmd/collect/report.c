@@ -135,7 +135,8 @@ void report_lost(const char *source, int64_t lost)
               source, lost, tsk_plural(lost));
 }
 
-void report_unreadable(struct collect *c, const char *topic, const char *reason)
+/* frame may be NULL: nothing could be received. */
+void report_unreadable(struct collect *c, const struct tsk_frame *frame, const char *reason)
 {
     struct complaints *u = &c->unreadable;
     u->total++;
@@ -150,8 +151,9 @@ void report_unreadable(struct collect *c, const char *topic, const char *reason)
     if (u->hidden)
         diag_warn("%" PRId64 " more message%s could not be read", u->hidden, tsk_plural(u->hidden));
     u->hidden = 0;
-    diag_warn("message on topic \"%.64s\" of %s cannot be read: %s", topic,
-              tsk_bus_endpoint(c->bus), reason);
+    diag_warn("message on topic \"%.64s\" of %s cannot be read: %s%s%.80s",
+              frame ? frame->topic : "", tsk_bus_endpoint(c->bus), reason,
+              frame && frame->len ? ": " : "", frame ? frame->body : "");
 }
 
 void report_summary(struct collect *c)

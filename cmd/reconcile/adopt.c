@@ -109,7 +109,7 @@ static int learn(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     if (found->first_at < 0)
         found->first_at = row[0].number;
-    struct json_object *message = tsk_json_object(found->json, row[2].data, row[2].len, NULL);
+    struct json_object *message = tsk_json_salvage(found->json, row[2].data, row[2].len, NULL);
     if (message)
         tsk_result_normalise(row[1].data, message, learn_result, found, NULL);
     if (row[3].data && !tsk_source_reserved(row[3].data))

@@ -70,7 +70,7 @@ static int feed_line(struct loop *loop, const struct tsk_line *line, struct tsk_
         settling_usual(loop->settling, line->data, line->len);
         return 1;
     }
-    struct json_object *message = tsk_json_object(loop->json, line->data, line->len, err);
+    struct json_object *message = tsk_json_salvage(loop->json, line->data, line->len, err);
     int taken = message ? feed(loop, message, line, err) : -1;
     json_object_put(message);
     return taken;

@@ -46,11 +46,18 @@ static struct json_object *as_text(const struct tsk_buf *text, bool cut)
     return tsk_json_lossy(text->data, len);
 }
 
-/* Makes the step fail, if it has not failed by its end. */
+/* Makes the step fail, if it has not failed by its end. Takes error. */
+static void take_error(struct outcome *outcome, struct json_object *error)
+{
+    if (outcome->error)
+        json_object_put(error);
+    else
+        outcome->error = error;
+}
+
 static void refuse(struct outcome *outcome, const char *type, const char *reason)
 {
-    if (!outcome->error)
-        outcome->error = tsk_error_object(reason, type, "validation", false);
+    take_error(outcome, tsk_error_object(reason, type, "validation", false));
 }
 
 static void warn(struct work *work, struct run *run, struct outcome *outcome, const char *what,
@@ -100,15 +107,13 @@ static void take_cut(const struct work *work, const struct run *run, struct outc
 static void take_json(struct outcome *outcome, const struct tsk_buf *text,
                       struct json_object *value)
 {
-    int most = TSK_JSON_DEPTH - TSK_JSON_ROOM;
-    struct tsk_err why;
-    if (tsk_json_within(value, most)) {
+    struct json_object *error = tsk_output_error(value, NULL);
+    if (!error) {
         tsk_json_keep(value, text->data, text->len);
         outcome->output = value;
         return;
     }
-    tsk_err_set(&why, TSK_DATA, "its output is nested deeper than %d levels", most);
-    refuse(outcome, "OutputTooDeep", why.text);
+    take_error(outcome, error);
     outcome->output = as_text(text, false);
     json_object_put(value);
 }
@@ -136,7 +141,7 @@ static void take_text(struct work *work, struct run *run, int rc, const struct t
     if (cut)
         take_cut(work, run, outcome);
     else if (rc == TSK_JSON_LIMIT)
-        refuse(outcome, "OutputRefused", why->text);
+        take_error(outcome, tsk_output_error(NULL, why->text));
     else
         take_other(work, run, why, outcome);
 }

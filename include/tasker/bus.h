@@ -126,8 +126,8 @@ struct tsk_frame {
     size_t raw_len;
     size_t whole;    /* MESSAGE: 0; or the bytes of one that is over max_message_bytes: raw and body
                       * are then just its beginning, to be refused */
-    const char *end; /* then: its last bytes; a NUL follows them */
-    size_t end_len;
+    const char *all; /* MESSAGE: all that follows the topic, however long */
+    size_t all_len;
 };
 
 /* Receives one thing, never blocking. Returns 1, or 0 if nothing is there, or -1. */

@@ -45,8 +45,17 @@ void tsk_json_keep(struct json_object *value, const char *text, size_t len);
 struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, size_t len,
                                     struct tsk_err *err);
 
-/* The same for one text that a store has kept (NULL: none), with a parser of its own. Returns it,
- * or NULL. */
+/* As tsk_json_object, but a text that is JSON beyond a limit gives what is within the limits: a
+ * value nested too deep is null, a payload with such a value or with a NUL in a name is null, and
+ * any other member with a NUL in its name is absent. Each object around it then has the member
+ * TSK_JSON_REFUSED, a string that says what was refused, and err has the same text. err is
+ * untouched where nothing is wrong. */
+#define TSK_JSON_REFUSED "refused_value"
+struct json_object *tsk_json_salvage(struct tsk_json *parser, const char *text, size_t len,
+                                     struct tsk_err *err);
+
+/* As tsk_json_object for one text that a store has kept (NULL: none), with a parser of its own.
+ * Returns it, or NULL. */
 struct json_object *tsk_json_stored(const char *text);
 
 /* Whether value is nested at most so many levels; a text or a number is none, [] is one. */
@@ -105,6 +114,7 @@ enum tsk_scan_kind {
 
 struct tsk_scan_value {
     enum tsk_scan_kind kind;
+    int levels;       /* of an object or array, as tsk_json_within counts them; else 0 */
     const char *text; /* where it stands, strings without their quotes; no NUL follows */
     size_t len;       /* bytes */
     int64_t number;   /* TSK_SCAN_INT; else 0 */

@@ -111,6 +111,10 @@ const char *tsk_type_name(enum tsk_type type);
  * A bad entry of a list is refused alone: the completion then has the number of these as
  * TSK_REFUSED_ENTRIES, and err, else untouched, tells what is wrong with the first.
  *
+ * A partial result whose output is beyond a limit (tsk_output_error), or of which tsk_json_salvage
+ * has refused something, has TSK_JSON_REFUSED as that error, and no output: if it says that the
+ * step is completed, the step has failed for good.
+ *
  * What emit gets is sure to have message_type in snake_case, a valid batch_id (a batch_error may
  * have none; a worker_status has none), in a partial result a positive step_id and a status that is
  * in_progress, completed or failed, in a completion step_summaries (where there are any) of objects
@@ -144,9 +148,21 @@ struct tsk_usual {
  * then it has to be parsed and normalised, and may still be a result, or no JSON at all. */
 bool tsk_result_usual(const char *topic, const char *text, size_t len, struct tsk_usual *usual);
 
+/* Returns what the short members of a result tell that is too long to be parsed, as an object that
+ * the caller owns and tsk_result_normalise takes: it has TSK_JSON_REFUSED, an error with this
+ * reason. Returns NULL if the text is no such object by tsk_scan_object. */
+struct json_object *tsk_result_long(struct tsk_json *parser, const char *text, size_t len,
+                                    const char *reason);
+
 /* Returns a new error object of the protocol (owned by the caller). retryable as given. */
 struct json_object *tsk_error_object(const char *message, const char *type, const char *category,
                                      bool retryable);
+
+/* Returns the error of a step whose output is beyond a limit: refused (NULL: nothing) is what the
+ * reader of its text has refused, and value (NULL is fine) may be nested so deep that the batches
+ * of dependent steps have no room for it. Returns NULL if it is within the limits; else an object
+ * that the caller owns. */
+struct json_object *tsk_output_error(struct json_object *value, const char *refused);
 
 /* The category of a step that a worker has stopped, or not run, since an operator had ended it. */
 #define TSK_CATEGORY_CANCELLED "cancelled"

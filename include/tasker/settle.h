@@ -9,7 +9,10 @@
  *   attempts are left;
  * - but that a collector waits no longer (such an error of the source "lost:…") is no end: it is
  *   the time limit of the batch that counts;
- * - a step that completed with an output that cannot be, as a judge says, has failed for good;
+ * - a step that completed with an output that cannot be, as a judge says, or that is beyond the
+ * limits of a message, has failed for good;
+ * - a message that names the batch, is beyond those limits and was refused since it does not say of
+ *   which step it is, is a discrepancy, "refused_entry";
  * - a batch_error of the source "reconcile:…" with "attempt_used":false ends a batch that was sent
  *   to nobody: it is cancelled, and its steps are pending as they were before, no attempt used;
  * - what nobody has heard of has no derived row at all;
@@ -80,6 +83,7 @@ struct tsk_settle_message {
     const char *topic, *source; /* source: NULL if it has none */
     const char *data;           /* the JSON, len bytes */
     size_t len;
+    const char *reason; /* NULL; or why it was refused: it is no result */
 };
 
 struct tsk_transition {

@@ -270,6 +270,7 @@ bool tsk_bus_close(struct tsk_bus *bus)
     free(bus->places);
     free(bus->endpoint);
     tsk_buf_fini(&bus->text);
+    tsk_buf_fini(&bus->head);
     tsk_bus_alive_free(bus->alive);
     free(bus);
     return all_left;

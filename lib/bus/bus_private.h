@@ -30,6 +30,7 @@ struct tsk_bus {
     struct tsk_bus_backlog *backlog;
     struct tsk_bus_alive *alive;
     zmq_msg_t part;
+    struct tsk_buf head; /* the beginning of one that is too long */
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
 };
 

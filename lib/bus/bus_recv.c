@@ -8,7 +8,6 @@
 enum {
     KEEP_BYTES = 1 << 20, /* a buffer that grew beyond this for one message is given back */
     GLIMPSE_BYTES = 4096, /* what is given of a message that is too long: of its beginning */
-    END_BYTES = 512,      /* and of its end */
 };
 
 /* Receives one frame into bus->part. Returns 1, 0 or -1. */
@@ -68,16 +67,19 @@ static int gather(struct tsk_bus *bus, size_t *first_len, struct tsk_err *err)
     }
 }
 
-/* Leaves the beginning of the text, and its end to frame alone. */
-static void shorten(struct tsk_bus *bus, struct tsk_frame *frame)
+/* Leaves to raw and body the beginning of the text, of which the first skip bytes are the topic. */
+static void shorten(struct tsk_bus *bus, struct tsk_frame *frame, size_t skip)
 {
-    struct tsk_buf *text = &bus->text;
     size_t most = GLIMPSE_BYTES < bus->longest ? GLIMPSE_BYTES : bus->longest;
-    frame->whole = text->len;
-    frame->end_len = text->len - most - 1 < END_BYTES ? text->len - most - 1 : END_BYTES;
-    frame->end = text->data + text->len - frame->end_len;
-    text->len = most;
-    text->data[most] = '\0';
+    if (most < skip)
+        most = skip;
+    frame->whole = frame->raw_len;
+    tsk_buf_reset(&bus->head);
+    tsk_buf_add(&bus->head, frame->raw, most);
+    frame->raw = bus->head.data;
+    frame->raw_len = most;
+    frame->body = frame->raw + skip;
+    frame->len = most - skip;
 }
 
 static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err)
@@ -87,16 +89,16 @@ static int read_message(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk
     int parts = gather(bus, &first_len, err);
     if (parts < 0)
         return -1;
-    frame->whole = 0;
-    if (text->len > bus->longest)
-        shorten(bus, frame);
     size_t topic = topic_length(text->data, text->len, first_len, parts);
     size_t skip = copy_topic(frame, text->data, topic) && topic ? topic + 1 : 0;
     frame->kind = TSK_FRAME_MESSAGE;
     frame->raw = text->data;
     frame->raw_len = text->len;
-    frame->body = text->data + skip;
-    frame->len = text->len - skip;
+    frame->body = frame->all = text->data + skip;
+    frame->len = frame->all_len = text->len - skip;
+    frame->whole = 0;
+    if (text->len > bus->longest)
+        shorten(bus, frame, skip);
     return 1;
 }
 

@@ -14,7 +14,11 @@
 #include "json/scan_private.h"
 
 struct tsk_json {
-    struct tsk_buf stack; /* names and texts under way, without their escapes */
+    struct tsk_buf stack;   /* names and texts under way, without their escapes */
+    bool lenient;           /* what is beyond a limit is left out, not refused */
+    const char *text;       /* then: all of it */
+    struct tsk_err refused; /* and why its first reading failed */
+    size_t refusals;        /* and how often something was left out so far */
 };
 
 struct tsk_json *tsk_json_new(void)
@@ -182,6 +186,16 @@ static bool is_payload(const char *name)
     return false;
 }
 
+/* Whether what s has just refused may be left out: it is JSON beyond a limit. */
+static bool pass_over(struct tsk_json *parser, struct tsk_scan *s)
+{
+    if (!parser->lenient || tsk_scan_fail(s, parser->text, NULL) != TSK_JSON_LIMIT)
+        return false;
+    parser->refusals++;
+    s->wrong = NULL;
+    return true;
+}
+
 /* Puts the name at "at" on the stack, with a NUL behind it. */
 static const char *push_name(struct tsk_json *parser, struct tsk_scan *s, const char *at)
 {
@@ -193,20 +207,35 @@ static const char *push_name(struct tsk_json *parser, struct tsk_scan *s, const 
     return end;
 }
 
+static const char *skip_member(struct tsk_scan *s, const char *at)
+{
+    at = tsk_scan_skip(s, at);
+    if (!at || !(at = tsk_scan_colon(s, at)))
+        return NULL;
+    return tsk_scan_skip(s, at);
+}
+
 /* Builds the member at "at" into object. */
 static const char *build_member(struct tsk_json *parser, struct tsk_scan *s, const char *at,
                                 bool payload, struct json_object *object)
 {
     struct json_object *value = NULL;
-    size_t name = parser->stack.len;
-    at = push_name(parser, s, tsk_scan_space(s, at));
-    if (!at || !(at = tsk_scan_colon(s, at)))
+    size_t name = parser->stack.len, refusals = parser->refusals;
+    const char *from = tsk_scan_space(s, at);
+    at = push_name(parser, s, from);
+    if (!at)
+        return pass_over(parser, s) ? skip_member(s, from) : NULL;
+    if (!(at = tsk_scan_colon(s, at)))
         return NULL;
     bool keep = !payload && is_payload(parser->stack.data + name);
-    const char *from = tsk_scan_space(s, at);
+    from = tsk_scan_space(s, at);
     at = build(parser, s, from, payload || keep, &value);
-    if (at && keep)
+    if (keep && parser->refusals > refusals) {
+        json_object_put(value);
+        value = NULL;
+    } else if (at && keep) {
         tsk_json_keep(value, from, (size_t)(at - from));
+    }
     tsk_json_put(object, parser->stack.data + name, value);
     parser->stack.len = name;
     return at;
@@ -216,6 +245,7 @@ static const char *build_nested(struct tsk_json *parser, struct tsk_scan *s, con
                                 bool payload, struct json_object **out)
 {
     char bracket = *at == '{' ? '}' : ']';
+    size_t refusals = parser->refusals;
     *out = bracket == '}' ? json_object_new_object() : json_object_new_array();
     s->depth++;
     at = tsk_scan_first(s, at, bracket);
@@ -230,6 +260,8 @@ static const char *build_nested(struct tsk_json *parser, struct tsk_scan *s, con
         at = at ? tsk_scan_after(s, at, bracket) : NULL;
     }
     s->depth--;
+    if (bracket == '}' && !payload && parser->refusals > refusals)
+        tsk_json_put_str(*out, TSK_JSON_REFUSED, parser->refused.text);
     return at;
 }
 
@@ -239,11 +271,14 @@ static const char *build(struct tsk_json *parser, struct tsk_scan *s, const char
                          struct json_object **out)
 {
     const char *from = tsk_scan_space(s, at);
-    if (from < s->end && (*from == '{' || *from == '['))
-        return tsk_scan_deeper(s, from) ? build_nested(parser, s, from, payload, out) : NULL;
-    at = tsk_scan_value(s, from);
+    bool nested = from < s->end && (*from == '{' || *from == '[');
+    if (nested && tsk_scan_deeper(s, from))
+        return build_nested(parser, s, from, payload, out);
+    at = nested ? NULL : tsk_scan_value(s, from);
     if (at)
         *out = build_scalar(parser, s, from, at);
+    else if (pass_over(parser, s))
+        at = tsk_scan_skip(s, from);
     return at;
 }
 
@@ -261,4 +296,27 @@ int tsk_json_parse(struct tsk_json *parser, const char *text, size_t len, struct
     json_object_put(*out);
     *out = NULL;
     return tsk_scan_fail(&s, text, err);
+}
+
+struct json_object *tsk_json_salvage(struct tsk_json *parser, const char *text, size_t len,
+                                     struct tsk_err *err)
+{
+    struct json_object *value;
+    struct tsk_err why = TSK_ERR_INIT;
+    int rc = tsk_json_parse(parser, text, len, &value, &why);
+    if (rc == TSK_JSON_LIMIT) {
+        parser->lenient = true;
+        parser->text = text;
+        parser->refused = why;
+        rc = tsk_json_parse(parser, text, len, &value, NULL);
+        parser->lenient = false;
+    }
+    if (rc == 0 && !json_object_is_type(value, json_type_object))
+        tsk_err_set(&why, TSK_DATA, "not a JSON object");
+    if (err && why.kind != TSK_OK)
+        *err = why;
+    if (json_object_is_type(value, json_type_object))
+        return value;
+    json_object_put(value);
+    return NULL;
 }

@@ -294,6 +294,8 @@ bool tsk_scan_deeper(struct tsk_scan *s, const char *at)
 static const char *scan_nested(struct tsk_scan *s, const char *at)
 {
     s->depth++;
+    if (s->depth > s->deepest)
+        s->deepest = s->depth;
     at = *at == '{' ? scan_object(s, at) : scan_array(s, at);
     s->depth--;
     return at;
@@ -326,6 +328,26 @@ const char *tsk_scan_value(struct tsk_scan *s, const char *at)
             return tsk_scan_wrong(s, at, "unexpected character");
         return scan_number(s, at);
     }
+}
+
+const char *tsk_scan_skip(struct tsk_scan *s, const char *at)
+{
+    int level = s->depth;
+    size_t open = 0;
+    s->depth = 0;
+    do {
+        at = tsk_scan_space(s, at);
+        char next = at < s->end ? *at : '\0';
+        bool opens = next == '{' || next == '[', closes = open && (next == '}' || next == ']');
+        open += opens;
+        open -= closes;
+        if (opens || closes || (open && (next == ',' || next == ':')))
+            at++;
+        else
+            at = tsk_scan_value(s, at);
+    } while (at && open);
+    s->depth = level;
+    return at;
 }
 
 bool tsk_scan_end(struct tsk_scan *s, const char *at)

@@ -10,6 +10,7 @@ static void take(const struct tsk_scan *s, const char *from, const char *to,
 {
     bool quoted = s->kind == TSK_SCAN_TEXT || s->kind == TSK_SCAN_ESCAPED;
     value->kind = s->kind;
+    value->levels = s->deepest - s->depth;
     value->text = from + quoted;
     value->len = (size_t)(to - from) - 2 * quoted;
     value->number = s->kind == TSK_SCAN_INT ? s->number : 0;
@@ -55,6 +56,7 @@ bool tsk_scan_object(const char *text, size_t len, const struct tsk_scan_key *ke
         if (!(at = scan_key(&s, at, keys, count, &key)))
             return false;
         const char *value = tsk_scan_space(&s, at);
+        s.deepest = s.depth;
         if (!(at = tsk_scan_value(&s, value)))
             return false;
         if (key < count) {

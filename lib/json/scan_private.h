@@ -11,6 +11,7 @@ struct tsk_scan {
     int64_t number;          /* the last TSK_SCAN_INT */
     bool more;               /* whether another element follows */
     int depth;               /* of what comes next; 0 is the whole */
+    int deepest;             /* that depth was reached */
     const char *wrong;       /* what is wrong; NULL: it ends too early */
     const char *wrong_at;
 };
@@ -28,6 +29,9 @@ const char *tsk_scan_colon(struct tsk_scan *s, const char *at);
 
 /* Whether a value at s->depth is within the limit. */
 bool tsk_scan_deeper(struct tsk_scan *s, const char *at);
+
+/* A value of any depth, of which only strings, numbers and the balance of brackets are checked. */
+const char *tsk_scan_skip(struct tsk_scan *s, const char *at);
 
 /* Whether nothing but white space is left. */
 bool tsk_scan_end(struct tsk_scan *s, const char *at);

@@ -117,6 +117,18 @@ struct json_object *tsk_error_object(const char *message, const char *type, cons
     return error;
 }
 
+struct json_object *tsk_output_error(struct json_object *value, const char *refused)
+{
+    int most = TSK_JSON_DEPTH - TSK_JSON_ROOM;
+    struct tsk_err err;
+    if (refused)
+        return tsk_error_object(refused, "OutputRefused", "validation", false);
+    if (tsk_json_within(value, most))
+        return NULL;
+    tsk_err_set(&err, TSK_DATA, "its output is nested deeper than %d levels", most);
+    return tsk_error_object(err.text, "OutputTooDeep", "validation", false);
+}
+
 bool tsk_category_retryable(const char *category)
 {
     static const char *const worth[] = {"timeout", "infrastructure", "retryable", "network"};

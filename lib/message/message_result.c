@@ -150,6 +150,20 @@ static int fix_error(struct fix *fix, struct json_object *json)
     return 0;
 }
 
+/* See TSK_JSON_REFUSED in the header. One that is an object was made here before. */
+static void fix_output(struct fix *fix, struct json_object *json)
+{
+    struct json_object *refused = tsk_json_get(json, TSK_JSON_REFUSED);
+    if (json_object_is_type(refused, json_type_object))
+        return;
+    struct json_object *error =
+        tsk_output_error(tsk_json_get(json, "output"), tsk_json_str(json, TSK_JSON_REFUSED));
+    if (!error)
+        return;
+    set(fix, json, TSK_JSON_REFUSED, error);
+    set(fix, json, "output", NULL);
+}
+
 static int fix_partial(struct fix *fix, struct json_object *json)
 {
     if (check_batch_id(fix, json) || check_step_id(fix, json) || check_names(fix, json) ||
@@ -157,6 +171,7 @@ static int fix_partial(struct fix *fix, struct json_object *json)
         fix_ordinal(fix, json, "attempt") || fix_count(fix, json, "attempt") ||
         fix_ordinal(fix, json, "sequence") || fix_int(fix, json, "execution_time_ms"))
         return -1;
+    fix_output(fix, json);
     return fix_error(fix, json);
 }
 

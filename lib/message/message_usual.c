@@ -9,8 +9,11 @@
 
 #include <string.h>
 
+#include "tasker/buf.h"
 #include "tasker/parse.h"
 #include "tasker/json.h"
+
+#define SHORT_BYTES 1024 /* the longest member that tsk_result_long keeps */
 
 enum member {
     MESSAGE_TYPE,
@@ -37,6 +40,7 @@ enum member {
     COMPLETED_AT,
     SOURCE,
     OFFSET,
+    REFUSED,
     MEMBERS
 };
 
@@ -67,6 +71,7 @@ static const struct tsk_scan_key keys[MEMBERS] = {
     [COMPLETED_AT] = TSK_SCAN_KEY("completed_at"),
     [SOURCE] = TSK_SCAN_KEY("source"),
     [OFFSET] = TSK_SCAN_KEY("offset"),
+    [REFUSED] = TSK_SCAN_KEY(TSK_JSON_REFUSED),
 };
 
 /* An integer of at least "least", or not told. */
@@ -123,7 +128,8 @@ static bool usual_partial(const struct tsk_scan_value *members)
     return usual_step_id(&members[STEP_ID]) && usual_status(&members[STATUS]) &&
            usual_int(&members[TASK_ID], 0) && usual_count(&members[ATTEMPT], 1) &&
            usual_int(&members[SEQUENCE], 1) && usual_int(&members[EXECUTION_TIME_MS], 0) &&
-           usual_error(&members[ERROR]);
+           usual_error(&members[ERROR]) && members[REFUSED].kind == TSK_SCAN_NONE &&
+           members[OUTPUT].levels <= TSK_JSON_DEPTH - TSK_JSON_ROOM;
 }
 
 static bool usual_summary(const struct tsk_scan_value *summary)
@@ -209,4 +215,29 @@ bool tsk_result_usual(const char *topic, const char *text, size_t len, struct ts
     if (partial)
         take_partial(members, usual);
     return true;
+}
+
+struct json_object *tsk_result_long(struct tsk_json *parser, const char *text, size_t len,
+                                    const char *reason)
+{
+    struct tsk_scan_value members[MEMBERS];
+    struct tsk_buf kept = TSK_BUF_INIT;
+    if (!tsk_scan_object(text, len, keys, MEMBERS, members))
+        return NULL;
+    for (size_t i = 0; i < MEMBERS; i++) {
+        const struct tsk_scan_value *value = &members[i];
+        size_t quoted = value->kind == TSK_SCAN_TEXT || value->kind == TSK_SCAN_ESCAPED;
+        if (value->kind == TSK_SCAN_NONE || value->len > SHORT_BYTES)
+            continue;
+        tsk_buf_char(&kept, kept.len ? ',' : '{');
+        tsk_buf_add(&kept, keys[i].text, keys[i].len);
+        tsk_buf_add(&kept, value->text - quoted, value->len + 2 * quoted);
+    }
+    tsk_buf_str(&kept, kept.len ? "}" : "{}");
+    struct json_object *message = tsk_json_object(parser, kept.data, kept.len, NULL);
+    tsk_buf_fini(&kept);
+    if (message)
+        tsk_json_put(message, TSK_JSON_REFUSED,
+                     tsk_error_object(reason, "OutputTooLarge", "validation", false));
+    return message;
 }

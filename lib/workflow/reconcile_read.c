@@ -51,6 +51,15 @@ static void read_failure(struct tsk_rpartial *partial, struct json_object *messa
     partial->ended = tsk_rtime_read(message, "timestamp");
 }
 
+/* A step that is completed and whose output was refused (message.h). */
+static void read_refusal(struct tsk_rpartial *partial, struct json_object *message)
+{
+    struct json_object *error = tsk_json_get(message, TSK_JSON_REFUSED);
+    partial->refused = json_object_is_type(error, json_type_object);
+    partial->category = tsk_json_str(error, "error_category");
+    partial->reason = tsk_json_str(error, "message");
+}
+
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message)
 {
     *partial = (struct tsk_rpartial){
@@ -69,6 +78,8 @@ void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message
     };
     if (partial->status == TSK_STEP_FAILED)
         read_failure(partial, message);
+    else if (partial->status == TSK_STEP_COMPLETED)
+        read_refusal(partial, message);
 }
 
 /* Copies a text that may be missing. Returns false if its value is not plain to see. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define TEXTS_MOST (16u << 20)
+#define BEGINNING_MOST 100 /* bytes shown of a message that cannot be read */
 
 struct tsk_settle *tsk_settle_new(const struct tsk_reconcile_opts *rules)
 {
@@ -67,7 +68,7 @@ void tsk_settle_begin(struct tsk_settle *s, const struct tsk_settle_batch *batch
     s->now = INT64_MIN;
     s->first_at = s->heard_at = s->completion_at = s->error_at = -1;
     s->completed_at = s->time_ms = -1;
-    s->concluded = s->timed_out = s->given_back = false;
+    s->concluded = s->timed_out = s->given_back = s->refused = false;
     s->verdict = TSK_INCOMPLETE;
     s->revision = 0;
 }
@@ -286,6 +287,10 @@ static void take_partial(struct tsk_settle *s, struct json_object *message)
         if (completed)
             tsk_settle_weigh(s, step, &partial, text, len);
     }
+    if (step && partial.refused && !value) {
+        const char *error = tsk_json_text(tsk_json_get(message, TSK_JSON_REFUSED), &len);
+        step->refusal = tsk_names_add(&s->names, error);
+    }
     note_news(s, false);
     tsk_reconcile_partial(s->reconcile, &partial, s->now);
 }
@@ -375,16 +380,47 @@ static bool take_usual(struct tsk_settle *s, const struct tsk_settle_message *me
     return true;
 }
 
+/* Whether a message is beyond a limit, and may have been a result. */
+static bool is_beyond(struct tsk_settle *s, const struct tsk_settle_message *message)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    json_object_put(tsk_json_salvage(s->json, message->data, message->len, &err));
+    return err.kind != TSK_OK;
+}
+
+/* Notes a message that was refused. One is enough to show what kind it is, however many there are.
+ */
+static void note_refused(struct tsk_settle *s, const struct tsk_settle_message *message)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    size_t len = message->len < BEGINNING_MOST ? message->len : BEGINNING_MOST;
+    if (s->refused || !is_beyond(s, message))
+        return;
+    s->refused = true;
+    struct json_object *beginning = tsk_json_lossy(message->data, len);
+    tsk_buf_printf(&text, "a message of it is refused: %s: %s", message->reason,
+                   json_object_get_string(beginning));
+    struct tsk_fold_discrepancy *one = tsk_settle_found(s, 0);
+    one->type = TSK_REFUSED_ENTRY;
+    one->made = tsk_names_add(&s->names, text.data);
+    tsk_buf_fini(&text);
+    json_object_put(beginning);
+}
+
 void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *message)
 {
     int64_t before = s->now;
+    if (message->reason) {
+        note_refused(s, message);
+        return;
+    }
     s->message = message->id;
     s->source = message->source;
     if (message->received_at > s->now)
         s->now = message->received_at;
     if (take_usual(s, message))
         return;
-    struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
+    struct json_object *json = tsk_json_salvage(s->json, message->data, message->len, NULL);
     if (json)
         tsk_result_normalise(message->topic, json, take_result, s, NULL);
     else

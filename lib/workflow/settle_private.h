@@ -63,6 +63,7 @@ struct tsk_settle {
     bool concluded;        /* it had its first verdict */
     bool timed_out;        /* by that batch_error */
     bool given_back;       /* by that: it was sent to nobody */
+    bool refused;          /* a message of it, since it is beyond a limit */
     enum tsk_verdict_kind verdict;
     int64_t revision, completed_at, time_ms;
     char *error; /* JSON */

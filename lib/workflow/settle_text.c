@@ -48,7 +48,7 @@ void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *mess
             tsk_buf_add(buf, output.text, output.len);
         return;
     }
-    struct json_object *json = tsk_json_object(s->json, message->data, message->len, NULL);
+    struct json_object *json = tsk_json_salvage(s->json, message->data, message->len, NULL);
     if (json)
         tsk_result_normalise(message->topic, json, take_text, &wanted, NULL);
     json_object_put(json);

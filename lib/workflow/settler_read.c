@@ -150,8 +150,8 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 /* --- Its ledger. */
 
 static const char get_messages[] =
-    "SELECT id, received_at, topic, raw_message, source FROM received_results"
-    " WHERE batch_id = $1 AND reason IS NULL ORDER BY id";
+    "SELECT id, received_at, topic, raw_message, source, reason FROM received_results"
+    " WHERE batch_id = $1 ORDER BY id";
 
 static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
 {
@@ -162,7 +162,8 @@ static int take_message(void *ctx, const struct tsk_value *row, size_t columns)
                                          .topic = row[2].data,
                                          .data = row[3].data,
                                          .len = row[3].len,
-                                         .source = row[4].data};
+                                         .source = row[4].data,
+                                         .reason = row[5].data};
     tsk_settle_message(s->settle, &message);
     return 0;
 }

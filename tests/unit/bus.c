@@ -235,7 +235,7 @@ static void test_many_parts(void)
     CHECK(zmq_send(peer.socket, "the end", 7, 0) == 7 && zmq_send(peer.socket, "t {}", 4, 0) == 4);
     CHECK(next(receiver, &frame, PATIENCE_MS));
     CHECK(frame.whole > 1 << 16 && frame.whole < 4 * sizeof part && frame.len < 1 << 16);
-    CHECK(frame.end_len > 7 && !strcmp(frame.end + frame.end_len - 8, " the end"));
+    CHECK(frame.all_len > 7 && !strcmp(frame.all + frame.all_len - 8, " the end"));
     CHECK(next(receiver, &frame, PATIENCE_MS) && !frame.whole && !strcmp(frame.topic, "t"));
     tsk_bus_close(receiver);
     peer_close(&peer);

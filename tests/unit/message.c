@@ -329,6 +329,35 @@ static void test_made(void)
     json_object_put(made);
 }
 
+/* What is beyond a limit is left out, and its objects say so; what is no JSON is refused. */
+static void test_salvage(void)
+{
+#define MARK(at) "\"refused_value\":\"a name with a NUL (\\\\u0000) at byte " #at "\""
+    static const struct {
+        const char *text, *left;
+    } texts[] = {
+        {"{\"output\":{\"x\":1},\"a\":-0}", "{\"output\":{\"x\":1},\"a\":-0}"},
+        {"{\"output\":{\"\\u0000\":[1]},\"a\":1}", "{\"output\":null,\"a\":1," MARK(12) "}"},
+        {"{\"error\":{\"e\":1,\"\\u0000y\":{\"e\":2},\"f\":3}}",
+         "{\"error\":{\"e\":1,\"f\":3," MARK(17) "}," MARK(17) "}"},
+        {"{\"l\":[1,{\"\\u0000\":2},{\"b\":3}]}",
+         "{\"l\":[1,{" MARK(10) "},{\"b\":3}]," MARK(10) "}"},
+        {"{\"output\":{\"\\u0000\":[1]},\"a\":tru}", NULL},
+        {"{\"output\":{\"\\u0000\":[1},\"a\":1", NULL},
+        {"{\"output\":{\"\\u0000\":[1]}} 1", NULL},
+        {"[{\"\\u0000\":1}]", NULL},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct tsk_err err = TSK_ERR_INIT;
+        size_t len;
+        struct json_object *json =
+            tsk_json_salvage(parser, texts[i].text, strlen(texts[i].text), &err);
+        CHECK_STR(json ? tsk_json_text(json, &len) : "", texts[i].left ? texts[i].left : "");
+        CHECK((err.kind == TSK_OK) == (i == 0));
+        json_object_put(json);
+    }
+}
+
 int main(void)
 {
     parser = tsk_json_new();
@@ -340,6 +369,7 @@ int main(void)
     test_results();
     test_emit_stops();
     test_made();
+    test_salvage();
     tsk_json_free(parser);
     return check_done();
 }

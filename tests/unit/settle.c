@@ -56,7 +56,7 @@ static void start(struct test *t)
 
 static void say(struct test *t, int64_t at, const char *topic, const char *text)
 {
-    struct tsk_settle_message message = {++t->id, at, topic, t->source, text, strlen(text)};
+    struct tsk_settle_message message = {++t->id, at, topic, t->source, text, strlen(text), NULL};
     tsk_settle_message(t->settle, &message);
 }
 
@@ -566,7 +566,8 @@ static void test_much_output(void)
     tsk_buf_printf(&again,
                    "{\"batch_id\":\"b\",\"step_id\":4,\"status\":\"completed\"%s,\"error\":{}}",
                    more.data);
-    struct tsk_settle_message message = {4, 300, "partial_result", NULL, again.data, again.len};
+    struct tsk_settle_message message = {4,         300, "partial_result", NULL, again.data,
+                                         again.len, NULL};
     tsk_buf_reset(&more);
     tsk_settle_text(t.settle, &message, 4, false, &more);
     CHECK_INT(more.len, LEN + 2);

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "scan_texts.h"
+#include "tasker/buf.h"
 #include "tasker/message.h"
 #include "tasker/parse.h"
 
@@ -183,10 +184,32 @@ static void test_usual(void)
     }
 }
 
+/* An output as deep as a dependent step has room for, and one deeper. */
+static void test_deep(void)
+{
+    for (int levels = TSK_JSON_DEPTH - TSK_JSON_ROOM - 1; levels < TSK_JSON_DEPTH; levels++) {
+        struct tsk_buf text = TSK_BUF_INIT;
+        long usual = 0;
+        tsk_buf_str(&text, "{\"message_type\":\"partial_result\",\"batch_id\":\"b\",\"step_id\":1,"
+                           "\"status\":\"completed\",\"output\":");
+        for (int i = 0; i < levels; i++)
+            tsk_buf_str(&text, i % 2 ? "[1," : "{\"a\":");
+        tsk_buf_str(&text, "2");
+        for (int i = levels; i--;)
+            tsk_buf_char(&text, i % 2 ? ']' : '}');
+        tsk_buf_str(&text, ",\"source\":\"s\",\"offset\":1}");
+        for (int i = 0; i < 40; i++)
+            CHECK(agree(text.data, text.len, &usual));
+        CHECK((usual > 0) == (levels <= TSK_JSON_DEPTH - TSK_JSON_ROOM));
+        tsk_buf_fini(&text);
+    }
+}
+
 int main(void)
 {
     parser = tsk_json_new();
     test_usual();
+    test_deep();
     test_random(agree);
     tsk_json_free(parser);
     return check_done();
