@@ -328,6 +328,16 @@ END
     signal work TERM
     finish_with 75 work
     has "3 results are not confirmed by a collector" work.err
+    worker --set worker.confirm_timeout=100ms # the same where it was there when they were sent
+    py <<'END'
+c, p = Collector("deaf", auto=False), Publisher().wait_worker()
+c.wait_status(lambda s: s["collectors"] == 1)
+p.send(batch("b1", "True"))
+c.completion()
+END
+    signal work TERM
+    finish_with 75 work
+    has "3 results are not confirmed by a collector" work.err
     worker --set worker.confirm_timeout=20s
     echo "${PIDS[work]}" >pid
     py <<'END'

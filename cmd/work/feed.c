@@ -30,7 +30,8 @@ struct feed {
     struct tsk_outbox *outbox;
     struct replay replays[REPLAYS_MOST];
     size_t replay_count;
-    size_t subscribers; /* to partial_result, plain ones too */
+    size_t subscribers; /* connections that take partial_result */
+    size_t collectors;  /* those of them that confirm; the others are plain subscribers */
     int64_t alone; /* what is before it went out while no plain subscriber was there, or earlier */
     int64_t taken; /* what is before it had left the sockets while one was there */
     int64_t lost_told;
@@ -61,6 +62,12 @@ void feed_free(struct feed *feed)
     free(feed);
 }
 
+/* Whether anybody takes the results who cannot confirm them. */
+static bool has_plain(const struct feed *feed)
+{
+    return feed->subscribers > feed->collectors;
+}
+
 static void put(struct work *work, const char *topic, const char *body, size_t len)
 {
     struct tsk_err err;
@@ -83,7 +90,7 @@ static void flush_all(struct work *work)
         if (tsk_outbox_get(feed->outbox, feed->unsent, &entry) &&
             tsk_bus_send_blob(work->results, entry.blob, &err) < 0)
             diag_error("cannot send a result: %s", err.text);
-        if (!feed->subscribers)
+        if (!has_plain(feed))
             feed->alone = feed->unsent + 1;
     }
     feed->flush_at = -1;
@@ -257,6 +264,14 @@ static bool takes_results(const char *prefix)
     return !*prefix || !strcmp(prefix, "partial_result") || !strcmp(prefix, "partial_result ");
 }
 
+static void count_peer(size_t *count, bool join)
+{
+    if (join)
+        ++*count;
+    else if (*count)
+        --*count;
+}
+
 static void on_subscription(struct work *work, const struct tsk_frame *frame)
 {
     struct feed *feed = work->feed;
@@ -264,6 +279,7 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
     char name[TSK_ID_SIZE];
     life_topic(work->results, frame);
     if (tsk_topic_own(frame->topic, TSK_TOPIC_COLLECTOR, name)) {
+        count_peer(&feed->collectors, join);
         if (!join) {
             tsk_outbox_leave(feed->outbox, name);
             if (tsk_outbox_confirmed(feed->outbox, name) < 0)
@@ -279,10 +295,7 @@ static void on_subscription(struct work *work, const struct tsk_frame *frame)
     } else if (join && tsk_topic_own(frame->topic, TSK_TOPIC_STATUS, name)) {
         status_to(work, frame->topic);
     } else if (takes_results(frame->topic)) {
-        if (join)
-            feed->subscribers++;
-        else if (feed->subscribers)
-            feed->subscribers--;
+        count_peer(&feed->subscribers, join);
     }
 }
 
@@ -339,7 +352,7 @@ bool feed_drain(struct work *work)
     bool any = false;
     int left = DRAIN_MOST;
     /* before libzmq is called, which may then forget what waits for a peer that has left */
-    if (work->feed->subscribers && !tsk_bus_backlog(work->results))
+    if (has_plain(work->feed) && !tsk_bus_backlog(work->results))
         work->feed->taken = work->feed->unsent;
     for (int got; left-- && (got = tsk_bus_recv(work->results, &frame, &err)) != 0; any = true) {
         if (got < 0) {
@@ -429,5 +442,5 @@ bool feed_is_done(const struct work *work)
     if (!feed_unconfirmed(work))
         return true;
     return !feed_has_collector(work) && tsk_outbox_unconfirmed(feed->outbox) >= feed->alone &&
-           (feed->subscribers || feed->taken >= tsk_outbox_next(feed->outbox));
+           (has_plain(feed) || feed->taken >= tsk_outbox_next(feed->outbox));
 }
