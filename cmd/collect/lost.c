@@ -1,18 +1,17 @@
-/* (A worker that was never heard, and whose endpoint was never reached, is not lost but unknown:
- * see batches_check.)
+/* Which workers are lost. A worker sends its status once an interval, whatever its steps do. One that
+ * misses three in a row counts as dead, and its open batches are lost: waiting for the batch's time
+ * limit would only delay the retry. A worker that was only stopped comes back with results of a batch
+ * that has ended; reconcile treats them as late. A worker that was never heard, and whose endpoint
+ * was never reached, is not lost but unknown: see batches_check.
  *
- * A worker tells its status once an interval, whatever its steps do. If three such messages in a
- * row do not come, it is taken as dead, and what it had is lost with it: waiting for the batch's
- * time limit would only delay the retry. A worker that was just stopped comes back with results of
- * a batch that is over; reconcile knows them as late.
- *
- * Silence is the worker's only while the collector listens. So each pause of the collector (a
- * SIGSTOP, an output that nobody reads, a machine that does too much) begins the count anew; and as
- * a pause within a sleep cannot be seen, it never sleeps for longer than an interval. */
+ * Silence counts only while the collector listens. After each pause of the collector (a SIGSTOP, an
+ * output that nobody reads, a busy machine) the count starts again. A pause within a sleep cannot be
+ * seen, so the collector never sleeps for longer than an interval. */
 #include "collect/lost.h"
 
 #include <stdlib.h>
 
+#include "tasker/bus.h"
 #include "tasker/buf.h"
 #include "tasker/map.h"
 
@@ -114,8 +113,8 @@ int64_t lost_deadline(const struct lost *lost, const char *source, int64_t since
         return heard; /* all that it had to say is here */
     int64_t life = s->listening > since ? s->listening : since;
     if (heard < 0)
-        return life + lost->connect + LOST_INTERVALS * s->interval;
-    return (heard > life ? heard : life) + LOST_INTERVALS * s->interval;
+        return life + lost->connect + TSK_HEARTBEATS_MISSED * s->interval;
+    return (heard > life ? heard : life) + TSK_HEARTBEATS_MISSED * s->interval;
 }
 
 bool lost_stopped(const struct lost *lost, const char *source)

@@ -7,9 +7,6 @@
 
 #include "collect/stream.h"
 
-/* So many status messages that do not come mean that the worker is dead. */
-enum { LOST_INTERVALS = 3 };
-
 struct lost;
 
 /* heartbeat is the interval (ms) of a worker that does not tell its own; connect is what it may

@@ -66,11 +66,12 @@ int collect_open(struct collect *c, const struct options *opts, const struct tsk
                        2 * tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX), c->stream);
     c->batches = batches_new(opts->timeout, c->silence, c->stream, c->lost);
     c->held = held_new(HELD_MOST, HELD_BYTES);
-    c->endpoints = endpoints_new(LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
-                                 tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
+    c->endpoints =
+        endpoints_new(TSK_HEARTBEATS_MISSED * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL),
+                      tsk_conf_int(conf, TSK_ZEROMQ_OUTBOX_MAX_AGE));
     c->told = tsk_map_new(free);
     c->linger = tsk_conf_int(conf, TSK_ZEROMQ_LINGER);
-    c->silent_most = LOST_INTERVALS * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    c->silent_most = TSK_HEARTBEATS_MISSED * tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
     c->skews = tsk_map_new(free);
     c->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     c->lines = tsk_lines_new(operands, count,

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 
 #include "collect/tap.h"
-#include "common/plain.h"
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
 
@@ -13,7 +13,7 @@ enum { DAY_START = 11 }; /* where the time of day begins in an RFC 3339 text */
 static void add_word(struct tsk_buf *line, const char *text)
 {
     tsk_buf_char(line, ' ');
-    plain_add(line, text && *text ? text : "-");
+    tsk_plain_str(line, text && *text ? text : "-");
 }
 
 /* batch, batch/step or worker. */

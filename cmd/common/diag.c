@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/plain.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
@@ -173,7 +172,7 @@ static void tell(enum diag_level level, bool bare, struct json_object *more, con
     struct tsk_buf line = TSK_BUF_INIT;
     tsk_buf_printf(&line, "%s: %s%s", state.program, bare ? "" : level_names[level],
                    bare ? "" : ": ");
-    plain_add(&line, text);
+    tsk_plain_str(&line, text);
     tsk_buf_char(&line, '\n');
     put(line.data, line.len);
     tsk_buf_fini(&line);

@@ -5,11 +5,19 @@
 #include <string.h>
 
 #include "common/out.h"
-#include "common/plain.h"
+
+/* The width of text on a terminal: its number of characters. */
+static size_t plain_width(const char *text)
+{
+    size_t width = 0;
+    for (; *text; text++)
+        width += ((unsigned char)*text & 0xC0) != 0x80;
+    return width;
+}
 
 void table_add(struct table *table, const char *text)
 {
-    plain_add(&table->cells, text && *text ? text : "-");
+    tsk_plain_str(&table->cells, text && *text ? text : "-");
     tsk_buf_char(&table->cells, '\0');
     table->count++;
 }

@@ -17,7 +17,6 @@
 #include "tasker/message.h"
 
 enum {
-    DEAD_INTERVALS = 3,  /* heartbeats that a peer may miss, as in tasker-collect */
     GATHER_PAUSES = 10,  /* of reconnect_max: a busy worker may be late */
     AWAIT_MS = 2000,     /* until it is told that no worker is there */
     OPEN_EVERY_MS = 100, /* tries to have the port */
@@ -325,7 +324,7 @@ static int open_all(struct post *post, struct tsk_err *err)
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
         .quiet_ms = POST_QUIET_MS,
         .workers = post->workers,
-        .grace_ms = DEAD_INTERVALS * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
+        .grace_ms = TSK_HEARTBEATS_MISSED * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
                     tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
         .ask = post->record.store,
         .gather_ms = tsk_earlier(GATHER_PAUSES * tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),

@@ -8,9 +8,9 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "common/plain.h"
 #include "ready/explain.h"
 #include "ready/ready.h"
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/parse.h"
@@ -72,7 +72,7 @@ static const char get_hand[] =
 
 void explain_add(struct explain *explain, const char *name)
 {
-    plain_add(&explain->line, name);
+    tsk_plain_str(&explain->line, name);
 }
 
 void explain_add_time(struct explain *explain, int64_t wall)

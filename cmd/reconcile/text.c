@@ -3,9 +3,9 @@
 #include <inttypes.h>
 
 #include "common/out.h"
-#include "common/plain.h"
 #include "common/table.h"
 #include "reconcile/reconcile.h"
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 
 enum column {
@@ -140,10 +140,10 @@ static void print_error(struct json_object *error)
     const char *category = tsk_json_str(error, "error_category");
     const char *message = tsk_json_str(error, "message");
     tsk_buf_str(&line, "  ! batch_error: ");
-    plain_add(&line, message ? message : "no reason is given");
+    tsk_plain_str(&line, message ? message : "no reason is given");
     if (category) {
         tsk_buf_str(&line, " (");
-        plain_add(&line, category);
+        tsk_plain_str(&line, category);
         tsk_buf_char(&line, ')');
     }
     out_line(line.data, line.len);

@@ -5,7 +5,6 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "common/plain.h"
 #include "common/table.h"
 #include "status/status.h"
 #include "tasker/buf.h"
@@ -146,7 +145,7 @@ static void show_text(const struct tsk_conf *conf, char *const *operands, size_t
     struct table table = {.columns = 3};
     const char *path = tsk_conf_file(conf);
     struct tsk_buf file = TSK_BUF_INIT;
-    plain_add(&file, path ? path : "none, only built-in defaults and what is below");
+    tsk_plain_str(&file, path ? path : "none, only built-in defaults and what is below");
     out_printf("file         %s", file.data);
     out_printf("environment  %s", tsk_conf_environment(conf));
     out_printf("%s", "");

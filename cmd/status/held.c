@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "common/out.h"
-#include "common/plain.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 
@@ -45,11 +44,11 @@ void held_show(const struct held *held)
         char since[TSK_TIME_SIZE];
         tsk_time_format(one->since, since);
         tsk_buf_str(&line, "held        ");
-        plain_add(&line, one->name);
+        tsk_plain_str(&line, one->name);
         tsk_buf_printf(&line, " since %s by ", since);
-        plain_add(&line, *one->by ? one->by : "somebody");
+        tsk_plain_str(&line, *one->by ? one->by : "somebody");
         tsk_buf_str(&line, ": ");
-        plain_add(&line, one->reason);
+        tsk_plain_str(&line, one->reason);
         out_line(line.data, line.len);
         tsk_buf_fini(&line);
     }

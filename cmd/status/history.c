@@ -185,9 +185,9 @@ static bool put_reason(struct tsk_buf *line, const char *metadata)
     const char *by = tsk_json_str(about, "by"), *reason = tsk_json_str(about, "reason");
     if (by && reason) {
         tsk_buf_str(line, " by ");
-        tsk_plain_add(line, by, strlen(by));
+        tsk_plain_str(line, by);
         tsk_buf_str(line, ": ");
-        tsk_plain_add(line, reason, strlen(reason));
+        tsk_plain_str(line, reason);
     }
     json_object_put(about);
     return by && reason;
@@ -209,12 +209,12 @@ static void print_text(const struct history *history, const struct transition *i
     if (*from)
         tsk_buf_printf(&line, "%s to ", from);
     tsk_buf_printf(&line, "%s (", texts + item->to);
-    tsk_plain_add(&line, texts + item->event, strlen(texts + item->event));
+    tsk_plain_str(&line, texts + item->event);
     tsk_buf_printf(&line, ", %s)", origin_name(item->origin));
     bool told = item->origin == 'o' && put_reason(&line, texts + item->metadata);
     if (!told && texts[item->metadata] && strcmp(texts + item->metadata, "{}") != 0) {
         tsk_buf_char(&line, ' ');
-        tsk_plain_add(&line, texts + item->metadata, strlen(texts + item->metadata));
+        tsk_plain_str(&line, texts + item->metadata);
     }
     out_line(line.data, line.len);
     tsk_buf_fini(&line);

@@ -89,7 +89,7 @@ static void add_text(struct tsk_buf *line, const char *before, const char *text)
     if (!text)
         return;
     tsk_buf_str(line, before);
-    tsk_plain_add(line, text, strlen(text));
+    tsk_plain_str(line, text);
 }
 
 static void add_number(struct tsk_buf *line, const char *before, struct json_object *message,

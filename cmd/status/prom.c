@@ -4,7 +4,6 @@
 #include <inttypes.h>
 
 #include "common/out.h"
-#include "common/plain.h"
 #include "tasker/buf.h"
 
 void prom_family(const char *name, const char *type, const char *help)
@@ -16,7 +15,7 @@ void prom_family(const char *name, const char *type, const char *help)
 static void add_escaped(struct tsk_buf *line, const char *text)
 {
     struct tsk_buf plain = TSK_BUF_INIT;
-    plain_add(&plain, text);
+    tsk_plain_str(&plain, text);
     for (const char *c = plain.data; c && *c; c++) {
         if (*c == '\\' || *c == '"')
             tsk_buf_char(line, '\\');

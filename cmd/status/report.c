@@ -44,7 +44,7 @@ static void add_error(struct report *report, struct tsk_buf *out, const struct t
     struct json_object *json = parse(&report->parser, value);
     const char *message = tsk_json_str(json, "message");
     if (message)
-        tsk_plain_add(out, message, strlen(message));
+        tsk_plain_str(out, message);
     else
         tsk_plain_add(out, value->data, value->len);
     json_object_put(json);

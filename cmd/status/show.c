@@ -1,5 +1,5 @@
 /* Endpoints as a table with remarks, or as JSON lines. A remark may hold what a peer said, so each
- * one goes through plain_add. */
+ * one goes through tsk_plain_str. */
 #include "status/show.h"
 
 #include <stdio.h>
@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "common/out.h"
-#include "common/plain.h"
 #include "common/table.h"
 
 static const char *format_ms(int64_t us, char *out, size_t size)
@@ -144,7 +143,7 @@ static void add_peer(struct tsk_buf *out, const struct look *look, const struct 
 static void remark(const struct look *look, const char *what)
 {
     struct tsk_buf plain = TSK_BUF_INIT;
-    plain_add(&plain, what);
+    tsk_plain_str(&plain, what);
     if (plain.len)
         out_printf("%s: %s", look->name ? look->name : look->endpoint, plain.data);
     tsk_buf_fini(&plain);

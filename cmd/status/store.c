@@ -13,11 +13,11 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "common/plain.h"
 #include "status/counts.h"
 #include "status/held.h"
 #include "status/query.h"
 #include "status/report.h"
+#include "tasker/buf.h"
 #include "tasker/clock.h"
 
 #define COUNTED_MOST "20000"
@@ -284,7 +284,7 @@ static void show_tables(const struct look *look)
 static void show_text(const struct look *look)
 {
     struct tsk_buf name = TSK_BUF_INIT;
-    plain_add(&name, look->name);
+    tsk_plain_str(&name, look->name);
     out_printf("store       %s %s", look->kind, name.data);
     tsk_buf_fini(&name);
     out_printf("health      %s", look->health);
@@ -349,7 +349,7 @@ static enum tsk_exit init(const struct options *opts, struct tsk_store *store)
         return TSK_OK;
     }
     struct tsk_buf name = TSK_BUF_INIT;
-    plain_add(&name, tsk_store_name(store));
+    tsk_plain_str(&name, tsk_store_name(store));
     out_printf("%s the store %s %s, schema %d", how, store_kind_name(store), name.data,
                tsk_store_version_known());
     tsk_buf_fini(&name);

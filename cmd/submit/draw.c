@@ -5,7 +5,6 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "common/plain.h"
 #include "submit/submit.h"
 #include "tasker/buf.h"
 #include "tasker/state.h"
@@ -39,7 +38,7 @@ static const char *colour_of(const char *state)
 static void add_quoted(const struct drawing *drawing, struct tsk_buf *out, const char *text)
 {
     struct tsk_buf plain = TSK_BUF_INIT;
-    plain_add(&plain, text);
+    tsk_plain_str(&plain, text);
     for (const char *c = plain.data; *c; c++) {
         if (drawing->mermaid && strchr("\"\\<>&#;", *c))
             tsk_buf_printf(out, "#%d;", *c);

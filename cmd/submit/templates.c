@@ -6,7 +6,6 @@
 
 #include "common/diag.h"
 #include "common/out.h"
-#include "common/plain.h"
 #include "submit/submit.h"
 #include "tasker/buf.h"
 
@@ -106,17 +105,17 @@ struct checking {
 /* Adds NAMESPACE/NAME VERSION of template. */
 static void add_title(struct tsk_buf *out, const struct tsk_template *template)
 {
-    plain_add(out, template->namespace_name);
+    tsk_plain_str(out, template->namespace_name);
     tsk_buf_char(out, '/');
-    plain_add(out, template->name);
+    tsk_plain_str(out, template->name);
     tsk_buf_char(out, ' ');
-    plain_add(out, template->version);
+    tsk_plain_str(out, template->version);
 }
 
 static void tell_right(const char *path, const struct tsk_template *template)
 {
     struct tsk_buf line = TSK_BUF_INIT;
-    plain_add(&line, path);
+    tsk_plain_str(&line, path);
     tsk_buf_str(&line, ": ");
     add_title(&line, template);
     tsk_buf_printf(&line, ", %zu step%s", template->count, tsk_plural((int64_t) template->count));

@@ -12,7 +12,6 @@
 #include "work/work.h"
 
 #define REPLAY_AT_ONCE 256 /* messages a turn of the loop and replay */
-#define TWICE_INTERVALS 4  /* a dead connection is known after three */
 #define REPLAY_AHEAD 5000  /* messages beyond what the collector has confirmed */
 #define REPLAYS_MOST 64
 #define COLLECTORS_MOST 1024
@@ -153,7 +152,7 @@ static void put_counts(const struct work *work, struct json_object *message)
 /* Two collectors of one id: both are told, since each drops what the other has confirmed. */
 static void put_twice(struct work *work, struct json_object *message)
 {
-    int64_t least = TWICE_INTERVALS * tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    int64_t least = (TSK_HEARTBEATS_MISSED + 1) * tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
     const char *id = tsk_outbox_twice(work->feed->outbox, tsk_now_ms(), least);
     if (!id)
         return;

@@ -69,6 +69,7 @@ size_t tsk_plain_length(const char *text, size_t left);
 /* Adds text to buf. Each byte of a character that is not shown as it is, or is no UTF-8, becomes
  * \xNN. */
 void tsk_plain_add(struct tsk_buf *buf, const char *text, size_t len);
+void tsk_plain_str(struct tsk_buf *buf, const char *text); /* NULL adds nothing */
 
 /* Adds JSON text to buf. Each such character of a string becomes \uNNNN: its value is the same. */
 void tsk_plain_json(struct tsk_buf *buf, const char *json, size_t len);

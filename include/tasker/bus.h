@@ -18,6 +18,9 @@ extern "C" {
 
 struct tsk_bus;
 
+/* A peer that misses so many heartbeats counts as dead (tasker(7), Connections). */
+enum { TSK_HEARTBEATS_MISSED = 3 };
+
 enum tsk_channel { TSK_STEPS, TSK_RESULTS };
 enum tsk_side {
     TSK_SENDER,  /* the side that messages come from: publisher, worker's results; an XPUB */

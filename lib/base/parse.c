@@ -40,7 +40,7 @@ const char *tsk_quote(const char *text, char out[TSK_QUOTE_SIZE])
     const size_t most = TSK_QUOTE_SIZE - sizeof "...\"";
     out[len++] = '"';
     struct tsk_buf plain = TSK_BUF_INIT;
-    tsk_plain_add(&plain, text, strlen(text));
+    tsk_plain_str(&plain, text);
     if (plain.len + len <= most) {
         memcpy(out + len, plain.data, plain.len);
         len += plain.len;

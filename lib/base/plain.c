@@ -3,6 +3,7 @@
 #include "tasker/buf.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 size_t tsk_utf8_length(const char *text, size_t left)
 {
@@ -68,6 +69,12 @@ void tsk_plain_add(struct tsk_buf *buf, const char *text, size_t len)
         text += n;
         len -= n;
     }
+}
+
+void tsk_plain_str(struct tsk_buf *buf, const char *text)
+{
+    if (text)
+        tsk_plain_add(buf, text, strlen(text));
 }
 
 void tsk_plain_json(struct tsk_buf *buf, const char *json, size_t len)

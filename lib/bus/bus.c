@@ -81,7 +81,7 @@ static void add_place(struct tsk_bus *bus, const char *endpoint, const char *pla
 {
     bus->places = tsk_grow(bus->places, &bus->cap, bus->count + 1, sizeof *bus->places);
     bus->places[bus->count++] = tsk_strdup(place);
-    tsk_bus_awaits_add(bus->awaits, place);
+    tsk_bus_awaits_add(bus, place);
     if (!bus->endpoint)
         bus->endpoint = tsk_strdup(endpoint);
 }
@@ -125,7 +125,7 @@ int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *e
     tsk_bus_canonical(endpoint, place, sizeof place);
     if (find_place(bus, place) < bus->count)
         return 0;
-    if (!tsk_bus_gate_add(bus->gate, place) && tsk_bus_reach(bus, place) != 0)
+    if (!tsk_bus_gate_add(bus, place) && tsk_bus_reach(bus, place) != 0)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "connect to", endpoint);
     add_place(bus, endpoint, place);
     return 1;
@@ -139,10 +139,10 @@ void tsk_bus_disconnect(struct tsk_bus *bus, const char *endpoint)
     if (i == bus->count || bus->binds)
         return;
     bus->touched = true;
-    if (!tsk_bus_gate_remove(bus->gate, place))
+    if (!tsk_bus_gate_remove(bus, place))
         zmq_disconnect(bus->socket, place); /* it fails where libzmq gave up by itself */
     tsk_bus_life_forget(bus->life, place);
-    tsk_bus_awaits_remove(bus->awaits, place);
+    tsk_map_remove(bus->awaits.all, place);
     free(bus->places[i]);
     bus->places[i] = bus->places[--bus->count];
 }
@@ -176,8 +176,6 @@ static int open_socket(struct tsk_bus *bus, const struct tsk_conf *conf, struct 
     bus->life = tsk_bus_life_open(bus, conf, err);
     if (!bus->life)
         return -1;
-    if (!bus->binds)
-        bus->gate = tsk_bus_gate_new();
     return tsk_bus_options(bus->socket, conf, bus->channel, bus->side, bus->binds, err);
 }
 
@@ -201,7 +199,8 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->reconnect_max = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
     bus->alive = tsk_bus_alive_new(tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     bus->backlog = tsk_bus_backlog_new();
-    bus->awaits = tsk_bus_awaits_new();
+    bus->gate = tsk_bus_gate();
+    bus->awaits = tsk_bus_awaits();
     zmq_msg_init(&bus->part);
     if (open_socket(bus, conf, err) != 0 || attach(bus, endpoints, err) < 0) {
         tsk_bus_close(bus);
@@ -242,8 +241,8 @@ static bool close_socket(struct tsk_bus *bus)
     int linger = 0;
     size_t size = sizeof linger;
     int64_t start = tsk_now_ms();
-    tsk_bus_gate_free(bus->gate);
-    tsk_bus_awaits_free(bus->awaits);
+    tsk_map_free(bus->gate.all);
+    tsk_map_free(bus->awaits.all);
     tsk_bus_life_close(bus->life, bus->socket);
     if (bus->socket) {
         /* subscriptions that wait for a peer which never came are no reason to linger */

@@ -13,7 +13,7 @@
 #include "tasker/clock.h"
 #include "tasker/json.h"
 
-enum { MISSED = 3, DOUBT_MS = 200, FDS_MOST = 1 << 16, INTERVAL_MOST = 3600000 };
+enum { DOUBT_MS = 200, FDS_MOST = 1 << 16, INTERVAL_MOST = 3600000 };
 
 struct link {
     ino_t inode;   /* of the connection that had this descriptor */
@@ -69,8 +69,9 @@ void tsk_bus_alive_take(struct tsk_bus *bus, int fd, int64_t interval)
     if (fd < 0 || fd >= FDS_MOST || interval < 1 || interval > INTERVAL_MOST)
         return;
     alive->links = tsk_grow(alive->links, &alive->cap, (size_t)fd + 1, sizeof *alive->links);
-    alive->links[fd] = (struct link){inode_of(fd), tsk_now_ms(), MISSED * interval, 0};
-    alive->due = alive->due ? alive->due : tsk_now_ms() + MISSED * interval;
+    alive->links[fd] =
+        (struct link){inode_of(fd), tsk_now_ms(), TSK_HEARTBEATS_MISSED * interval, 0};
+    alive->due = alive->due ? alive->due : tsk_now_ms() + TSK_HEARTBEATS_MISSED * interval;
 }
 
 /* Ends the connections that are silent. What lies there unread is read first: they are seen twice.

@@ -31,11 +31,6 @@ struct await {
     bool refused;                                   /* it is that nobody listens there */
 };
 
-struct tsk_bus_awaits {
-    struct tsk_map *all; /* struct await by canonical endpoint */
-    int64_t next;        /* the earliest; -1: none */
-};
-
 static void free_await(void *value)
 {
     struct await *await = value;
@@ -43,52 +38,31 @@ static void free_await(void *value)
     free(await);
 }
 
-struct tsk_bus_awaits *tsk_bus_awaits_new(void)
+struct tsk_bus_due tsk_bus_awaits(void)
 {
-    struct tsk_bus_awaits *awaits = tsk_alloc(sizeof *awaits);
-    awaits->all = tsk_map_new(free_await);
-    awaits->next = -1;
-    return awaits;
-}
-
-void tsk_bus_awaits_free(struct tsk_bus_awaits *awaits)
-{
-    if (!awaits)
-        return;
-    tsk_map_free(awaits->all);
-    free(awaits);
-}
-
-int64_t tsk_bus_awaits_deadline(const struct tsk_bus_awaits *awaits)
-{
-    return awaits->next;
+    return (struct tsk_bus_due){tsk_map_new(free_await), -1};
 }
 
 /* ---- what is awaited */
 
-void tsk_bus_awaits_add(struct tsk_bus_awaits *awaits, const char *place)
+void tsk_bus_awaits_add(struct tsk_bus *bus, const char *place)
 {
     struct await *await = tsk_alloc(sizeof *await);
     await->since = tsk_now_ms();
-    tsk_map_put(awaits->all, place, await);
-}
-
-void tsk_bus_awaits_remove(struct tsk_bus_awaits *awaits, const char *place)
-{
-    tsk_map_remove(awaits->all, place);
+    tsk_map_put(bus->awaits.all, place, await);
 }
 
 static struct await *find(const struct tsk_bus *bus, const char *endpoint)
 {
     char place[TSK_LIFE_ENDPOINT_SIZE];
     tsk_bus_canonical(endpoint, place, sizeof place);
-    return tsk_map_get(bus->awaits->all, place);
+    return tsk_map_get(bus->awaits.all, place);
 }
 
 /* The endpoint of an event: where the host is a name, libzmq may have written its address. */
 static struct await *find_event(const struct tsk_bus *bus, const char *endpoint)
 {
-    struct tsk_map_entry *entry = tsk_map_first(bus->awaits->all);
+    struct tsk_map_entry *entry = tsk_map_first(bus->awaits.all);
     struct await *await = bus->binds && entry ? tsk_map_value(entry) : find(bus, endpoint);
     char name[TSK_BUS_NAME_SIZE];
     int port = tsk_bus_port(endpoint);
@@ -107,12 +81,12 @@ static void begin(struct tsk_bus *bus, struct await *await, int64_t now)
     await->next = now + await->patience;
     await->why[0] = '\0';
     await->refused = false;
-    bus->awaits->next = tsk_earlier(bus->awaits->next, await->next);
+    bus->awaits.next = tsk_earlier(bus->awaits.next, await->next);
 }
 
 void tsk_bus_await(struct tsk_bus *bus, const char *endpoint, const char *who, int64_t patience)
 {
-    struct tsk_map_entry *entry = tsk_map_first(bus->awaits->all);
+    struct tsk_map_entry *entry = tsk_map_first(bus->awaits.all);
     for (; entry; entry = tsk_map_next(entry)) {
         struct await *await = tsk_map_value(entry);
         if (await->awaited || (endpoint && await != find(bus, endpoint)))
@@ -127,17 +101,17 @@ void tsk_bus_await(struct tsk_bus *bus, const char *endpoint, const char *who, i
 
 void tsk_bus_await_end(struct tsk_bus *bus)
 {
-    struct tsk_map_entry *entry = tsk_map_first(bus->awaits->all);
+    struct tsk_map_entry *entry = tsk_map_first(bus->awaits.all);
     for (; entry; entry = tsk_map_next(entry)) {
         struct await *await = tsk_map_value(entry);
         await->awaited = await->by_caller = false;
-        bus->awaits->next = await->told ? 0 : bus->awaits->next; /* that it is over is to be told */
+        bus->awaits.next = await->told ? 0 : bus->awaits.next; /* that it is over is to be told */
     }
 }
 
 bool tsk_bus_connected(const struct tsk_bus *bus, size_t wanted)
 {
-    struct tsk_map_entry *entry = tsk_map_first(bus->awaits->all);
+    struct tsk_map_entry *entry = tsk_map_first(bus->awaits.all);
     size_t ready = 0;
     for (; entry; entry = tsk_map_next(entry))
         ready += ((struct await *)tsk_map_value(entry))->ready > 0;
@@ -167,7 +141,7 @@ void tsk_bus_awaits_note(struct tsk_bus *bus, const struct tsk_life *event)
         await->ready++;
         await->ever = true;
         if (await->told)
-            bus->awaits->next = 0;
+            bus->awaits.next = 0;
     } else if (event->kind == TSK_LIFE_DISCONNECTED) {
         bool was_ready = await->ready > 0;
         await->ready = bus->binds && await->ready > 1 ? await->ready - 1 : 0;
@@ -195,7 +169,8 @@ static void tell(const struct tsk_bus *bus, const struct await *await, const cha
  * look: nobody has come. */
 static bool look_why(struct tsk_bus *bus, struct await *await, const char *place, int64_t now)
 {
-    static const char nobody[] = "nobody has connected", mute[] = "a peer is connected, and has not subscribed as one";
+    static const char nobody[] = "nobody has connected",
+                      mute[] = "a peer is connected, and has not subscribed as one";
     if (bus->binds || await->ready) {
         await->refused = !await->ready && !await->why[0];
         if (await->ready || !await->why[0])
@@ -203,8 +178,8 @@ static bool look_why(struct tsk_bus *bus, struct await *await, const char *place
         return true;
     }
     if (!await->probing)
-        await->probing = tsk_probe_start(
-            place, bus->side == TSK_RECEIVER ? TSK_RECEIVER : TSK_SENDER, PROBE_MS);
+        await->probing =
+            tsk_probe_start(place, bus->side == TSK_RECEIVER ? TSK_RECEIVER : TSK_SENDER, PROBE_MS);
     const struct tsk_probe *probe = tsk_probe_result(await->probing);
     await->next = now + LOOK_MS;
     if (!probe)
@@ -242,7 +217,7 @@ static bool look_at(struct tsk_bus *bus, struct await *await, const char *place,
 
 bool tsk_bus_awaits_next(struct tsk_bus *bus, struct tsk_life *out)
 {
-    struct tsk_bus_awaits *awaits = bus->awaits;
+    struct tsk_bus_due *awaits = &bus->awaits;
     int64_t now = tsk_now_ms();
     if (awaits->next < 0 || now < awaits->next)
         return false;

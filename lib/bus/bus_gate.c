@@ -30,14 +30,9 @@ struct host {
     struct tsk_lookup *lookup; /* NULL: it waits */
     int64_t since;             /* when that began */
     int64_t due, pause;        /* when it may begin again, and how long it waited for that */
-    bool slow;     /* told */
-    char **places; /* that wait for it */
+    bool slow;                 /* told */
+    char **places;             /* that wait for it */
     size_t count, cap;
-};
-
-struct tsk_bus_gate {
-    struct tsk_map *hosts; /* struct host by name */
-    int64_t next; /* when there is something to see or to begin; -1: not until a place comes */
 };
 
 static void free_host(void *value)
@@ -50,39 +45,24 @@ static void free_host(void *value)
     free(host);
 }
 
-struct tsk_bus_gate *tsk_bus_gate_new(void)
+struct tsk_bus_due tsk_bus_gate(void)
 {
-    struct tsk_bus_gate *gate = tsk_alloc(sizeof *gate);
-    gate->hosts = tsk_map_new(free_host);
-    gate->next = -1;
-    return gate;
-}
-
-void tsk_bus_gate_free(struct tsk_bus_gate *gate)
-{
-    if (!gate)
-        return;
-    tsk_map_free(gate->hosts);
-    free(gate);
-}
-
-int64_t tsk_bus_gate_deadline(const struct tsk_bus_gate *gate)
-{
-    return gate->next;
+    return (struct tsk_bus_due){tsk_map_new(free_host), -1};
 }
 
 /* ---- places come and go */
 
-bool tsk_bus_gate_add(struct tsk_bus_gate *gate, const char *place)
+bool tsk_bus_gate_add(struct tsk_bus *bus, const char *place)
 {
+    struct tsk_bus_due *gate = &bus->gate;
     char name[TSK_BUS_NAME_SIZE];
-    if (!gate || !tsk_bus_host_name(place, name, sizeof name))
+    if (!tsk_bus_host_name(place, name, sizeof name))
         return false;
-    struct host *host = tsk_map_get(gate->hosts, name);
+    struct host *host = tsk_map_get(gate->all, name);
     if (!host) {
         host = tsk_alloc(sizeof *host);
         host->due = tsk_now_ms();
-        tsk_map_put(gate->hosts, name, host);
+        tsk_map_put(gate->all, name, host);
     }
     host->places = tsk_grow(host->places, &host->cap, host->count + 1, sizeof *host->places);
     host->places[host->count++] = tsk_strdup(place);
@@ -91,19 +71,20 @@ bool tsk_bus_gate_add(struct tsk_bus_gate *gate, const char *place)
 }
 
 /* A host that nobody waits for stays until its lookup is over, as one of those at the same time. */
-bool tsk_bus_gate_remove(struct tsk_bus_gate *gate, const char *place)
+bool tsk_bus_gate_remove(struct tsk_bus *bus, const char *place)
 {
+    struct tsk_bus_due *gate = &bus->gate;
     char name[TSK_BUS_NAME_SIZE];
-    if (!gate || !tsk_bus_host_name(place, name, sizeof name))
+    if (!tsk_bus_host_name(place, name, sizeof name))
         return false;
-    struct host *host = tsk_map_get(gate->hosts, name);
+    struct host *host = tsk_map_get(gate->all, name);
     for (size_t i = 0; host && i < host->count; i++) {
         if (strcmp(host->places[i], place) != 0)
             continue;
         free(host->places[i]);
         host->places[i] = host->places[--host->count];
         if (!host->count && !host->lookup)
-            tsk_map_remove(gate->hosts, name);
+            tsk_map_remove(gate->all, name);
         return true;
     }
     return false;
@@ -126,9 +107,9 @@ static void start(struct host *host, const char *name, int64_t now)
 }
 
 /* The next of those that may begin: the one that waits longest. NULL if there is none. */
-static struct tsk_map_entry *find_due(const struct tsk_bus_gate *gate, int64_t now)
+static struct tsk_map_entry *find_due(const struct tsk_bus_due *gate, int64_t now)
 {
-    struct tsk_map_entry *best = NULL, *entry = tsk_map_first(gate->hosts);
+    struct tsk_map_entry *best = NULL, *entry = tsk_map_first(gate->all);
     size_t going = 0;
     int64_t least = 0;
     for (; entry; entry = tsk_map_next(entry)) {
@@ -188,9 +169,9 @@ static bool look_at(struct tsk_bus *bus, struct host *host, int64_t now, struct 
 }
 
 /* When to look again. */
-static int64_t next_look(const struct tsk_bus_gate *gate, int64_t now)
+static int64_t next_look(const struct tsk_bus_due *gate, int64_t now)
 {
-    struct tsk_map_entry *entry = tsk_map_first(gate->hosts);
+    struct tsk_map_entry *entry = tsk_map_first(gate->all);
     int64_t next = -1;
     for (; entry; entry = tsk_map_next(entry)) {
         const struct host *host = tsk_map_value(entry);
@@ -207,18 +188,18 @@ static int64_t next_look(const struct tsk_bus_gate *gate, int64_t now)
 
 bool tsk_bus_gate_next(struct tsk_bus *bus, struct tsk_life *out)
 {
-    struct tsk_bus_gate *gate = bus->gate;
+    struct tsk_bus_due *gate = &bus->gate;
     int64_t now = tsk_now_ms();
     if (gate->next < 0 || now < gate->next)
         return false;
-    struct tsk_map_entry *next, *entry = tsk_map_first(gate->hosts);
+    struct tsk_map_entry *next, *entry = tsk_map_first(gate->all);
     for (; entry; entry = next) {
         struct host *host = tsk_map_value(entry);
         next = tsk_map_next(entry);
         if (host->lookup && look_at(bus, host, now, out))
             return true;
         if (!host->count && !host->lookup)
-            tsk_map_remove(gate->hosts, tsk_map_key(entry));
+            tsk_map_remove(gate->all, tsk_map_key(entry));
     }
     entry = find_due(gate, now);
     if (entry) {

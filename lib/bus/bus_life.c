@@ -80,8 +80,7 @@ void tsk_bus_life_close(struct tsk_bus_life *life, void *socket)
 
 void tsk_bus_life_forget(struct tsk_bus_life *life, const char *place)
 {
-    if (life)
-        tsk_map_remove(life->places, place);
+    tsk_map_remove(life->places, place);
 }
 
 static struct place *place_of(struct tsk_bus_life *life, const char *endpoint)
@@ -156,17 +155,15 @@ static bool is_told(struct tsk_bus_life *life, struct tsk_life *event, int64_t n
 
 int tsk_bus_life_fd(const struct tsk_bus *bus)
 {
-    return bus->life ? tsk_bus_monitor_fd(bus->life->monitor) : -1;
+    return tsk_bus_monitor_fd(bus->life->monitor);
 }
 
 int64_t tsk_bus_life_deadline(const struct tsk_bus *bus)
 {
     int64_t due = tsk_bus_alive_deadline(bus);
-    if (!bus->life)
-        return due;
     due = tsk_earlier(due, bus->life->again);
-    due = tsk_earlier(due, tsk_bus_awaits_deadline(bus->awaits));
-    return tsk_earlier(due, bus->gate ? tsk_bus_gate_deadline(bus->gate) : -1);
+    due = tsk_earlier(due, bus->awaits.next);
+    return tsk_earlier(due, bus->gate.next);
 }
 
 static void connect_due(struct tsk_bus *bus, int64_t now)
@@ -178,7 +175,7 @@ static void connect_due(struct tsk_bus *bus, int64_t now)
         struct place *place = tsk_map_value(entry);
         if (place->again && place->again <= now) {
             place->again = 0;
-            if (!tsk_bus_gate_add(bus->gate, tsk_map_key(entry)))
+            if (!tsk_bus_gate_add(bus, tsk_map_key(entry)))
                 tsk_bus_reach(bus, tsk_map_key(entry)); /* it was right the first time */
         }
         if (place->again)
@@ -191,8 +188,6 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     struct tsk_bus_life *life = bus->life;
     bool final;
     tsk_bus_alive_turn(bus);
-    if (!life)
-        return false;
     while (tsk_bus_monitor_read(life->monitor, out, &final)) {
         tsk_bus_awaits_note(bus, out);
         if (final)
@@ -202,7 +197,7 @@ bool tsk_bus_life(struct tsk_bus *bus, struct tsk_life *out)
     }
     if (life->again >= 0 && life->again <= tsk_now_ms())
         connect_due(bus, tsk_now_ms());
-    while (bus->gate && tsk_bus_gate_next(bus, out)) {
+    while (tsk_bus_gate_next(bus, out)) {
         tsk_bus_awaits_note(bus, out);
         if (out->kind == TSK_LIFE_SLOW || (life->told && is_told(life, out, tsk_now_ms())))
             return true;

@@ -31,7 +31,7 @@ static int set_int(void *socket, int option, int64_t value)
  * connection, with all that the peer has not read yet. */
 static int set_heartbeat(void *socket, int64_t interval)
 {
-    int64_t gone = interval * 3;
+    int64_t gone = TSK_HEARTBEATS_MISSED * interval;
     int rc = set_int(socket, ZMQ_HEARTBEAT_IVL, interval);
     rc |= set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, gone);
     rc |= set_int(socket, ZMQ_HEARTBEAT_TTL, gone > TTL_MAX_MS ? TTL_MAX_MS : gone);

@@ -8,8 +8,15 @@
 
 #include "tasker/buf.h"
 #include "tasker/bus.h"
+#include "tasker/map.h"
 
 enum { TSK_LEVEL_INFO = 2 }; /* of log.level: its place among the choices */
+
+/* What is to be looked at from time to time. */
+struct tsk_bus_due {
+    struct tsk_map *all;
+    int64_t next; /* the earliest time; -1: none */
+};
 
 struct tsk_bus {
     void *ctx, *socket;
@@ -19,14 +26,14 @@ struct tsk_bus {
     bool sent;    /* anything but subscriptions */
     bool touched; /* any call into libzmq may have used up what the descriptor would tell */
     int fd;
-    char *endpoint;            /* as tsk_bus_endpoint tells it */
-    size_t longest;            /* message that is given whole */
-    int64_t reconnect_max;     /* ms; see tsk_bus_options_for */
-    char **places;             /* all, in canonical form */
-    size_t count, cap;         /* of places */
-    struct tsk_bus_life *life; /* NULL: not watched */
-    struct tsk_bus_gate *gate; /* NULL: it does not connect */
-    struct tsk_bus_awaits *awaits;
+    char *endpoint;        /* as tsk_bus_endpoint tells it */
+    size_t longest;        /* message that is given whole */
+    int64_t reconnect_max; /* ms; see tsk_bus_options_for */
+    char **places;         /* all, in canonical form */
+    size_t count, cap;     /* of places */
+    struct tsk_bus_life *life;
+    struct tsk_bus_due gate;   /* hosts by name, which wait to be looked up */
+    struct tsk_bus_due awaits; /* endpoints in canonical form, and who is awaited there */
     struct tsk_bus_backlog *backlog;
     struct tsk_bus_alive *alive;
     zmq_msg_t part;
@@ -101,7 +108,7 @@ bool tsk_bus_monitor_read(struct tsk_bus_monitor *monitor, struct tsk_life *out,
 struct tsk_bus_life *tsk_bus_life_open(const struct tsk_bus *bus, const struct tsk_conf *conf,
                                        struct tsk_err *err);
 
-/* From now on it does not connect there again. NULL is fine. */
+/* From now on it does not connect there again. */
 void tsk_bus_life_forget(struct tsk_bus_life *life, const char *place);
 
 /* Ends that, while the socket is still open. NULL is fine. */
@@ -109,19 +116,16 @@ void tsk_bus_life_close(struct tsk_bus_life *life, void *socket);
 
 /* ---- bus_gate.c */
 
-/* Where places wait whose host is a name, until that is known. */
-struct tsk_bus_gate *tsk_bus_gate_new(void);
-void tsk_bus_gate_free(struct tsk_bus_gate *gate); /* never waits; NULL is fine */
+/* Returns the gate, where places wait whose host is a name, until that is known. To free its map
+ * ends all lookups and never waits. */
+struct tsk_bus_due tsk_bus_gate(void);
 
 /* Takes a place whose host is a name: it is connected to when the name is known. Returns false for
- * any other, and where gate is NULL. */
-bool tsk_bus_gate_add(struct tsk_bus_gate *gate, const char *place);
+ * any other. */
+bool tsk_bus_gate_add(struct tsk_bus *bus, const char *place);
 
-/* Takes a place away. Returns whether it still waited there; NULL is fine. */
-bool tsk_bus_gate_remove(struct tsk_bus_gate *gate, const char *place);
-
-/* When tsk_bus_gate_next is to be called at the latest; -1: there is nothing to wait for. */
-int64_t tsk_bus_gate_deadline(const struct tsk_bus_gate *gate);
+/* Removes a place. Returns whether it still waited there. */
+bool tsk_bus_gate_remove(struct tsk_bus *bus, const char *place);
 
 /* Looks after the lookups, never waiting, and connects where one has succeeded. Returns true with
  * an event, all but its field hidden, if there is something to tell: then it is to be called again.
@@ -130,19 +134,15 @@ bool tsk_bus_gate_next(struct tsk_bus *bus, struct tsk_life *out);
 
 /* ---- bus_await.c */
 
-/* The endpoints of a bus, and who is awaited there. */
-struct tsk_bus_awaits *tsk_bus_awaits_new(void);
-void tsk_bus_awaits_free(struct tsk_bus_awaits *awaits); /* never waits; NULL is fine */
-void tsk_bus_awaits_add(struct tsk_bus_awaits *awaits, const char *place);
-void tsk_bus_awaits_remove(struct tsk_bus_awaits *awaits, const char *place);
+/* Returns the endpoints of a bus. To free their map ends all probes and never waits. */
+struct tsk_bus_due tsk_bus_awaits(void);
+void tsk_bus_awaits_add(struct tsk_bus *bus, const char *place);
 
 /* Takes note of an event, told or not. */
 void tsk_bus_awaits_note(struct tsk_bus *bus, const struct tsk_life *event);
 
-/* The next event of its own, all but its field hidden, and when to ask at the latest (-1: not
- * before another event). */
+/* The next event of its own, all but its field hidden. */
 bool tsk_bus_awaits_next(struct tsk_bus *bus, struct tsk_life *out);
-int64_t tsk_bus_awaits_deadline(const struct tsk_bus_awaits *awaits);
 
 /* ---- bus_options.c */
 
