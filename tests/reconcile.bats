@@ -404,6 +404,20 @@ EOF
     exec 5>&-
 }
 
+@test "reconcile: a signal while it reads standard input settles what is open" {
+    mkfifo in
+    spawn rec bash -c 'exec env --default-signal=INT tasker-reconcile --pass <in'
+    exec 5>in
+    head -n 3 good.jsonl >&5
+    echo '{"mark":1}' >&5
+    wait_line rec.out mark
+    signal rec INT
+    finish rec
+    [ "$status" -eq 75 ]
+    has '"verdict":"incomplete"' rec.out
+    exec 5>&-
+}
+
 @test "reconcile --follow: a signal settles what is open; --timeout does too" {
     mkfifo in
     spawn rec bash -c 'exec env --default-signal=INT tasker-reconcile --follow <in'

@@ -32,7 +32,7 @@ void text_totals(const struct totals *totals);
 
 struct settling;
 
-/* Reads the operands to their end (or to a signal, if following), line by line: feeds reconcile and
+/* Reads the operands to their end (or to a signal, while signals are open), line by line: feeds reconcile and
  * passes on what is not for it; settling (or NULL) is told, and has its turns. Tells what is wrong.
  * Returns the status so far. */
 enum tsk_exit read_all(struct tsk_reconcile *reconcile, struct settling *settling,

@@ -52,7 +52,7 @@ struct tsk_draft {
     char *name;
     size_t line;
     struct {
-        yaml_node_t *node, *in; /* the value; the mapping of the step, at its own place or in a section */
+        yaml_node_t *node, *in; /* the value, and the step's mapping, here or in a section */
         const char *key;
     } parts[PARTS];
     enum part said[PARTS]; /* the order of those that were ever said */
