@@ -126,7 +126,7 @@ for i in range(2, 9):
     p.send(large(i)) # the bytes of one more are accepted, those of four wait
 p.send(large(9), "steps")
 error = until(lambda: c.of("batch_error", "b9"), "the error")[0]["error"]
-assert error["error_type"] == "QueueFull", error
+assert error["error_type"] == "QueueFull" and error["retryable"] and error["attempt_used"] is False, error
 p.accepted("b2")
 assert not any(p.answers("b%d" % i) for i in range(3, 9)), p.seen
 go(6)
@@ -139,5 +139,31 @@ go(3)
 for i in (7, 8, 9):
     p.accepted("b%d" % i, 2 if i == 9 else 1), c.completion("b%d" % i)
 assert [l for l in lines("log") if l[0] == "s"] == ["started %d" % i for i in range(1, 10)], lines("log")
+END
+}
+
+@test "work: one that stops refuses the batches of plain publishers that it has not accepted" {
+    waiter
+    export TASKER_ZEROMQ_MAX_MESSAGE_BYTES=100k
+    worker -j 1
+    py <<END
+import signal
+c, p = Collector(), Publisher().wait_worker()
+c.wait_status()
+def large(i):
+    return batch("b%d" % i, step(i, "Wait", task_context={"p": "x" * 80000}))
+for i in 1, 2, 3:
+    p.send(large(i), "steps")
+    i < 3 and p.accepted("b%d" % i)
+p.send(large(4))
+p.send(batch("b1", step(1, "Wait", task_context={"p": "x" * 80000})))
+p.accepted("b1", 2) # so the worker has read what came before
+until(lambda: lines("log"), "the start")
+os.kill(${PIDS[work]}, signal.SIGTERM)
+error = until(lambda: c.of("batch_error", "b3"), "the error")[0]["error"]
+assert error["error_type"] == "Stopping" and error["retryable"] and error["attempt_used"] is False, error
+go(1)
+c.completion("b1"), c.completion("b2")
+assert not c.of("batch_error", "b4") and not c.of("batch_error", "b1"), c.seen
 END
 }

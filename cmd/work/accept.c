@@ -306,6 +306,24 @@ static bool done_unread(struct work *work, const struct tsk_frame *frame)
     return same;
 }
 
+/* Refuses a batch of a plain publisher because this worker is stopping. Nobody else would ever tell
+ * that publisher; a registered one gives its batches to another worker by itself. */
+static void refuse_stopping(struct work *work, const char *batch_id)
+{
+    answer_rejected(work, TSK_TOPIC_STEPS, batch_id, "the worker is stopping", "Stopping",
+                    "infrastructure");
+}
+
+/* The same for one that comes now. */
+static void refuse_late(struct work *work, const struct tsk_frame *frame)
+{
+    char id[TSK_ID_SIZE];
+    struct known known;
+    if (!strcmp(frame->topic, TSK_TOPIC_STEPS) && glimpse_id(frame, id) && is_own_id(frame) &&
+        !find_known(work, id, &known))
+        refuse_stopping(work, id);
+}
+
 static void read_batch(struct work *work, const struct tsk_frame *frame)
 {
     struct tsk_err err;
@@ -366,8 +384,10 @@ bool accept_drain(struct work *work)
             diag_error("steps: %s", err.text);
             return any;
         }
-        bool parsed =
-            work->state == WORK_READY && is_for_us(work, &frame) && on_message(work, &frame);
+        bool ready = work->state == WORK_READY, ours = is_for_us(work, &frame);
+        bool parsed = ready && ours && on_message(work, &frame);
+        if (!ready && ours)
+            refuse_late(work, &frame);
         bytes += parsed ? frame.len : frame.len / UNREAD_SHARE;
     }
     return any;
@@ -400,4 +420,12 @@ void accept_none(struct work *work)
 {
     announce_stop(work);
     subscribe(work, tsk_bus_unsubscribe);
+    for (struct tsk_map_entry *e; (e = tsk_map_first(work->deferred));) {
+        char batch_id[TSK_ID_SIZE];
+        snprintf(batch_id, sizeof batch_id, "%s", tsk_map_key(e));
+        struct deferred *deferred = defer_take(work, batch_id);
+        if (deferred->plain)
+            refuse_stopping(work, batch_id);
+        deferred_free(deferred);
+    }
 }

@@ -57,6 +57,17 @@ void answer_again(struct work *work)
     }
 }
 
+/* Returns the error of a batch that is refused. What has no cause in the batch itself may pass: the
+ * batch was not begun, and can come again. */
+static struct json_object *refusal(const char *text, const char *type, const char *category)
+{
+    bool passes = tsk_category_retryable(category);
+    struct json_object *error = tsk_error_object(text, type, category, passes);
+    if (passes)
+        tsk_json_put_bool(error, TSK_ATTEMPT_USED_KEY, false);
+    return error;
+}
+
 void answer_rejected(struct work *work, const char *topic, const char *batch_id, const char *text,
                      const char *type, const char *category)
 {
@@ -65,13 +76,12 @@ void answer_rejected(struct work *work, const char *topic, const char *batch_id,
     if (!*batch_id)
         return;
     struct json_object *message = answer_object(work, TSK_TOPIC_REJECTED, batch_id);
-    tsk_json_put(message, "error", tsk_error_object(text, type, category, false));
+    tsk_json_put(message, "error", refusal(text, type, category));
     answer(work, message);
     if (strcmp(topic, TSK_TOPIC_STEPS) != 0)
         return;
-    struct json_object *error = tsk_error_object(text, type, category, false);
     struct tsk_buf result = TSK_BUF_INIT;
-    message = tsk_batch_error(batch_id, error);
+    message = tsk_batch_error(batch_id, refusal(text, type, category));
     tsk_write_json(&result, NULL, message);
     feed_send(work, TSK_TYPE_ERROR, &result);
     json_object_put(message);

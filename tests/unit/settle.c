@@ -270,6 +270,29 @@ static void test_not_started(void)
     fini(&t);
 }
 
+/* A batch_error of a worker may say that nothing was started, as often as it likes: each uses an
+ * attempt, so that there is an end. */
+static void test_refused_again(void)
+{
+    static const char refused[] =
+        "{\"message_type\":\"batch_error\",\"batch_id\":\"b\",\"error\":{\"error_type\":"
+        "\"QueueFull\","
+        "\"error_category\":\"infrastructure\",\"retryable\":true,\"attempt_used\":false}}";
+    for (int64_t attempt = 1; attempt <= 3; attempt++) {
+        struct tsk_settled_step step;
+        struct test t;
+        begin(&t, 1);
+        t.steps[0].attempt = attempt;
+        start(&t);
+        say(&t, 300, "batch_error", refused);
+        CHECK(strstr(end(&t), "batch failed@300 ") == t.rows.data);
+        tsk_settled_step(t.settle, 0, &step);
+        CHECK(!step.given_back);
+        CHECK_INT(step.outcome, attempt < 3 ? TSK_OUTCOME_RETRY : TSK_OUTCOME_FAILED);
+        fini(&t);
+    }
+}
+
 /* A worker's clock that is a day ahead, or behind, moves no retry. */
 static void test_workers_clock(void)
 {
@@ -586,6 +609,7 @@ int main(void)
     test_not_recorded();
     test_failures();
     test_not_started();
+    test_refused_again();
     test_workers_clock();
     test_timeout();
     test_timeout_unheard();
