@@ -143,6 +143,26 @@ EOF
     run -0 --separate-stderr tasker-submit --check <(cat tasks/order.yaml)
 }
 
+@test "a folder of templates: what is too deep or too much is named, and the rest is found" {
+    local deep=tasks/d i
+    for ((i = 0; i < 20; i++)); do deep+=/d; done
+    mkdir -p "$deep"
+    echo '{name: deep, step_templates: [{name: a, handler_class: H}]}' >"$deep/x.yaml"
+    run -78 --separate-stderr tasker-submit --check
+    has "tasks/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d: not read: more than 16 folders deep" "$stderr"
+    has "order.yaml: fulfillment/process_order 1.0.0, 6 steps" "$output"
+    run -0 --separate-stderr tasker-submit -n -T process_order -x '{"id":1}'
+    run -65 --separate-stderr tasker-submit -n -T deep -x '{"id":1}'
+    has 'there is no template for task "deep"' "$stderr"
+    has "more than 16 folders deep" "$stderr"
+    rm -r tasks/d
+    mkdir tasks/z
+    (cd tasks/z && seq -f %g.yaml 10001 | xargs touch)
+    run -78 --separate-stderr tasker-submit --check
+    [ "$(grep -c 'not read, nor what follows: more than 10000 paths' <<<"$stderr")" = 1 ]
+    has "order.yaml: fulfillment/process_order 1.0.0, 6 steps" "$output"
+}
+
 @test "a name with a slash is that of a task, for --check and for a request" {
     sed 's/^name: .*/name: api_task\/order/' tasks/order.yaml >tasks/api.yaml
     run -0 --separate-stderr tasker-submit --check tasks/api.yaml

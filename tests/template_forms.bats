@@ -208,6 +208,8 @@ steps:\n- {name: a, handler: H, dependencies: [], depends_on: []}|3: dependencie
 steps:\n- {name: a, handler_class: G, handler: H}|3: handler_class and handler are the same
 steps:\n- {name: a, handler_class: G, handler: {callable: H}}|3: handler_class and callable are the same
 steps:\n- {name: a, handler: H, retry: {max_attempts: 2}, retry_limit: 3}|3: max_attempts and retry_limit are the same
+steps:\n- {name: a, handler: H, retryable: false, retry: {retryable: true}}|3: retryable and retryable are the same
+steps:\n- {name: a, handler: H, retry: {retryable: true}, retryable: false}|3: retryable and retryable are the same
 steps:\n- {name: a, handler: H}\nstep_templates: []|3: steps and step_templates are two spellings
 steps:\n- {name: a, handler: H}\nschema: {}\ninput_schema: {}|5: schema and input_schema are the same
 steps:\n- {name: a, handler: H}\nenvironments: {x: {steps: [{name: b}]}}|4: there is no step "b" to override

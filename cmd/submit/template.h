@@ -107,8 +107,8 @@ size_t tsk_template_find(const struct tsk_template *template, const char *name);
 
 /* Calls fn for each YAML file (.yaml, .yml) in a folder and in those within it, in the order of their
  * names, each file and folder once however many links lead to it; names that begin with a dot are
- * left out. For what cannot be read skipped says why: its kind is TSK_OK for what is no regular file
- * (a FIFO, a device). Returns 0, or -1 with kind TSK_CONFIG if folder cannot be read. */
+ * left out. For what cannot be read, is deeper than 16 folders or follows 10000 paths, skipped says
+ * why: its kind is TSK_OK for what is no regular file (a FIFO, a device). Returns 0, or -1 with kind TSK_CONFIG if folder cannot be read. */
 typedef void tsk_template_file_fn(void *ctx, const char *path, const struct tsk_err *skipped);
 int tsk_template_files(const char *folder, tsk_template_file_fn *fn, void *ctx,
                        struct tsk_err *err);

@@ -50,6 +50,8 @@ static void look_at(void *ctx, const char *path, const struct tsk_err *skipped)
 {
     yaml_document_t document;
     struct tsk_err err = TSK_ERR_INIT;
+    if (skipped && skipped->kind != TSK_OK)
+        add_face(ctx, path, NULL, skipped->text);
     if (skipped)
         return;
     if (tsk_yaml_load(path, &document, &err) < 0) {
@@ -87,7 +89,11 @@ bool tsk_template_is_path(const char *name)
     return *name == '/' || !strncmp(name, "./", 2) || !strncmp(name, "../", 3) || is_yaml(name);
 }
 
+enum { DEPTH_MOST = 16, PATHS_MOST = 10000 };
+
 struct visit {
+    int depth;
+    size_t paths;         /* folders and YAML files met so far */
     struct tsk_map *seen; /* files and folders by device and inode */
     tsk_template_file_fn *fn;
     void *ctx;
@@ -104,6 +110,7 @@ static int visit_folder(struct visit *visit, const char *folder)
 {
     struct dirent **entries;
     int count = scandir(folder, &entries, NULL, by_name);
+    visit->depth++;
     for (int i = 0; i < count; i++) {
         struct tsk_buf path = TSK_BUF_INIT;
         tsk_buf_printf(&path, "%s/%s", folder, entries[i]->d_name);
@@ -112,6 +119,7 @@ static int visit_folder(struct visit *visit, const char *folder)
         tsk_buf_fini(&path);
         free(entries[i]);
     }
+    visit->depth--;
     if (count >= 0)
         free(entries);
     return count < 0 ? -1 : 0;
@@ -136,9 +144,14 @@ static void visit_path(struct visit *visit, const char *path)
     bool folder = there && S_ISDIR(info.st_mode);
     if (!folder && !is_yaml(path))
         return;
-    if (there && met_before(visit, &info))
+    if ((there && met_before(visit, &info)) || visit->paths > PATHS_MOST)
         return;
-    if (!there || (folder && visit_folder(visit, path) < 0))
+    if (visit->paths++ == PATHS_MOST)
+        tsk_err_set(&err, TSK_CONFIG, "%s: not read, nor what follows: more than %d paths", path,
+                    PATHS_MOST);
+    else if (folder && visit->depth > DEPTH_MOST)
+        tsk_err_set(&err, TSK_CONFIG, "%s: not read: more than %d folders deep", path, DEPTH_MOST);
+    else if (!there || (folder && visit_folder(visit, path) < 0))
         tsk_err_sys(&err, TSK_CONFIG, "%s", path);
     else if (folder)
         return;
@@ -150,7 +163,7 @@ static void visit_path(struct visit *visit, const char *path)
 int tsk_template_files(const char *folder, tsk_template_file_fn *fn, void *ctx, struct tsk_err *err)
 {
     struct stat info;
-    struct visit visit = {tsk_map_new(NULL), fn, ctx};
+    struct visit visit = {.seen = tsk_map_new(NULL), .fn = fn, .ctx = ctx};
     if (stat(folder, &info) == 0)
         met_before(&visit, &info);
     int rc = visit_folder(&visit, folder);
@@ -224,7 +237,8 @@ static int compare_versions(const char *a, const char *b)
 
 static bool fits(const struct face *face, const char *space, const char *name, const char *version)
 {
-    return !face->wrong && !strcmp(face->name, name) && (!space || !strcmp(face->namespace_name, space)) &&
+    return !face->wrong && !strcmp(face->name, name) &&
+           (!space || !strcmp(face->namespace_name, space)) &&
            (!version || !strcmp(face->version, version));
 }
 
