@@ -39,7 +39,7 @@ static const struct opt table[] = {
      "with --raw: at-once, or as recorded", 0, 0, "at-once,recorded"},
     {0, "batch-endpoint", "ENDPOINT", OPT_KEY, TSK_ZEROMQ_BATCH_ENDPOINT, "where batches go out", 0,
      0, NULL},
-    {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where batches are put down: sqlite:PATH, none ...",
+    {0, "store", "URL", OPT_KEY, TSK_STORE_URL, "where batches are recorded: sqlite:PATH, none ...",
      0, 0, NULL},
 };
 

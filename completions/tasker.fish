@@ -59,7 +59,7 @@ complete -c tasker-publish -s p -l pending -d 'Send what the store has and no wo
 complete -c tasker-publish -s r -l raw -d 'Send messages that tasker-collect --tap recorded, as they are'
 complete -c tasker-publish -l pace -x -a 'at-once recorded' -d 'With --raw: at once, or as recorded'
 complete -c tasker-publish -l batch-endpoint -x -d 'Where batches go out'
-complete -c tasker-publish -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where batches are put down: sqlite:PATH, none ...'
+complete -c tasker-publish -l store -r -F -a 'sqlite sqlite: postgresql:// none' -d 'Where batches are recorded: sqlite:PATH, none ...'
 
 complete -c tasker-ready -s F -l follow -d 'Run as a service'
 complete -c tasker-ready -s b -l batch-size -x -d 'Put at most so many steps into a batch'

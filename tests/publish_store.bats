@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tasker-publish and the store: what is put down when, and what becomes of it after any end.
+# tasker-publish and the store: what is recorded when, and what becomes of it after any end.
 load helper
 load store
 
@@ -184,7 +184,7 @@ a_batch_that_is_created_is_sent_when_it() {
     [ "$(sent w.out)" -eq 2 ]
 }
 
-@test "a batch that is created is sent when it is published again, as it was put down" { on_both a_batch_that_is_created_is_sent_when_it; }
+@test "a batch that is created is sent when it is published again, as it was recorded" { on_both a_batch_that_is_created_is_sent_when_it; }
 
 rejected_by_every_worker_the_ledger_has() {
     peer w "$E" --id w --reject "no handler"
@@ -443,7 +443,7 @@ ten_thousand() {
     store_begin postgresql && with_one ten_thousand
 }
 
-@test "PostgreSQL that is away for a while is waited for, and nothing is sent before it is put down" {
+@test "PostgreSQL that is away for a while is waited for, and nothing is sent before it is recorded" {
     batches 300 >many
     own_cluster pg
     peer w "$E" --id w --slow 0.02

@@ -1,6 +1,6 @@
 # What the tests of tasker-reconcile and the store share; after helper and store.
 #
-#     batch ID STEPS [PUBLISHED_AT [ATTEMPT]]  puts down a batch with the steps 1 to STEPS, as publish
+#     batch ID STEPS [PUBLISHED_AT [ATTEMPT]]  records a batch with the steps 1 to STEPS, as publish
 #                                   does: accepted at that time (ms, 2000), with a limit of a minute
 #     ledger ID AT JSON...          puts messages of it into the ledger, received at that time
 #     results ID STEPS [AT]         the ledger of a batch that went well, made of results of a worker

@@ -125,7 +125,7 @@ attempts() {
     run tasker-reconcile --batch second
     [ "$status" -eq 0 ]
     [ "$(store_sql 'SELECT state, results, attempts FROM steps WHERE id = 500')" = "complete|2|2" ]
-    # The older attempt is put down, and changes nothing.
+    # The older attempt is recorded, and changes nothing.
     run tasker-reconcile --ledger
     [ "$(store_sql 'SELECT state, results, attempts FROM steps WHERE id = 500')" = "complete|2|2" ]
     [ "$(store_sql "SELECT sort_key, to_state FROM step_transitions WHERE step = 500 AND origin = 'ledger' ORDER BY sort_key" | xargs)" = \
@@ -238,7 +238,7 @@ refused() {
     rebuilt
 }
 
-@test "reconcile: a transition that is not allowed is refused and put down" { for_each_store refused; }
+@test "reconcile: a transition that is not allowed is refused and recorded" { for_each_store refused; }
 
 # ---- dry run, rebuild, since
 
@@ -311,7 +311,7 @@ from_lines() {
         echo '{"message_type":"batch_error","batch_id":"b","error":{"message":"x","error_category":"timeout"}}'; } >lines
     run -1 tasker-reconcile lines
     [ "$(states b)" = "completed complete complete" ]
-    # Lines without a place of their own are put down once, too, and those of a collector are.
+    # Lines without a place of their own are recorded once, too, and those of a collector are.
     [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]
     run -1 tasker-reconcile lines
     [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]

@@ -167,7 +167,7 @@ static void take_next(struct incoming *in, struct json_object *message, struct t
         report_unreadable(in->c, in->frame, err.text);
 }
 
-/* Takes a message in the usual shape. Returns false if it is none. */
+/* Takes a message in canonical form. Returns false if it is none. */
 static bool take_usual(struct collect *c, const struct tsk_frame *frame)
 {
     struct tsk_usual usual;

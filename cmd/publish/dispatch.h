@@ -2,7 +2,7 @@
  * knows no socket and no clock. It is told what came (subscriptions, answers) and what was done;
  * it tells what to do next and until when to wait. All times are tsk_now_ms values.
  *
- * Where whoever sends must first put down, durably, what is sent to whom (opts.ask), a batch is
+ * Where whoever sends must first record durably what is sent to whom (opts.ask), a batch is
  * offered to a worker before it is sent to it, and sent when that is allowed. */
 #ifndef TASKER_DISPATCH_H
 #define TASKER_DISPATCH_H

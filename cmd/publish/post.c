@@ -152,7 +152,7 @@ static void send_batch(struct post *post, const struct tsk_dispatch_act *act, in
     tsk_dispatch_sent(post->dispatch, rc > 0, now);
 }
 
-/* A batch is to go to a worker: that is put down first, if it is not yet. */
+/* A batch is to go to a worker: that is recorded first, if it is not yet. */
 static void offer_batch(struct post *post, const struct tsk_dispatch_act *act)
 {
     struct parcel *parcel = act->tag;
@@ -184,7 +184,7 @@ static void act_all(struct post *post)
     }
 }
 
-/* The same, with what has to be put down before and after. Returns false if the store is not there
+/* The same, with what has to be recorded before and after. Returns false if the store is not there
  * in time. */
 static bool act_recorded(struct post *post)
 {

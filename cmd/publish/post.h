@@ -79,7 +79,7 @@ enum tsk_exit post_run(const struct tsk_conf *conf, struct source *source, size_
 size_t post_room(const struct post *post);
 
 /* A parcel has left the dispatch: somebody accepted it (with reply; NULL: it was sent to plain
- * subscribers), or all have rejected it. It is put down, and then told. */
+ * subscribers), or all have rejected it. It is recorded, and then told. */
 void post_accepted(struct post *post, struct parcel *parcel, struct json_object *reply,
                    int64_t attempts);
 void post_rejected(struct post *post, struct parcel *parcel);

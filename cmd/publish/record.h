@@ -34,7 +34,7 @@ struct record {
     struct tsk_store *store; /* NULL: there is none */
     char publisher[TSK_UUID_SIZE];
     int64_t claim_ms, step_timeout;
-    struct parcels due;    /* those with something to put down; ours if not held by the dispatch */
+    struct parcels due;    /* those with something to record; ours if not held by the dispatch */
     struct parcels others; /* those that another publisher has; ours */
     int64_t look_at;       /* when to look at them again; -1: there are none */
     int64_t renew_at;      /* when our claims are to be renewed; -1: there are none */
@@ -58,10 +58,10 @@ int record_open(struct record *record, const struct tsk_conf *conf, int stop_fd,
 /* Gives up the claims that are left, and all parcels. */
 void record_close(struct post *post);
 
-/* Something is to be put down of a parcel. */
+/* Something is to be recorded of a parcel. */
 void record_note(struct record *record, struct parcel *parcel, unsigned what);
 
-/* Puts down all that is at hand in one transaction, and does what may be done then. A store that is
+/* Records all that is at hand in one transaction, and does what may be done then. A store that is
  * away is tried again later. Returns false if it is time to give up: post->status and record->err
  * tell why. */
 bool record_all(struct post *post);
@@ -69,7 +69,7 @@ bool record_all(struct post *post);
 /* Whether batches may be sent: not while our claims on them may be over. */
 bool record_may_send(const struct record *record, int64_t now);
 
-/* Whether there is something to put down now. */
+/* Whether there is something to record now. */
 bool record_is_due(const struct post *post, int64_t now);
 
 /* When there will be something to do; -1: never. */
@@ -80,7 +80,7 @@ size_t record_count(const struct record *record);
 
 /* ---- recorded.c: what follows a transaction */
 
-/* Does for each parcel what may be done now that it is put down. */
+/* Does for each parcel what may be done now that it is recorded. */
 void record_done(struct post *post, int64_t now);
 
 /* Since when, and until when, a batch waits for the worker that it was offered to. */

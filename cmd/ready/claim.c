@@ -17,7 +17,7 @@
 
 #define CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
 #define STARTED TSK_KEY_TEXT(TSK_TASK_KEY_STARTED)
-#define BATCH_SLACK_MS 60000 /* as for batches that publish puts down */
+#define BATCH_SLACK_MS 60000 /* as for batches that publish records */
 #define REFUSED_OFFSET 1
 
 static const char add_batch[] =

@@ -201,7 +201,7 @@ static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* Why its task's flow has ended it: a line for each step before it. */
+/* Why the flow of its task ended a step: a line for each step that it depends on. */
 static int on_undone(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
@@ -221,7 +221,7 @@ static int on_undone(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* Who has ended it, or has it tried again; of one that is pending or has ended. */
+/* What an operator did last to a step that is pending or has ended. */
 static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;

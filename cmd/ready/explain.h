@@ -28,15 +28,14 @@ struct explain {
     size_t edge_cap;
 };
 
-/* Begin, fill and print a line: names that anybody may have chosen are made fit for a terminal; a
- * time is told with how far it is from now. */
+/* Begin, fill and print a line. Hidden characters of a name are escaped; a time is printed with its
+ * distance from now. */
 void explain_begin(struct explain *explain);
 void explain_add(struct explain *explain, const char *name);
 void explain_add_time(struct explain *explain, int64_t wall);
 void explain_end(struct explain *explain);
 
-/* explain_wait.c: tells what a pending step waits for, and whether that can come. Returns 0, or -1.
- */
+/* explain_wait.c: prints what a pending step waits for, and whether that can come. Returns 0 or -1. */
 int explain_waits(struct explain *explain, struct tsk_err *err);
 
 /* A batch that a worker has accepted. Texts are "" where they are not known. */
@@ -47,10 +46,10 @@ struct explain_accepted {
     int64_t heard;  /* wall ms: the newest message of the worker in the ledger; -1: none */
 };
 
-/* explain_worker.c: tells what the ledger or the worker has of it; asks the worker. */
+/* explain_worker.c: prints what the ledger or, asked, the worker has of it. */
 void explain_worker(struct explain *explain, const struct explain_accepted *accepted);
 
-/* explain_batch.c: tells where the batch is that has claimed a step. Returns 0, or -1. */
+/* explain_batch.c: prints where the batch is that has claimed a step. Returns 0 or -1. */
 int explain_batch(struct explain *explain, struct tsk_err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* Steps by hand. In one transaction the ledger's news of their batches are settled, so that each is
- * judged by all that is known; then the facts are put down, and their batches settled again, by
+ * judged by all that is known; then the facts are recorded, and their batches settled again, by
  * which all that follows is derived as reconcile would. A step that was in no batch has its state
  * from here alone. */
 #include <inttypes.h>

@@ -5,7 +5,7 @@
 #include "resolve/operator.h"
 
 /* Of batches b: when it is clear that no publisher sends it at the moment; -1: somebody has
- * accepted it. Results may be there before a publisher could put down who gives them. */
+ * accepted it. Results may be there before a publisher could record who gives them. */
 #define TSK_SENT_UNTIL                                                                             \
     "CASE WHEN b.published_at IS NOT NULL THEN -1 WHEN b.state = 'created' THEN b.claimed_until"   \
     " ELSE 9000000000000000 END"

@@ -82,7 +82,7 @@ CREATE INDEX step_dependencies_back ON step_dependencies (to_step);
 
 -- body is the batch as it is sent, so that what was not accepted can be sent after an outage. While it
 -- is created, publisher is who may send it until claimed_until, and offered_to is the worker that it
--- was last sent to, or was about to be: if nobody could put down that it was accepted, that one knows
+-- was last sent to, or was about to be: if nobody could record that it was accepted, that one knows
 -- it.
 CREATE TABLE batches (
     id @ID@,

@@ -1,4 +1,4 @@
-/* What the store says of batches on their way out (outbound data): a batch is put down before it is
+/* What the store says of batches on their way out (outbound data): a batch is recorded before it is
  * sent for the first time, and what became of it afterwards.
  *
  * All functions are for use within tsk_store_write (or _read) and may be called again after a
@@ -108,7 +108,7 @@ struct tsk_outbound_acceptance {
     int64_t at, sends;
 };
 
-/* Puts down that a batch is published. Where the ledger knew it before, reconcile is told to look
+/* Records that a batch is published. Where the ledger knew it before, reconcile is told to look
  * again. */
 int tsk_outbound_accept(struct tsk_store *store, const struct tsk_outbound_acceptance *acceptance,
                         struct tsk_err *err);

@@ -19,7 +19,7 @@
  * - a back-off begins when the ledger got the failure, whatever the worker's clock said.
  *
  * States follow the tables of state.h. What an operator did (a transition of that origin) counts
- * from the state on that it found a step in, for it was put down when the ledger had no more; where
+ * from the state on that it found a step in, for it was recorded when the ledger had no more; where
  * that is not known, and of a batch, from its time on. What the ledger then wants against the table
  * is refused, and that is a discrepancy, "refused_transition"; so is what the operator wanted, if
  * the table does not have that. A step that is stopped, fails or is lost after an operator has

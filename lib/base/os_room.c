@@ -56,7 +56,7 @@ static size_t try_threads(size_t count)
     return made;
 }
 
-/* "the limit (ulimit -n) is 24"; which limit it is the caller knows best by that. */
+/* Writes "; the limit (ulimit -n) is 24", or nothing if there is no limit. */
 static void describe(int resource, const char *option, char *text, size_t size)
 {
     struct rlimit limit;

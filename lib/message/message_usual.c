@@ -1,9 +1,9 @@
-/* The usual shape: results that tsk_result_normalise would leave as they are, told from their text
- * alone. Nearly all that comes is one of these, since tasker's own workers send no other.
+/* Results in canonical form, which tsk_result_normalise would leave as they are, recognised by their
+ * text alone. Nearly all results are in it, since tasker's own workers send no other.
  *
  * The rules are those of message_result.c, function by function (usual_partial is fix_partial where
  * it fixes nothing, and so on), and who changes one changes the other; a test feeds both with the
- * same messages. Here they may be stricter, never looser: what is not plainly right is not usual.
+ * same messages. Here they may be stricter, never looser: what is not plainly right is not canonical.
  */
 #include "tasker/message.h"
 
@@ -170,7 +170,7 @@ static bool usual_completion(const struct tsk_scan_value *members)
            usual_summaries(&members[STEP_SUMMARIES]);
 }
 
-/* The place in its stream; a message without one is usual too. */
+/* The place in its stream; a message without one is canonical too. */
 static bool usual_place(const struct tsk_scan_value *members, struct tsk_usual *usual)
 {
     usual->source[0] = '\0';

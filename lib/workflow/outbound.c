@@ -1,4 +1,4 @@
-/* Batches on their way out, put down: what is written, one statement after the other, each of which
+/* Batches on their way out, as recorded: what is written, one statement after the other, each of which
  * writes nothing where it is done again.
  *
  * None of them waits for an answer, so that PostgreSQL gets a whole transaction in one go; what was

@@ -45,7 +45,7 @@ int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *e
  * begin, its steps (who they are; optional: the plan of its task, as text, or NULL; accepted: what
  * its row says that it asks for, or NULL; past: whether this batch is not of its last attempt, and
  * what it asked for was found right before; and, of one that was refused before, in which attempt
- * and why), load, before the messages are read; and in the end write, which puts down what those
+ * and why), load, before the messages are read; and in the end write, which records what those
  * ask for whose state is this batch's. */
 struct tsk_fan *tsk_fan_new(struct tsk_settler *settler);
 void tsk_fan_free(struct tsk_fan *fan);
