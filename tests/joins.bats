@@ -37,7 +37,9 @@ work|pending
 clean|complete" ]
     [ "$(task_state)" = error ]
     [ "$(results clean)" = '{"cleaned":1}' ]
-    has "it waits for step 1 (prepare), which is error" "$(tasker-ready --explain step 2)"
+    has "it waits for step 1 (prepare), which is error; tasker-resolve can retry or resolve it" \
+        "$(tasker-ready --explain step 2)"
+    has "its task is in error: no step of it can run now" "$(tasker-ready --explain step 2)"
     same_after_rebuild
     # an operator lets it go on: the cleanup has had its run
     tasker-resolve retry step 1 --reason "the disk is mended" >resolved
@@ -51,6 +53,29 @@ clean|complete" ]
 @test "a cleanup behind a step that can never run runs, and the task ends in error after it" {
     cleanup_template
     for_each_store cleanup_runs
+}
+
+explain_cleanup() {
+    submit both '{"fails": ["fail"]}'
+    spawn work tasker-work --handlers "$handlers"
+    tasker-ready --limit 2 | tasker-publish 2>refused | tasker-collect | tasker-reconcile >verdicts || true
+    [ "$(steps | xargs)" = "fails|error refused|error later|pending clean|pending" ]
+    [ "$(tasker-ready --explain 4)" = "step 4 (clean, Echo): pending
+    it waits for step 3 (later), which is pending" ]
+    has "its last batch could not be run: no handler for Nobody (step 2, refused)" "$(tasker-ready --explain 2)"
+    signal work TERM
+    finish work
+}
+@test "--explain of a cleanup names the step that may still run, not those that have failed" {
+    cat >tasks/both.yaml <<'EOT'
+name: both
+step_templates:
+  - {name: fails, handler_class: Say, retry_limit: 1}
+  - {name: refused, handler_class: Nobody}
+  - {name: later, handler_class: Echo}
+  - {name: clean, handler_class: Echo, depends_on_steps: [fails, refused, later], join: all_done}
+EOT
+    for_each_store explain_cleanup
 }
 
 # An operator is faster than the cleanup: it waits again.

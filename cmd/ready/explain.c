@@ -121,7 +121,10 @@ static void tell_pending(struct explain *explain, const struct tsk_value *row)
 {
     int64_t retry = row[RETRY_AT].type == TSK_INT ? row[RETRY_AT].number : 0;
     const char *task = tsk_value_str(&row[TASK_STATE]);
-    if (*task && strcmp(task, "pending") != 0 && strcmp(task, "in_progress") != 0) {
+    if (strcmp(task, "error") == 0) {
+        out_printf("    its task is in error: no step of it can run now");
+        explain->held_up = true;
+    } else if (*task && strcmp(task, "pending") != 0 && strcmp(task, "in_progress") != 0) {
         out_printf("    its task has ended: %s", task);
         explain->held_up = true;
     }
@@ -244,11 +247,14 @@ static int on_hand(void *ctx, const struct tsk_value *row, size_t columns)
 static int on_refusal(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct explain *explain = ctx;
+    struct json_object *error = tsk_json_stored(tsk_value_str(&row[0]));
+    const char *message = tsk_json_str(error, "message");
     (void)columns;
     explain_begin(explain);
     tsk_buf_str(&explain->line, "its last batch could not be run: ");
-    explain_add(explain, tsk_value_str(&row[0]));
+    explain_add(explain, message ? message : tsk_value_str(&row[0]));
     explain_end(explain);
+    json_object_put(error);
     return 0;
 }
 

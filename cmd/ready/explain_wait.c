@@ -29,8 +29,10 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
         skipped ? TSK_STATE_RESOLVED : tsk_state_find(TSK_SUBJECT_STEP, row[STATE].data);
     bool choice = row[CHOICE].number != 0;
     (void)columns;
+    bool failed = state == TSK_STATE_ERROR;
     keep(explain, row[ID].number, state, choice);
-    if (tsk_state_satisfies(state))
+    if (tsk_state_satisfies(state) ||
+        (explain->flow.join == TSK_JOIN_ALL_DONE && (failed || state == TSK_STATE_CANCELLED)))
         return 0;
     explain_begin(explain);
     tsk_buf_printf(&explain->line, "it waits for step %" PRId64 " (", row[ID].number);
@@ -42,6 +44,8 @@ static int on_wait(void *ctx, const struct tsk_value *row, size_t columns)
         tsk_buf_str(&explain->line, " until ");
         explain_add_time(explain, row[RETRY_AT].number);
     }
+    if (failed)
+        tsk_buf_str(&explain->line, "; tasker-resolve can retry or resolve it");
     explain_end(explain);
     return 0;
 }
