@@ -169,6 +169,37 @@ late_worker() {
     late_worker "$steps" "tcp://127.0.0.1:$(port),tcp://127.0.0.1:$(port),$results"
 }
 
+# Both channels are bound by the side that connects by default.
+reversed() { export TASKER_ZEROMQ_BATCH_BIND=worker TASKER_ZEROMQ_RESULT_BIND=collector; }
+
+@test "interop: a plain worker that comes late loses no result where both binds are reversed" {
+    local i
+    reversed
+    for i in 1 2 3 4 5; do batch "r$i" '{}' '{}'; done >batches
+    mkfifo receipts
+    exec 8<>receipts
+    spawn collect tasker-collect -v --timeout 60s <receipts 8>&-
+    spawn publish bash -c 'exec tasker-publish -v batches >&8 8>&-'
+    exec 8>&-
+    wait_until 10 kept_trying publish.err
+    spawn worker $PY "$ROOT/tests/interop/worker.py" "$steps" "$results" 5 --reversed
+    finish_with 0 publish
+    finish_with 0 collect
+    finish_with 0 worker
+    [ "$(field_of collect.out 'select(.status=="completed")|.step_id' | wc -l)" -eq 10 ]
+    [ -z "$(grep -h warning: publish.err collect.err)" ]
+}
+
+@test "interop: a plain publisher that comes late reaches a worker where both binds are reversed" {
+    reversed
+    spawn work tasker-work -v
+    wait_until 10 kept_trying work.err
+    spawn publisher $PY "$ROOT/tests/interop/publisher.py" "$steps" "$results" --once --reversed <batches
+    finish_with 0 publisher
+    [ "$(field_of publisher.out 'select(.status=="completed")|.step_id' | sort | xargs)" = "1001 1002" ]
+    [ "$(wc -l <home/runs)" -eq 2 ]
+}
+
 @test "interop: a plain publisher that sends once reaches each worker that has waited for it" {
     local i
     for i in 1 2 3; do

@@ -4,8 +4,9 @@
 PUB binds STEPS and sends each line of stdin as "steps {batch}"; SUB connects to RESULTS and hears
 what comes back, which is printed. A PUB cannot know whether anybody listens, so a batch is sent
 again until its first result is heard: a worker must run it once all the same. --two-frames sends
-topic and JSON as two frames. With --once each batch is sent once, 200 ms after the bind. Ends when
-all batches are complete, or with 1 after 60 s.
+topic and JSON as two frames. With --once each batch is sent once, 200 ms after the bind. With
+--reversed it connects to STEPS and binds RESULTS. Ends when all batches are complete, or with 1
+after 60 s.
 """
 import json
 import sys
@@ -17,13 +18,15 @@ import zmq
 def main(steps, results, *options):
     batches = {b["batch_id"]: b for b in map(json.loads, sys.stdin)}
     pub = zmq.Context.instance().socket(zmq.PUB)
-    pub.bind(steps)
     sub = zmq.Context.instance().socket(zmq.SUB)
-    sub.connect(results)
+    (pub.connect if "--reversed" in options else pub.bind)(steps)
+    (sub.bind if "--reversed" in options else sub.connect)(results)
     for topic in ("partial_result", "batch_completion", "batch_error"):
         sub.setsockopt_string(zmq.SUBSCRIBE, topic)
     if "--once" in options:
-        time.sleep(0.2)  # what such publishers do, since they see no subscription
+        # what such publishers do, since they see no subscription; a SUB that binds subscribes only
+        # while its program is in ZeroMQ
+        sub.poll(200)
     unheard, unfinished, deadline = set(batches), set(batches), time.monotonic() + 60
     while unfinished and time.monotonic() < deadline:
         for batch_id in unheard:

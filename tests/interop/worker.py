@@ -4,7 +4,8 @@
 SUB connects to STEPS and hears "steps {batch}"; PUB binds RESULTS and sends a partial_result a step
 and then a batch_completion. Errors have the shape that such workers are known to send: "type", a
 null time. A step fails if its task_context has "fail". Ends after COUNT batches. With --slow-start
-it binds RESULTS half a second after it has connected to STEPS, or when the first batch comes.
+it binds RESULTS half a second after it has connected to STEPS, or when the first batch comes. With
+--reversed it binds STEPS and connects to RESULTS.
 """
 import json
 import sys
@@ -26,12 +27,12 @@ def run(step):
 
 def main(steps, results, count="1", *options):
     sub = zmq.Context.instance().socket(zmq.SUB)
-    sub.connect(steps)
+    (sub.bind if "--reversed" in options else sub.connect)(steps)
     sub.setsockopt_string(zmq.SUBSCRIBE, "steps")
     pub = zmq.Context.instance().socket(zmq.PUB)
     if "--slow-start" in options:
         sub.poll(500)
-    pub.bind(results)
+    (pub.connect if "--reversed" in options else pub.bind)(results)
     for _ in range(int(count)):
         batch = json.loads(sub.recv_string().split(" ", 1)[1])
         print(batch["batch_id"], flush=True)
