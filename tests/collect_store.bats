@@ -310,12 +310,12 @@ floods() {
     local kb
     make_store
     lock
-    receipt b1 15000 >r
+    receipt b1 6000 >r
     peer w <<'END'
 w = Checked(os.environ["E"])
 w.window = 1 << 30
 w.wait_subscribed()
-w.many("b1", 15000, pad=4000)
+w.many("b1", 6000, pad=10000)
 END
     # what the sanitizers keep of memory that was freed is no matter here
     spawn c env ASAN_OPTIONS="${ASAN_OPTIONS:-}:quarantine_size_mb=1:thread_local_quarantine_size_kb=64" \
@@ -329,8 +329,8 @@ END
     unlock
     finish_with 0 w 160
     finish_with 0 c
-    all_printed b1 15000 c.out
-    counts "SELECT count(*) FROM received_results" 15001
+    all_printed b1 6000 c.out
+    counts "SELECT count(*) FROM received_results" 6001
 }
 
 @test "collect, store: while it is locked thousands of results take bounded memory, and all come" {
@@ -493,7 +493,7 @@ publish_slow() { # BATCH STEPS
 }
 
 a_new_collector_knows_the_open_batches() {
-    export TASKER_ZEROMQ_HEARTBEAT_INTERVAL=200ms TASKER_ZEROMQ_RECONNECT_MAX=100ms
+    export TASKER_ZEROMQ_RECONNECT_MAX=100ms
     export TASKER_WORKER_HANDLERS=$PWD/handlers.yaml
     echo 'handlers: {H: {command: [/bin/sh, -c, "read x <go; true"]}}' >handlers.yaml
     mkfifo go
@@ -512,7 +512,8 @@ a_new_collector_knows_the_open_batches() {
     signal second KILL
     finish work
     finish second
-    spawn third tasker-collect --follow -v
+    # only here: a busy machine makes no live worker look lost to the others
+    spawn third tasker-collect --follow -v --set zeromq.heartbeat_interval=200ms
     wait_line third.out '"batch_error"'
     [ "$(jq -rc 'select(.message_type=="batch_error")|[.batch_id,.error.error_type,.worker_id,.missing_step_ids]' third.out)" = '["B2","WorkerLost","w",[1,2]]' ]
     signal third TERM
