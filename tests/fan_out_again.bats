@@ -255,14 +255,14 @@ same_after() { # ARGUMENTS of tasker-reconcile
 batch_of() { store_sql "select b.batch_id from batches b join batch_steps p on p.batch = b.id where p.step = $1"; }
 
 one_by_one() {
-    export TASKER_WORKFLOW_MAX_TASK_STEPS=25
+    export TASKER_WORKFLOW_MAX_TASK_STEPS=8
     unset TASKER_WORKFLOW_MAX_CREATED_STEPS
-    submit two '{"a": {"create_steps": [{"name": "x", "count": 20}]}, "b": {"create_steps": [{"name": "y", "count": 20}]}}'
-    submit two '{"a": {"create_steps": [{"name": "x", "count": 8}]}, "b": {"create_steps": [{"name": "x", "count": 8}]}}'
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 5}]}, "b": {"create_steps": [{"name": "y", "count": 5}]}}'
+    submit two '{"a": {"create_steps": [{"name": "x", "count": 3}]}, "b": {"create_steps": [{"name": "x", "count": 3}]}}'
     spawn work tasker-work --handlers "$handlers"
     round 4
-    [ "$(store_sql "select count(*) from steps where task = 1")" = 22 ]
-    [ "$(store_sql "select count(*) from steps where task = 2")" = 10 ]
+    [ "$(store_sql "select count(*) from steps where task = 1")" = 7 ]
+    [ "$(store_sql "select count(*) from steps where task = 2")" = 5 ]
     [ "$(store_sql "select task, name, state from steps where name in ('a', 'b') order by task, place")" = "\
 1|a|complete
 1|b|error
@@ -278,13 +278,13 @@ one_by_one() {
     unset TASKER_WORKFLOW_MAX_TASK_STEPS TASKER_WORKFLOW_MAX_CREATED_STEPS
     same_after --rebuild
     same_after --batch "$(batch_of 2)"
-    round 28
+    round 8
     same_after --rebuild
     # but a new attempt is judged anew
     tasker-resolve retry --reason 'there is room now' 2 >resolved
     round 1
-    round 20
-    [ "$(store_sql "select count(*) from steps where task = 1 and state = 'complete'")" = 42 ]
+    round 5
+    [ "$(store_sql "select count(*) from steps where task = 1 and state = 'complete'")" = 12 ]
     same_after --rebuild
     export TASKER_WORKFLOW_MAX_TASK_STEPS=3
     same_after --rebuild
