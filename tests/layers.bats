@@ -37,3 +37,17 @@ END
     run -1 "$ROOT/tests/layers" .
     [[ $output == "lib/stray.c: is in no room: "* ]]
 }
+
+@test "layout: no line of C outside a clang-format off block is longer than 100 columns" {
+    long() {
+        find "$1/lib" "$1/include" "$1/cmd" "$1/tests" -name '*.[ch]' -exec env LC_ALL=C awk '
+            FNR == 1 || /clang-format on/ { off = 0 }
+            /clang-format off/ { off = 1 }
+            { gsub(/[\200-\277]/, "") } # the further bytes of a character
+            !off && length > 100 { print FILENAME ":" FNR ": " length " columns" }' {} +
+    }
+    mkdir lib include cmd tests
+    printf '/* %098d */\n/* clang-format off */\n/* %098d */\n' 0 0 >lib/x.c
+    [[ $(long .) == "./lib/x.c:1: 104 columns" ]]
+    [ -z "$(long "$ROOT")" ]
+}

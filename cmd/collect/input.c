@@ -71,7 +71,8 @@ static void take_end(struct collect *c)
     if (!batches_seen(c->batches) && !c->everything)
         diag_info("no receipt on the input: nothing to wait for (see --all and --follow)");
     if (c->unpublished)
-        diag_warn("%" PRId64 " %s that nobody has published passed on: is tasker-publish missing in "
+        diag_warn("%" PRId64
+                  " %s that nobody has published passed on: is tasker-publish missing in "
                   "front?",
                   c->unpublished, c->unpublished == 1 ? "step or batch" : "steps or batches");
     held_close(c->held);

@@ -44,9 +44,9 @@ void tsk_ledger_append(struct tsk_ledger *ledger, const struct tsk_ledger_entry 
 void tsk_ledger_look(struct tsk_ledger *ledger, const char *batch_id, const char *except,
                      int64_t at);
 
-/* Asks which batches are open, that is published and not settled to an end, and whose worker is known.
- * It is taken as an entry whose batch_id is NULL; what is found are receipts, with "reached" true where
- * the ledger has a message of that worker. */
+/* Asks which batches are open, that is published and not settled to an end, and whose worker is
+ * known. It is taken as an entry whose batch_id is NULL; what is found are receipts, with "reached"
+ * true where the ledger has a message of that worker. */
 void tsk_ledger_look_open(struct tsk_ledger *ledger, int64_t at);
 
 /* Asks whether the store has a batch as published. It is taken as an entry whose offset is 1; what

@@ -78,11 +78,11 @@ static int find(struct tsk_store *store, void *ctx, struct tsk_err *err)
 }
 
 #define OPEN(object, array)                                                                        \
-    "SELECT 'receipt', CAST(" object "('batch_id', b.batch_id, 'worker_id', b.accepted_by,"          \
-    " 'source', b.source, 'result_endpoint', b.result_endpoint, 'step_ids', (SELECT " array          \
-    "(p.step_id) FROM batch_steps p WHERE p.batch = b.id), 'reached', (SELECT count(*) FROM"         \
-    " (SELECT 1 FROM received_results r WHERE r.source = b.source LIMIT 1) n)) AS TEXT)"             \
-    " FROM batches b WHERE b.state IN ('published', 'executing') AND b.source IS NOT NULL"           \
+    "SELECT 'receipt', CAST(" object "('batch_id', b.batch_id, 'worker_id', b.accepted_by,"        \
+    " 'source', b.source, 'result_endpoint', b.result_endpoint, 'step_ids', (SELECT " array        \
+    "(p.step_id) FROM batch_steps p WHERE p.batch = b.id), 'reached', (SELECT count(*) FROM"       \
+    " (SELECT 1 FROM received_results r WHERE r.source = b.source LIMIT 1) n)) AS TEXT)"           \
+    " FROM batches b WHERE b.state IN ('published', 'executing') AND b.source IS NOT NULL"         \
     " ORDER BY b.id"
 
 static int find_open(struct tsk_store *store, void *ctx, struct tsk_err *err)
@@ -91,7 +91,8 @@ static int find_open(struct tsk_store *store, void *ctx, struct tsk_err *err)
     static const char postgresql[] = OPEN("json_build_object", "json_agg");
     struct tsk_ledger_node *node = ctx;
     forget_found(node);
-    return tsk_store_run(store, TSK_SQL(store, sqlite, postgresql), NULL, 0, add_found, node, err) < 0
+    return tsk_store_run(store, TSK_SQL(store, sqlite, postgresql), NULL, 0, add_found, node, err) <
+                   0
                ? -1
                : 0;
 }

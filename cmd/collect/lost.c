@@ -1,12 +1,12 @@
-/* Which workers are lost. A worker sends its status once an interval, whatever its steps do. One that
- * misses three in a row counts as dead, and its open batches are lost: waiting for the batch's time
- * limit would only delay the retry. A worker that was only stopped comes back with results of a batch
- * that has ended; reconcile treats them as late. A worker that was never heard, and whose endpoint
- * was never reached, is not lost but unknown: see batches_check.
+/* Which workers are lost. A worker sends its status once an interval, whatever its steps do. One
+ * that misses three in a row counts as dead, and its open batches are lost: waiting for the batch's
+ * time limit would only delay the retry. A worker that was only stopped comes back with results of
+ * a batch that has ended; reconcile treats them as late. A worker that was never heard, and whose
+ * endpoint was never reached, is not lost but unknown: see batches_check.
  *
  * Silence counts only while the collector listens. After each pause of the collector (a SIGSTOP, an
- * output that nobody reads, a busy machine) the count starts again. A pause within a sleep cannot be
- * seen, so the collector never sleeps for longer than an interval. */
+ * output that nobody reads, a busy machine) the count starts again. A pause within a sleep cannot
+ * be seen, so the collector never sleeps for longer than an interval. */
 #include "collect/lost.h"
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* Without its place a message that cannot be read would be a gap, which is asked for again and again
- * and holds up all that its source sent after it. */
+/* Without its place a message that cannot be read would be a gap, which is asked for again and
+ * again and holds up all that its source sent after it. */
 #include "collect/place.h"
 
 #include <string.h>

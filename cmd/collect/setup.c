@@ -13,9 +13,9 @@
 
 enum { SOURCES_MOST = 1000, HELD_MOST = 10000, HELD_BYTES = 16 << 20 };
 
-/* The topics of the protocol. They are without the space that ends them there, for the peers that send
- * topic and JSON as two frames; the last is this collector's own, and has it, since that is what
- * workers know a collector by. */
+/* The topics of the protocol. They are without the space that ends them there, for the peers that
+ * send topic and JSON as two frames; the last is this collector's own, and has it, since that is
+ * what workers know a collector by. */
 static void subscribe(struct collect *c)
 {
     static const enum tsk_type types[] = {TSK_TYPE_PARTIAL, TSK_TYPE_COMPLETION, TSK_TYPE_ERROR,

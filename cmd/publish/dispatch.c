@@ -7,9 +7,10 @@
  *   sent     it has a worker that did not answer yet; in order of the time to send it again, which
  *            is the order of sending, since that time is the same for all
  *   handed   it was sent to plain subscribers, which did not take it yet
- *   parked   its worker left: if only the connection was lost, the worker has it and comes again, and
- *            another worker would run it a second time
- *   refused  every registered worker rejected it, and whoever was to connect again has had the time
+ *   parked   its worker left: if only the connection was lost, the worker has it and comes again,
+ *            and another worker would run it a second time
+ *   refused  every registered worker rejected it, and those that were to connect again had the
+ *            time for it
  *
  * and in a map by batch_id, for the answers. As a batch is sent as soon as there is anybody to
  * send it to, the queue is long only while nobody is there, and then it is not walked. */

@@ -18,7 +18,7 @@ struct tsk_dispatch_opts {
     int64_t resend_after_ms; /* without an answer for so long a batch is sent again */
     int64_t quiet_ms;        /* no subscription came or went for so long: plain peers are plain */
     size_t workers;          /* registered workers to wait for before the first send; 0: anybody */
-    int64_t grace_ms;        /* a worker that left and comes again within it keeps what it was sent */
+    int64_t grace_ms;        /* a worker that comes again within it keeps what it was sent */
     bool ask;                /* nothing is sent that was not allowed */
     int64_t gather_ms;       /* from the first worker on, until all that connect again are there */
 };
@@ -143,7 +143,7 @@ enum tsk_dispatch_wait {
 
 struct tsk_dispatch_batch {
     void *tag;
-    const char *worker_id; /* the worker that has it and did not answer, or is waited for; or NULL */
+    const char *worker_id; /* it has the batch and did not answer, or is waited for; or NULL */
     int64_t attempts;      /* how often it was sent */
     int64_t due;           /* -1: no time is set */
     enum tsk_dispatch_wait wait;

@@ -36,8 +36,8 @@ static void take_back(struct tsk_dispatch *dispatch)
     }
 }
 
-/* Takes all that a worker has not answered from it, and keeps it for that worker for a while: it may
- * run it. A worker that said that it stops runs nothing of it. */
+/* Takes all that a worker has not answered from it, and keeps it for that worker for a while: it
+ * may run it. A worker that said that it stops runs nothing of it. */
 static void park(struct tsk_dispatch *dispatch, const struct worker *worker, int64_t now)
 {
     for (struct held *held = dispatch->sent.first, *next; held; held = next) {

@@ -115,8 +115,9 @@ static void say_no_worker(const struct post *post, char *out, size_t size)
     tsk_dispatch_each_worker(post->dispatch, find_double, &twice);
     int len = snprintf(out, size, "no worker in time: ");
     if (twice)
-        len += snprintf(out + len, size - (size_t)len,
-                        "several have the id \"%s\", and so none of them is given a batch; ", twice);
+        len +=
+            snprintf(out + len, size - (size_t)len,
+                     "several have the id \"%s\", and so none of them is given a batch; ", twice);
     snprintf(out + len, size - (size_t)len,
              "%zu registered at %s, %zu wanted; waited %" PRId64 " ms",
              tsk_dispatch_registered(post->dispatch), tsk_bus_endpoint(post->bus),

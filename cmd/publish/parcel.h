@@ -12,8 +12,8 @@
 #include "tasker/message.h"
 #include "tasker/outbound.h"
 
-/* What to do with a batch in the next transaction, by bit. LOOK: read what the store says of a batch
- * that was added before. */
+/* What to do with a batch in the next transaction, by bit. LOOK: read what the store says of a
+ * batch that was added before. */
 enum {
     RECORD_ADD = 1,
     RECORD_OFFER = 2,
@@ -36,7 +36,7 @@ struct parcel {
     struct json_object *error;     /* of the worker that rejected it last, or NULL */
     char rejected_by[TSK_ID_SIZE]; /* that worker */
 
-    struct tsk_blob *blob; /* as it was sent to plain subscribers that did not take it yet; or NULL */
+    struct tsk_blob *blob; /* as sent to plain subscribers that did not take it yet; or NULL */
     int64_t subscribers;   /* how many these were */
     bool not_taken;        /* one of them was disconnected before it took the batch */
     unsigned todo;             /* RECORD_… */

@@ -324,8 +324,9 @@ static int open_all(struct post *post, struct tsk_err *err)
         .resend_after_ms = tsk_conf_int(post->conf, TSK_ZEROMQ_RESEND_AFTER),
         .quiet_ms = POST_QUIET_MS,
         .workers = post->workers,
-        .grace_ms = TSK_HEARTBEATS_MISSED * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
-                    tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
+        .grace_ms =
+            TSK_HEARTBEATS_MISSED * tsk_conf_int(post->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL) +
+            tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
         .ask = post->record.store,
         .gather_ms = tsk_earlier(GATHER_PAUSES * tsk_conf_int(post->conf, TSK_ZEROMQ_RECONNECT_MAX),
                                  post->wait),

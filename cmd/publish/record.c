@@ -187,7 +187,8 @@ static void note_seen(void *ctx, const struct tsk_outbound_seen *seen)
     parcel->verdict = tsk_outbound_judge(seen, &look->record->claim, &body);
     if (parcel->verdict == TSK_OUTBOUND_SEND && seen->news && !(parcel->todo & RECORD_ADD))
         parcel->verdict = TSK_OUTBOUND_PAST; /* it was sent, and a worker has it */
-    if (seen->body && seen->len && parcel->verdict != TSK_OUTBOUND_OTHER) /* it goes out as it is there */
+    /* it goes out as it is there */
+    if (seen->body && seen->len && parcel->verdict != TSK_OUTBOUND_OTHER)
         memcpy(parcel->text.data, seen->body, parcel->text.len);
     parcel_set(&parcel->told, seen->offered_to);
     parcel_set(&parcel->dropped, seen->dropped);

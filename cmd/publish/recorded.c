@@ -36,12 +36,13 @@ static void may_go(struct post *post, struct parcel *parcel, int64_t now)
     tsk_dispatch_allow(post->dispatch, parcel->batch_id, NULL);
     if (parcel->told)
         tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->told);
-    if (tsk_dispatch_offered(post->dispatch, parcel->batch_id)) /* the store names another, or none */
+    /* the store names another, or none */
+    if (tsk_dispatch_offered(post->dispatch, parcel->batch_id))
         record_note(&post->record, parcel, RECORD_OFFER);
 }
 
-/* Counts a batch that this publisher sent, and of which the ledger has news, as accepted: its worker
- * runs it, though the answer was lost. Returns whether it is such a batch. */
+/* Counts a batch that this publisher sent, and of which the ledger has news, as accepted: its
+ * worker runs it, though the answer was lost. Returns whether it is such a batch. */
 static bool accept_known(struct post *post, struct parcel *parcel, int64_t now)
 {
     const char *worker = tsk_json_str(parcel->past, "worker_id");

@@ -35,7 +35,8 @@ void explain_add(struct explain *explain, const char *name);
 void explain_add_time(struct explain *explain, int64_t wall);
 void explain_end(struct explain *explain);
 
-/* explain_wait.c: prints what a pending step waits for, and whether that can come. Returns 0 or -1. */
+/* explain_wait.c: prints what a pending step waits for, and whether that can come. Returns 0 or -1.
+ */
 int explain_waits(struct explain *explain, struct tsk_err *err);
 
 /* A batch that a worker has accepted. Texts are "" where they are not known. */

@@ -5,9 +5,10 @@
 
 #include "ready/explain.h"
 
-static const char get_waits[] =
-    "SELECT p.id, p.name, " TSK_STEP_STATE_SHOWN("p") ", p.next_retry_at, d.choice FROM "
-    "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 ORDER BY p.place, p.id";
+static const char get_waits[] = "SELECT p.id, p.name, " TSK_STEP_STATE_SHOWN(
+    "p") ", p.next_retry_at, d.choice FROM "
+         "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 ORDER BY "
+         "p.place, p.id";
 
 enum { ID, NAME, STATE, RETRY_AT, CHOICE };
 

@@ -1,5 +1,5 @@
-/* Rows for batches that only the ledger knows: its messages are read, and what they tell is added as a
- * publisher adds it. */
+/* Rows for batches that only the ledger knows: its messages are read, and what they tell is added
+ * as a publisher adds it. */
 #include "reconcile/adopt.h"
 
 #include <inttypes.h>

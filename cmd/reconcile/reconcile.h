@@ -32,9 +32,9 @@ void text_totals(const struct totals *totals);
 
 struct settling;
 
-/* Reads the operands to their end (or to a signal, while signals are open), line by line: feeds reconcile and
- * passes on what is not for it; settling (or NULL) is told, and has its turns. Tells what is wrong.
- * Returns the status so far. */
+/* Reads the operands to their end (or to a signal, while signals are open), line by line: feeds
+ * reconcile and passes on what is not for it; settling (or NULL) is told, and has its turns. Tells
+ * what is wrong. Returns the status so far. */
 enum tsk_exit read_all(struct tsk_reconcile *reconcile, struct settling *settling,
                        const struct options *opts, char *const *operands, size_t count, size_t max);
 

@@ -69,9 +69,9 @@ bool settling_adopt(struct settling *settling, bool all);
 bool settling_find_news(struct settling *settling, struct tsk_settle_list *list);
 bool settling_find_overdue(struct settling *settling, int64_t now, struct tsk_settle_list *list);
 
-/* Returns when to do again what began at start: its cost times times later, and at least least and at
- * most most ms later. *took is what it took the time before, and is replaced. The smaller of both is
- * its cost, since the store may have been locked meanwhile, and waiting is no work. */
+/* Returns when to do again what began at start: its cost times times later, and at least least and
+ * at most most ms later. *took is what it took the time before, and is replaced. The smaller of
+ * both is its cost, since the store may have been locked meanwhile, and waiting is no work. */
 int64_t settling_pause(int64_t *took, int64_t start, int64_t times, int64_t least, int64_t most);
 
 /* --- Of lines (settling_lines.c). */

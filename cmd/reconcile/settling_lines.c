@@ -14,7 +14,13 @@
 #include "tasker/store.h"
 #include "tasker/message.h"
 
-enum { PAUSE_MS = 100, PAUSE_MOST_MS = 10000, PAUSE_TIMES = 4, LINES_MOST = 1000, BYTES_MOST = 1 << 20 };
+enum {
+    PAUSE_MS = 100,
+    PAUSE_MOST_MS = 10000,
+    PAUSE_TIMES = 4,
+    LINES_MOST = 1000,
+    BYTES_MOST = 1 << 20
+};
 
 #define COLLECTOR "reconcile"
 
@@ -304,7 +310,8 @@ static bool settle_touched(struct settling *s, int64_t now, bool all)
     struct lookup lookup = {s, TSK_SETTLE_LIST_INIT, now, all};
     int64_t start = tsk_now_ms();
     s->loud = false;
-    bool ok = settling_adopt(s, false) && settling_do(s, false, look_up, &lookup) && settling_run(s, &lookup.list, 0);
+    bool ok = settling_adopt(s, false) && settling_do(s, false, look_up, &lookup) &&
+              settling_run(s, &lookup.list, 0);
     if (ok)
         clean(&lookup, start);
     tsk_settle_list_fini(&lookup.list);

@@ -1,8 +1,9 @@
 /* A look at one endpoint, and its likely cause where something is wrong.
  *
  * The five classic ways to hear nothing on PUB/SUB are told apart here: nothing listens, something
- * else listens (or nothing answers), the handshake is refused, both sides connect, both sides bind. The last two can
- * only be told for a configured endpoint, of which it is known who should bind it. */
+ * else listens (or nothing answers), the handshake is refused, both sides connect, both sides bind.
+ * The last two can only be told for a configured endpoint, of which it is known who should bind it.
+ */
 #include "status/look.h"
 
 #include <stdio.h>
@@ -78,14 +79,16 @@ static void explain_nobody(struct look *look, const struct tsk_conf *conf)
 static void explain_silent(struct look *look)
 {
     const char *holder = look->holder;
-    bool ours = strncmp(holder, "tasker-", strlen("tasker-")) == 0, stopped = strstr(holder, ", stopped)");
+    bool ours = strncmp(holder, "tasker-", strlen("tasker-")) == 0,
+         stopped = strstr(holder, ", stopped)");
     if (!ours && !stopped)
         tsk_buf_printf(&look->cause, "%s%s%s: %s",
                        *holder ? "something else listens, " : "no answer", holder,
                        *holder ? "" : " from what listens there", look->probe.reason);
     else
         tsk_buf_printf(&look->cause, "%s listens and does not answer: %s", holder,
-                       stopped ? "a signal stopped it; SIGCONT lets it go on" : "it hangs, or the machine is too busy");
+                       stopped ? "a signal stopped it; SIGCONT lets it go on"
+                               : "it hangs, or the machine is too busy");
 }
 
 static void explain(struct look *look, const struct tsk_conf *conf)

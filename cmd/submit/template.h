@@ -105,16 +105,17 @@ void tsk_template_free(struct tsk_template *template); /* NULL is fine */
 /* Finds a step by name. Returns its place, or template->count. */
 size_t tsk_template_find(const struct tsk_template *template, const char *name);
 
-/* Calls fn for each YAML file (.yaml, .yml) in a folder and in those within it, in the order of their
- * names, each file and folder once however many links lead to it; names that begin with a dot are
- * left out. For what cannot be read, is deeper than 16 folders or follows 10000 paths, skipped says
- * why: its kind is TSK_OK for what is no regular file (a FIFO, a device). Returns 0, or -1 with kind TSK_CONFIG if folder cannot be read. */
+/* Calls fn for each YAML file (.yaml, .yml) in a folder and in those within it, in the order of
+ * their names, each file and folder once however many links lead to it; names that begin with a dot
+ * are left out. For what cannot be read, is deeper than 16 folders or follows 10000 paths, skipped
+ * says why: its kind is TSK_OK for what is no regular file (a FIFO, a device). Returns 0, or -1
+ * with kind TSK_CONFIG if folder cannot be read. */
 typedef void tsk_template_file_fn(void *ctx, const char *path, const struct tsk_err *skipped);
 int tsk_template_files(const char *folder, tsk_template_file_fn *fn, void *ctx,
                        struct tsk_err *err);
 
-/* Whether a name is that of a file: it begins with /, ./ or ../, or ends with .yaml or .yml. No task
- * can have such a name. */
+/* Whether a name is that of a file: it begins with /, ./ or ../, or ends with .yaml or .yml. No
+ * task can have such a name. */
 bool tsk_template_is_path(const char *name);
 
 /* Finds the file of a task in a folder (tsk_template_files), by what the files themselves say they

@@ -393,8 +393,8 @@ bool accept_drain(struct work *work)
     return any;
 }
 
-/* Subscribes to a topic on which nothing is sent: so the publisher knows that the worker stops, and that
- * another worker may have at once what this one did not accept. */
+/* Subscribes to a topic on which nothing is sent: so the publisher knows that the worker stops, and
+ * that another worker may have at once what this one did not accept. */
 static void announce_stop(struct work *work)
 {
     char topic[TSK_TOPIC_SIZE];

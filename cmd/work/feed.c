@@ -152,7 +152,8 @@ static void put_counts(const struct work *work, struct json_object *message)
 /* Two collectors of one id: both are told, since each drops what the other has confirmed. */
 static void put_twice(struct work *work, struct json_object *message)
 {
-    int64_t least = (TSK_HEARTBEATS_MISSED + 1) * tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
+    int64_t least =
+        (TSK_HEARTBEATS_MISSED + 1) * tsk_conf_int(work->conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL);
     const char *id = tsk_outbox_twice(work->feed->outbox, tsk_now_ms(), least);
     if (!id)
         return;

@@ -1,5 +1,5 @@
-/* From the start and the end of a process to a result: the error by the table of tasker-work(1), the partial
- * result, and with the last step the batch's completion. */
+/* From the start and the end of a process to a result: the error by the table of tasker-work(1),
+ * the partial result, and with the last step the batch's completion. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

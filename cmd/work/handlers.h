@@ -54,7 +54,8 @@ const struct tsk_handler *tsk_handlers_at(const struct tsk_handlers *handlers, s
 int tsk_handler_check(const struct tsk_handlers *handlers, const struct tsk_handler *handler,
                       struct tsk_err *err);
 
-/* What an end means: the table of tasker-work(1), without time-outs and fd 3, which the worker knows of. */
+/* What an end means: the table of tasker-work(1), without time-outs and fd 3, which the worker
+ * knows of. */
 struct tsk_end {
     const char *category; /* "validation" …; NULL: success */
     bool retryable;

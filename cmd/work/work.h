@@ -184,7 +184,8 @@ void answer_accepted(struct work *work, const char *batch_id, size_t steps);
  * publisher, which hears nothing upstream, it is said as a result. */
 void answer_rejected(struct work *work, const char *topic, const char *batch_id, const char *text,
                      const char *type, const char *category);
-/* Answers once more for each batch that is accepted and has not ended: the first answer may be lost. */
+/* Answers once more for each batch that is accepted and has not ended: the first answer may be
+ * lost. */
 void answer_again(struct work *work);
 /* Sends the answers that are due; returns whether there were any. */
 bool answer_send(struct work *work);

@@ -55,8 +55,8 @@ const char *tsk_plural(int64_t n);
 /* Takes the first len bytes away and moves the rest to the front. */
 void tsk_buf_consume(struct tsk_buf *buf, size_t len);
 
-/* ---- Text of users and peers, fit for people: the one place that knows which characters a terminal
- * acts on, which hide and which turn the direction of writing. */
+/* ---- Text of users and peers, fit for people: the one place that knows which characters a
+ * terminal acts on, which hide and which turn the direction of writing. */
 
 /* Returns the length of the UTF-8 character at text (RFC 3629: no overlong form, no surrogate,
  * nothing beyond U+10FFFF), or 0 if there is none. left (1 or more) bytes are there. */
@@ -74,8 +74,8 @@ void tsk_plain_str(struct tsk_buf *buf, const char *text); /* NULL adds nothing 
 /* Adds JSON text to buf. Each such character of a string becomes \uNNNN: its value is the same. */
 void tsk_plain_json(struct tsk_buf *buf, const char *json, size_t len);
 
-/* ---- A message as it goes over the wire, "TOPIC BODY", with a count of those who hold it: what keeps
- * it to send it again, and each queue of libzmq that it stands in, whose threads let go of it
+/* ---- A message as it goes over the wire, "TOPIC BODY", with a count of those who hold it: what
+ * keeps it to send it again, and each queue of libzmq that it stands in, whose threads let go of it
  * whenever they like. So it is in memory once, however many hold it. */
 
 struct tsk_blob;

@@ -80,8 +80,8 @@ int tsk_bus_fd(const struct tsk_bus *bus);
  * to receive unless the descriptor says so. */
 bool tsk_bus_quiet(const struct tsk_bus *bus);
 
-/* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. Topics of the protocol end
- * with a space ("steps "). */
+/* TSK_RECEIVER: subscribes to all topics that begin with prefix, or ends that. Topics of the
+ * protocol end with a space ("steps "). */
 void tsk_bus_subscribe(struct tsk_bus *bus, const char *prefix);
 void tsk_bus_unsubscribe(struct tsk_bus *bus, const char *prefix);
 
@@ -136,8 +136,8 @@ struct tsk_frame {
 /* Receives one thing, never blocking. Returns 1, or 0 if nothing is there, or -1. */
 int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *err);
 
-/* ---- The life of the sockets of a bus, for people: who came, who went, what is tried again, and why
- * something does not connect. It is told only where log.level is info or more when the bus is
+/* ---- The life of the sockets of a bus, for people: who came, who went, what is tried again, and
+ * why something does not connect. It is told only where log.level is info or more when the bus is
  * opened (-v makes it so), but for what is awaited. A bus is to be asked in any case: what answered
  * with no sensible handshake is connected to again here, and by nobody else, and so is a host whose
  * name had to be looked up first. */
@@ -206,8 +206,9 @@ void tsk_bus_await_end(struct tsk_bus *bus);
 bool tsk_bus_reached(const struct tsk_bus *bus, const char *endpoint);
 const char *tsk_bus_why_not(const struct tsk_bus *bus, const char *endpoint);
 
-/* ---- Looking at an endpoint from outside, as tasker-status does: does anything listen there, and does
- * it speak ZMTP? It uses a libzmq context of its own for that one look and leaves nothing behind.
+/* ---- Looking at an endpoint from outside, as tasker-status does: does anything listen there, and
+ * does it speak ZMTP? It uses a libzmq context of its own for that one look and leaves nothing
+ * behind.
  */
 
 enum tsk_probe_state {
@@ -259,8 +260,8 @@ const char *tsk_probe_state_name(enum tsk_probe_state state);
  * localhost, else 0: what tsk_os_port_holder can be asked about. */
 int tsk_probe_local_port(const char *endpoint);
 
-/* ---- A message as it was seen on the wire, one JSON line each: what tasker-collect --tap records, and
- * what tasker-reconcile and tasker-publish --raw read again.
+/* ---- A message as it was seen on the wire, one JSON line each: what tasker-collect --tap records,
+ * and what tasker-reconcile and tasker-publish --raw read again.
  *
  *     {"message_type":"tapped","time":"…","endpoint":"…","topic":"…","size":N,"message":{…}}
  *

@@ -146,12 +146,12 @@ struct tsk_conf *tsk_conf_new(void);
 void tsk_conf_free(struct tsk_conf *conf); /* NULL is fine */
 
 /* Loads the layers below the flags: the file (path, else $TASKER_CONFIG, else the paths of
- * tasker(7), FILES; none found is fine unless it was named), its section for the environment (environment,
- * else $TASKER_ENV, APP_ENV, RAILS_ENV, RACK_ENV, else development), and the TASKER_SECTION_KEY
- * variables. An empty variable counts as unset; one of such a name that no key has is an error,
- * unless it has the form of a service link (Kubernetes, Docker), which is a remark.
- * Returns 0, or -1 with kind TSK_CONFIG and FILE:LINE or $VARIABLE in the text; conf then holds
- * some of it. */
+ * tasker(7), FILES; none found is fine unless it was named), its section for the environment
+ * (environment, else $TASKER_ENV, APP_ENV, RAILS_ENV, RACK_ENV, else development), and the
+ * TASKER_SECTION_KEY variables. An empty variable counts as unset; one of such a name that no key
+ * has is an error, unless it has the form of a service link (Kubernetes, Docker), which is a
+ * remark. Returns 0, or -1 with kind TSK_CONFIG and FILE:LINE or $VARIABLE in the text; conf then
+ * holds some of it. */
 int tsk_conf_load(struct tsk_conf *conf, const char *path, const char *environment,
                   struct tsk_err *err);
 

@@ -24,7 +24,8 @@ enum tsk_exit {
  * configuration, then usage, I/O, unavailable, not in time, bad data, "no", and 0 last. */
 enum tsk_exit tsk_exit_worse(enum tsk_exit a, enum tsk_exit b);
 
-/* ---- How the library tells of an error: it fills a struct that the caller owns, and never prints. */
+/* ---- How the library tells of an error: it fills a struct that the caller owns, and never prints.
+ */
 
 struct tsk_err {
     enum tsk_exit kind; /* what a program that ends because of it exits with */

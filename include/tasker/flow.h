@@ -96,8 +96,8 @@ enum tsk_flow_end {
 enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
                            const struct tsk_flow_edge *edges, size_t edge_count, int64_t *at);
 
-/* ---- The flow of tasks in a store: what follows from the states of their steps (flow.h) is read and
- * written, within the transaction that changed these. Part of what is derived from the ledger:
+/* ---- The flow of tasks in a store: what follows from the states of their steps (flow.h) is read
+ * and written, within the transaction that changed these. Part of what is derived from the ledger:
  * doing it again gives the same rows. */
 
 /* Brings tasks up to date, each once: steps.waits_for, steps that are cancelled or skipped because
@@ -109,9 +109,9 @@ enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
 int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count,
                         struct tsk_err *err);
 
-/* ---- The plan of a task: which step of its template waits for which, and what the optional ones are
- * like. It is kept with the task (tasks.optional_steps, JSON), for the time when a step's output
- * asks for optional ones (flow.h):
+/* ---- The plan of a task: which step of its template waits for which, and what the optional ones
+ * are like. It is kept with the task (tasks.optional_steps, JSON), for the time when a step's
+ * output asks for optional ones (flow.h):
  *
  *     {"waits": {"split": [], "shard": ["split"], "join": ["shard"]},
  *      "optional": [{"name": "shard", "handler_class": …, "place": 1, …}]}
@@ -130,13 +130,13 @@ struct tsk_plan_step {
     size_t count;
 };
 
-/* Returns an empty plan with room for count steps; or the plan that text holds (tsk_plan_text), NULL if
- * that is none. The caller frees it; it borrows nothing. */
+/* Returns an empty plan with room for count steps; or the plan that text holds (tsk_plan_text),
+ * NULL if that is none. The caller frees it; it borrows nothing. */
 struct tsk_plan *tsk_plan_new(size_t count);
 struct tsk_plan *tsk_plan_read(const char *text);
 
-/* Adds a step, whose name and waits (indexes of count steps, also of later ones) are copied. optional
- * (or NULL) becomes the plan's. */
+/* Adds a step, whose name and waits (indexes of count steps, also of later ones) are copied.
+ * optional (or NULL) becomes the plan's. */
 void tsk_plan_add(struct tsk_plan *plan, const char *name, const size_t *waits, size_t count,
                   struct json_object *optional);
 void tsk_plan_free(struct tsk_plan *plan); /* NULL is fine */
@@ -163,8 +163,8 @@ struct tsk_plan_wait {
 size_t tsk_plan_waits(const struct tsk_plan *plan, size_t place, const bool *there,
                       struct tsk_plan_wait *waits);
 
-/* ---- Steps that a step asks for: its output may have a member create_steps, a list of optional steps
- * of its task's template,
+/* ---- Steps that a step asks for: its output may have a member create_steps, a list of optional
+ * steps of its task's template,
  *
  *     {"create_steps": ["refund", {"name": "shard", "count": 8}], …}
  *

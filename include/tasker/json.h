@@ -96,9 +96,9 @@ struct json_object *tsk_json_lossy(const char *data, size_t len);
 /* Returns the text on one line, owned by the object and good until it is changed or freed. */
 const char *tsk_json_text(struct json_object *value, size_t *len);
 
-/* ---- JSON text looked through in one pass: is it JSON at all, and what stands in the few members that
- * the caller names. Nothing is allocated and nothing is copied, so that it costs a small part of
- * what building the values does. tsk_json_parse builds its values by the same grammar.
+/* ---- JSON text looked through in one pass: is it JSON at all, and what stands in the few members
+ * that the caller names. Nothing is allocated and nothing is copied, so that it costs a small part
+ * of what building the values does. tsk_json_parse builds its values by the same grammar.
  */
 
 enum tsk_scan_kind {

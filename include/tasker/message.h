@@ -1,4 +1,5 @@
-/* The messages of the protocol (tasker(7)): batches checked, results brought into one shape, errors made. */
+/* The messages of the protocol (tasker(7)): batches checked, results brought into one shape, errors
+ * made. */
 #ifndef TASKER_MESSAGE_H
 #define TASKER_MESSAGE_H
 
@@ -86,15 +87,15 @@ size_t tsk_receipt_most(int64_t message);
 #define TSK_COUNT_MOST INT64_C(1000000000)
 #define TSK_TIMEOUT_MOST INT64_C(31536000000)
 
-/* Reads the name that follows a key in a text which is no JSON, or a piece of some: at is what comes
- * after the key and its quotes. Returns false if no valid name is there. */
+/* Reads the name that follows a key in a text which is no JSON, or a piece of some: at is what
+ * comes after the key and its quotes. Returns false if no valid name is there. */
 bool tsk_name_glimpse(const char *at, char name[TSK_ID_SIZE]);
 
 /* Reads message_type, in snake_case or CamelCase ("PartialResult"). */
 enum tsk_type tsk_type_of(struct json_object *message);
 
-/* As tsk_type_of for a line of input, in which a batch and a step need no message_type: without one, an
- * object with steps is a batch, and one with step_id is a step. */
+/* As tsk_type_of for a line of input, in which a batch and a step need no message_type: without
+ * one, an object with steps is a batch, and one with step_id is a step. */
 enum tsk_type tsk_type_of_line(struct json_object *object);
 
 /* As tsk_type_of for the name itself, which may also be a topic. */
@@ -188,7 +189,7 @@ char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int6
 
 #define TSK_TOPIC_STEPS "steps"          /* batches for whoever listens */
 #define TSK_TOPIC_WORKER "worker."       /* batches for one worker; its subscription registers it */
-#define TSK_TOPIC_STOPPING "stopping."   /* a worker that accepts nothing more subscribes to its own */
+#define TSK_TOPIC_STOPPING "stopping."   /* a worker that stops accepting subscribes to its own */
 #define TSK_TOPIC_RESULTS "results"      /* results in the older shape */
 #define TSK_TOPIC_COLLECTOR "collector." /* what one collector asked for */
 #define TSK_TOPIC_STATUS "status."       /* an answer to one who only looks */
@@ -213,8 +214,8 @@ bool tsk_topic_is(const char *topic, const char *kind);
  * wire allows, which is then copied. */
 bool tsk_topic_own(const char *subscription, const char *kind, char name[TSK_ID_SIZE]);
 
-/* ---- Sources of the ledger that tasker's own programs write under: a message has its place there by
- * what it is made of, so that it is in the ledger once. What comes from a peer never has one of
+/* ---- Sources of the ledger that tasker's own programs write under: a message has its place there
+ * by what it is made of, so that it is in the ledger once. What comes from a peer never has one of
  * these, or anybody could give a batch back or end its time. */
 
 #define TSK_SOURCE_COLLECTOR "collector:" /* what came without a place; and a UUID */

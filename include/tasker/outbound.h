@@ -17,8 +17,8 @@
 extern "C" {
 #endif
 
-/* In batches.publisher of a batch that no publisher of this store has recorded: its rows come from the
- * ledger. */
+/* In batches.publisher of a batch that no publisher of this store has recorded: its rows come from
+ * the ledger. */
 #define TSK_OUTBOUND_LEDGER "ledger"
 
 struct tsk_outbound_claim {
@@ -96,8 +96,8 @@ enum tsk_outbound_verdict tsk_outbound_judge(const struct tsk_outbound_seen *see
 int tsk_outbound_take(struct tsk_store *store, const struct tsk_outbound_claim *claim,
                       const char *batch_id, struct tsk_err *err);
 
-/* Records to which worker a batch will be sent. A batch that was offered to a worker, and of which the
- * ledger has news, stays that worker's. */
+/* Records to which worker a batch will be sent. A batch that was offered to a worker, and of which
+ * the ledger has news, stays that worker's. */
 int tsk_outbound_offer(struct tsk_store *store, const char *batch_id, const char *worker_id,
                        struct tsk_err *err);
 

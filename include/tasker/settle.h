@@ -185,8 +185,8 @@ void tsk_settled_discrepancy(const struct tsk_settle *settle, size_t i,
 void tsk_settle_text(struct tsk_settle *settle, const struct tsk_settle_message *message,
                      int64_t step_id, bool error, struct tsk_buf *buf);
 
-/* ---- Settling in a store: the rows of settle.h are read from it and written to it, a bounded group of
- * batches a transaction.
+/* ---- Settling in a store: the rows of settle.h are read from it and written to it, a bounded
+ * group of batches a transaction.
  *
  * Settling a batch replaces all its derived rows, so that it may be done twice, by several
  * processes at once, and be cut off anywhere: the end is the same. Whoever settles takes the marks

@@ -85,9 +85,9 @@ bool tsk_state_ended(enum tsk_subject subject, enum tsk_state state);
 /* Whether a step in it lets the steps that depend on it run. */
 bool tsk_state_satisfies(enum tsk_state state);
 
-/* ---- The sort_key of a transition, by which those of one subject are in order. It is made of what a
- * transition is and never of when it was written, so that whoever writes it again, from the ledger
- * or after a rollback, gives it the same place. Macros, since SQL has them as text too. */
+/* ---- The sort_key of a transition, by which those of one subject are in order. It is made of what
+ * a transition is and never of when it was written, so that whoever writes it again, from the
+ * ledger or after a rollback, gives it the same place. Macros, since SQL has them as text too. */
 
 /* Of a step: its attempt times this, and a place. Attempt 0 is before it is first enqueued. */
 #define TSK_KEYS_OF_ATTEMPT 1000

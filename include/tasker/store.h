@@ -226,9 +226,9 @@ int tsk_store_steps_made(const struct tsk_store *store);
 /* Bytes that the store takes on disk. */
 int tsk_store_size(struct tsk_store *store, int64_t *bytes, struct tsk_err *err);
 
-/* ---- Many rows by one statement. To PostgreSQL they go as arrays, one a column, hundreds at a time: a
- * statement costs the server more than a row does, above all at a table with checks, which it reads
- * anew for each. SQLite, to which a statement is a function call, gets them one by one.
+/* ---- Many rows by one statement. To PostgreSQL they go as arrays, one a column, hundreds at a
+ * time: a statement costs the server more than a row does, above all at a table with checks, which
+ * it reads anew for each. SQLite, to which a statement is a function call, gets them one by one.
  *
  * Rows of one tsk_rows are done in their order; with regard to other statements of the transaction
  * they are done at some time before tsk_rows_end returns. */
@@ -262,9 +262,9 @@ int tsk_rows_add(struct tsk_rows *rows, const struct tsk_value *values, struct t
 /* Sends what waits; more can be added after that. Returns 0, or -1 as tsk_store_send. */
 int tsk_rows_end(struct tsk_rows *rows, struct tsk_err *err);
 
-/* ---- Rows of the ledger: each message that a collector received, once, as it came. They are added within a
- * transaction of the caller's; cmd/collect/ledger.h writes them in a thread. A message is in the ledger
- * once, however often it is added and by whom: source and offset identify it. */
+/* ---- Rows of the ledger: each message that a collector received, once, as it came. They are added
+ * within a transaction of the caller's; cmd/collect/ledger.h writes them in a thread. A message is
+ * in the ledger once, however often it is added and by whom: source and offset identify it. */
 
 /* A message that the ledger had. */
 struct tsk_ledger_found {

@@ -55,10 +55,11 @@ static int set_bind_err(struct tsk_err *err, const char *endpoint)
                            "cannot bind %s: this machine has no such address; * is all it has",
                            endpoint);
     if (zmq_errno() == EACCES)
-        return tsk_err_set(err, TSK_UNAVAILABLE,
-                           "cannot bind %s: permission denied; a port below 1024 needs a privilege, "
-                           "a path the right to write its folder",
-                           endpoint);
+        return tsk_err_set(
+            err, TSK_UNAVAILABLE,
+            "cannot bind %s: permission denied; a port below 1024 needs a privilege, "
+            "a path the right to write its folder",
+            endpoint);
     if (zmq_errno() != ENODEV)
         return tsk_bus_zmq_err(err, TSK_UNAVAILABLE, "bind", endpoint);
     return tsk_err_set(err, TSK_UNAVAILABLE,

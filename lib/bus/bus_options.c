@@ -26,9 +26,9 @@ static int set_int(void *socket, int option, int64_t value)
     return zmq_setsockopt(socket, option, &number, sizeof number);
 }
 
-/* Only receivers send heartbeats. A slow peer answers late: the answer waits behind the messages that
- * it has not read (see bus_alive.c). And an answer that comes after a sender has closed resets the
- * connection, with all that the peer has not read yet. */
+/* Only receivers send heartbeats. A slow peer answers late: the answer waits behind the messages
+ * that it has not read (see bus_alive.c). And an answer that comes after a sender has closed resets
+ * the connection, with all that the peer has not read yet. */
 static int set_heartbeat(void *socket, int64_t interval)
 {
     int64_t gone = TSK_HEARTBEATS_MISSED * interval;

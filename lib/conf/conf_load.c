@@ -3,8 +3,9 @@
  *
  * A TASKER_SECTION_KEY variable that no key has is an error, since a mistyped name would otherwise
  * be a setting that does nothing. But a service that is named like a section makes its own (see
- * is_service_link), and they are ignored. All other TASKER_ variables belong to somebody else: to the
- * choice of file and environment, or to the handlers, in which programs of tasker may be run. */
+ * is_service_link), and they are ignored. All other TASKER_ variables belong to somebody else: to
+ * the choice of file and environment, or to the handlers, in which programs of tasker may be run.
+ */
 #include "tasker/conf.h"
 
 #include <ctype.h>

@@ -4,8 +4,8 @@
  * document, and nesting or anchors beyond all reason, before anything is built; libyaml takes time
  * that grows with the square of the depth and of the number of anchors. An alias costs nothing, as
  * the document only refers to the node that it names, but who reads the document reads that node
- * again. So the first pass counts each alias as what it stands for, and refuses one to the node that
- * contains it, which has no end. */
+ * again. So the first pass counts each alias as what it stands for, and refuses one to the node
+ * that contains it, which has no end. */
 #include "conf/yaml_private.h"
 
 #include <errno.h>

@@ -4,8 +4,9 @@
  * costs a few look-ups and its bytes go on as they came (message_usual.c tells these from the text
  * alone, and so has the same rules once more: change both).
  *
- * A bad entry of a list (a summary of a completion, a result of the older topic "results") is refused
- * alone: what the message says of other steps counts. The completion says how many were refused. */
+ * A bad entry of a list (a summary of a completion, a result of the older topic "results") is
+ * refused alone: what the message says of other steps counts. The completion says how many were
+ * refused. */
 #include "tasker/message.h"
 
 #include <inttypes.h>

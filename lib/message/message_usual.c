@@ -1,9 +1,10 @@
-/* Results in canonical form, which tsk_result_normalise would leave as they are, recognised by their
- * text alone. Nearly all results are in it, since tasker's own workers send no other.
+/* Results in canonical form, which tsk_result_normalise would leave as they are, recognised by
+ * their text alone. Nearly all results are in it, since tasker's own workers send no other.
  *
  * The rules are those of message_result.c, function by function (usual_partial is fix_partial where
  * it fixes nothing, and so on), and who changes one changes the other; a test feeds both with the
- * same messages. Here they may be stricter, never looser: what is not plainly right is not canonical.
+ * same messages. Here they may be stricter, never looser: what is not plainly right is not
+ * canonical.
  */
 #include "tasker/message.h"
 

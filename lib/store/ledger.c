@@ -1,5 +1,5 @@
-/* Rows of the ledger: the messages that collectors received, those that programs of tasker add themselves,
- * and a mark for each batch that has news by them. */
+/* Rows of the ledger: the messages that collectors received, those that programs of tasker add
+ * themselves, and a mark for each batch that has news by them. */
 #include <stdio.h>
 #include <string.h>
 

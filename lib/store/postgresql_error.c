@@ -174,13 +174,16 @@ static enum tsk_exit kind_of_conn(const struct tsk_store_db *db, const char *sta
 static const char *conn_words(const char *text)
 {
     static const char *const table[][2] = {
-        {"Connection refused", "connection refused: does the server run there, and is store.url right?"},
-        {"No such file or directory", "no server has a socket there: does it run, and is store.url right?"},
+        {"Connection refused",
+         "connection refused: does the server run there, and is store.url right?"},
+        {"No such file or directory",
+         "no server has a socket there: does it run, and is store.url right?"},
         {"could not translate host name", "its host is not known: is store.url right?"},
         {"timeout expired", "no answer in time: packets are dropped, or the host is down"},
         {"No route to host", "there is no route to its host"},
         {"Network is unreachable", "there is no route to its host"},
-        {"closed the connection unexpectedly", "the server ended the connection: it stopped or crashed"},
+        {"closed the connection unexpectedly",
+         "the server ended the connection: it stopped or crashed"},
         {"no password supplied", "it asks for a password: put it into ~/.pgpass or PGPASSWORD"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {

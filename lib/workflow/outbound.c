@@ -1,5 +1,5 @@
-/* Batches on their way out, as recorded: what is written, one statement after the other, each of which
- * writes nothing where it is done again.
+/* Batches on their way out, as recorded: what is written, one statement after the other, each of
+ * which writes nothing where it is done again.
  *
  * None of them waits for an answer, so that PostgreSQL gets a whole transaction in one go; what was
  * there before is asked once for all batches, by tsk_outbound_look. */
@@ -85,8 +85,8 @@ static const struct tsk_rows_sql add_steps_postgresql = {
                                                                  "s ON s.step_id = v.step_id",
     "ttiiiitttii"};
 
-/* Both transitions of each step that came with the batch. A step of a task has its own already, also
- * where its batch is added once more. */
+/* Both transitions of each step that came with the batch. A step of a task has its own already,
+ * also where its batch is added once more. */
 static const char add_step_transitions[] =
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch,"
     " created_at) SELECT s.step, " STEP_KEY ", t.from_state, t.to_state, t.event,"

@@ -14,8 +14,8 @@
     "' || b.batch_id AND g.stream_offset = 2) > 0"
 #define SEEN                                                                                       \
     "SELECT b.batch_id, CASE WHEN " GIVEN_BACK " THEN 'cancelled' ELSE b.state END, b.publisher,"  \
-    " b.offered_to, b.accepted_by, coalesce(b.source, (SELECT r.source FROM received_results r"     \
-    " WHERE r.batch_id = b.batch_id AND r.source NOT LIKE '%:%' ORDER BY r.id LIMIT 1)),"                                                      \
+    " b.offered_to, b.accepted_by, coalesce(b.source, (SELECT r.source FROM received_results r"    \
+    " WHERE r.batch_id = b.batch_id AND r.source NOT LIKE '%:%' ORDER BY r.id LIMIT 1)),"          \
     " b.result_endpoint, b.delivery, b.published_at, b.claimed_until, b.sends,"                    \
     " (SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id),"                    \
     " (SELECT count(*) FROM received_results f"                                                    \

@@ -1,4 +1,5 @@
-/* Plans: the dependencies of a template's steps, by index, built step by step or read from a task's row. */
+/* Plans: the dependencies of a template's steps, by index, built step by step or read from a task's
+ * row. */
 #include "tasker/flow.h"
 
 #include <stdlib.h>

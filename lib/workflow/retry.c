@@ -1,6 +1,6 @@
-/* The back-off of a failed step. Jitter keeps many steps that failed together from coming back together;
- * it is hashed and not drawn, so that a reconciliation that is done again (from the ledger, after a
- * crash) names the same moment. All sums stay within 64 bits for any input. */
+/* The back-off of a failed step. Jitter keeps many steps that failed together from coming back
+ * together; it is hashed and not drawn, so that a reconciliation that is done again (from the
+ * ledger, after a crash) names the same moment. All sums stay within 64 bits for any input. */
 #include "tasker/retry.h"
 
 #include <inttypes.h>

@@ -139,21 +139,27 @@ static const struct tsk_rows_sql sqls[KINDS] = {
                      " $4::text[], $5::text[], $6::bigint[], $7::text[], $8::bigint[])"
                      " ON CONFLICT DO NOTHING",
                "iitttiti"},
-    [WHOLE] = {HEARD("$") ", " STATE("$10", "$11", "$12", "$13") " WHERE id = $1",
-               HEARD("v") ", " STATE("v10", "v11", "v12", "v13") " FROM unnest(" HEARD_TYPES
-                          ", $10::text[], $11::bigint[], $12::bigint[], $13::bigint[]) AS v ("
-                          HEARD_NAMES ", v10, v11, v12, v13) WHERE id = ANY (ARRAY[v1])",
-               "iiiitttittiii"},
+    [WHOLE] =
+        {HEARD("$") ", " STATE("$10", "$11", "$12", "$13") " WHERE id = $1",
+         HEARD("v") ", " STATE(
+             "v10", "v11", "v12",
+             "v13") " FROM unnest(" HEARD_TYPES
+                    ", $10::text[], $11::bigint[], $12::bigint[], $13::bigint[]) AS v (" HEARD_NAMES
+                    ", v10, v11, v12, v13) WHERE id = ANY (ARRAY[v1])",
+         "iiiitttittiii"},
     [COLUMNS] = {HEARD("$") " WHERE id = $1",
-                 HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES ") WHERE id = ANY (ARRAY[v1])",
+                 HEARD("v") " FROM unnest(" HEARD_TYPES ") AS v (" HEARD_NAMES
+                            ") WHERE id = ANY (ARRAY[v1])",
                  "iiiitttit"},
-    [STATES] = {"UPDATE steps SET " STATE("$2", "$3", "$4", "$5")
-                ", attempts = coalesce($6, attempts) WHERE id = $1",
-                "UPDATE steps SET " STATE("v2", "v3", "v4", "v5")
-                ", attempts = coalesce(v6, attempts) FROM unnest($1::bigint[], $2::text[],"
-                " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
-                " AS v (v1, v2, v3, v4, v5, v6) WHERE id = ANY (ARRAY[v1])",
-                "itiiii"},
+    [STATES] =
+        {"UPDATE steps SET " STATE("$2", "$3", "$4",
+                                   "$5") ", attempts = coalesce($6, attempts) WHERE id = $1",
+         "UPDATE steps SET " STATE(
+             "v2", "v3", "v4",
+             "v5") ", attempts = coalesce(v6, attempts) FROM unnest($1::bigint[], $2::text[],"
+                   " $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
+                   " AS v (v1, v2, v3, v4, v5, v6) WHERE id = ANY (ARRAY[v1])",
+         "itiiii"},
 };
 
 /* What is on its way: rows of each kind. */
@@ -263,8 +269,8 @@ static struct tsk_value attempts_of(const struct tsk_settled_step *step)
     return tsk_value_int(step->news || step->owns & TSK_OWNS_TASK ? step->attempt : 0);
 }
 
-/* When the latest attempt began, or was claimed where nothing tells that it began. A step that no task
- * has is not claimed. */
+/* When the latest attempt began, or was claimed where nothing tells that it began. A step that no
+ * task has is not claimed. */
 static int64_t last_attempt(const struct tsk_settled_step *step)
 {
     if (step->started_at >= 0)

@@ -273,10 +273,12 @@ static const struct {
      "error is not an object"},
     {"batch_completion",
      "{\"batch_id\":\"b\",\"step_summaries\":[7,{\"step_id\":0,\"final_status\":\"failed\"},"
-     "{\"step_id\":2,\"final_status\":\"x\"},{\"step_id\":3,\"final_status\":\"failed\",\"attempt\":-1},"
+     "{\"step_id\":2,\"final_status\":\"x\"},{\"step_id\":3,\"final_status\":\"failed\","
+     "\"attempt\":-1},"
      "{\"step_id\":4,\"final_status\":\"error\"}]}",
      "batch_completion* {\"batch_id\":\"b\",\"step_summaries\":[{\"step_id\":4,"
-     "\"final_status\":\"failed\"}],\"message_type\":\"batch_completion\",\"refused_entries\":4}\n"},
+     "\"final_status\":\"failed\"}],\"message_type\":\"batch_completion\",\"refused_entries\":4}"
+     "\n"},
     {"batch_completion", "{\"batch_id\":\"b\",\"step_summaries\":7}", "is not an array"},
     {"batch_completion", "{\"batch_id\":\"b\",\"total_steps\":\"1\"}", "total_steps is not an"},
     {"batch_error", "{\"batch_id\":7}", "batch_id is not 1 to 128"},

@@ -35,7 +35,8 @@ static void begin(struct test *t, size_t count)
     static const struct tsk_reconcile_opts rules = TSK_RECONCILE_OPTS_INIT;
     *t = (struct test){.count = count};
     t->settle = tsk_settle_new(&rules);
-    t->batch = (struct tsk_settle_batch){"b", {TSK_STATE_PUBLISHED, PUBLISHED}, {0, -1}, PUBLISHED, 0};
+    t->batch =
+        (struct tsk_settle_batch){"b", {TSK_STATE_PUBLISHED, PUBLISHED}, {0, -1}, PUBLISHED, 0};
     for (size_t i = 0; i < count; i++)
         t->steps[i] = (struct tsk_settle_step){.row = (int64_t)i + 11,
                                                .step_id = (int64_t)i + 1,
