@@ -41,7 +41,7 @@ an unknown option      | retry -r x --all           | - | 64 | --all
 no store configured    | retry -r x --store none 1  | - | 78 | there is no store
 no store there         | retry -n -r x --store sqlite:gone.db 1 | - | 69 | there is no store at
 not a database         | retry -r x --store sqlite:none.db 1 | - | 69 | none.db
-no such step           | retry -r x 99              | - | 1 | step 99 of a task is not in the store
+no such step           | retry -r x 99              | - | 1 | step 99 belongs to no task in the store: only a step of a task can be changed
 no such task           | cancel -r x task 99        | - | 1 | task 99 is not in the store
 no such task to retry  | retry -r x task 99         | - | 1 | task 99 has no step that can be retried
 nothing in error       | retry -r x 1               | - | 1 | step 1 (first) is pending: it can be resolved or cancelled

@@ -203,8 +203,8 @@ END
     running work
 }
 
-# Runs tasker-work on a terminal until it listens, in the foreground or in the background (fg, bg), and
-# prints all that it wrote there.
+# Runs tasker-work on a terminal, in the foreground or in the background (fg, bg), and prints all that it
+# wrote there. It gets TERM when it has written $UNTIL (listening), and "stopping: " opens the FIFO $OPENED.
 on_terminal() {
     /usr/bin/python3 - "$@" <<'END'
 import os, pty, signal, sys
@@ -228,12 +228,24 @@ while True:
     if not got:
         break
     seen += got
-    if b"listening" in seen and not told:
+    if os.environ.get("UNTIL", "listening").encode() in seen and not told:
         told = True
         os.kill(pid, signal.SIGTERM)
+    if b"stopping: " in seen and os.environ.get("OPENED"):
+        open(os.environ.pop("OPENED"), "w").close()
 print(seen.decode())
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 END
+}
+
+@test "the status line says that the worker is stopping while a step still runs" {
+    waiter
+    spawn publish tasker-publish --store none <<<'{"step_id":1,"task_id":1,"step_name":"w","handler_class":"Wait"}'
+    export UNTIL="1 step running" OPENED=go TASKER_WORKER_CONFIRM_TIMEOUT=0
+    run -75 timeout 60 bash -c "$(declare -f on_terminal); on_terminal fg tasker-work -H handlers.yaml"
+    has "stopping: 1 step running, 0 waiting" "$output"
+    [ "$(xargs <log)" = "started 1 ended 1" ]
+    finish publish
 }
 
 @test "the status line is for the foreground of a terminal" {

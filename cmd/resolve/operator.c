@@ -232,7 +232,7 @@ int tsk_resolving_step(struct tsk_resolving *r, int64_t id)
     if (there < 0)
         return -1;
     if (!there)
-        return refuse(&seen, "of a task is not in the store");
+        return refuse(&seen, "belongs to no task in the store: only a step of a task can be changed");
     seen.one->to = tsk_resolve_step_to(r->action, &seen.facts);
     if (!is_to_be_told(&seen)) {
         free(seen.one->batch_id);

@@ -218,7 +218,8 @@ enum tsk_exit work_loop(struct work *work)
             watch->ready(work, watch);
         }
         run_free_ended(work);
-        diag_progress("%zu step%s running, %zu waiting, %lld done, %lld failed", work->live.count,
+        diag_progress("%s%zu step%s running, %zu waiting, %lld done, %lld failed",
+                      work->state == WORK_READY ? "" : "stopping: ", work->live.count,
                       tsk_plural((int64_t)work->live.count), run_queued(work),
                       (long long)work->completed, (long long)work->failed);
     }
