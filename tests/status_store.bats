@@ -441,7 +441,7 @@ hostile_texts() {
             # shellcheck disable=SC2086
             tasker-status $what "$@" >out 2>err || [ $? -eq 1 ]
             [ -s out ] && [ ! -s err ] || { cat err; return 1; }
-            ! LC_ALL=C grep -anP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]' out
+            ! LC_ALL=C grep -anP '[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]' out || false
             iconv -f UTF-8 -t UTF-8 out >/dev/null
             [ "$format" != json ] || jq -e . out >/dev/null
             set --

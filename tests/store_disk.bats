@@ -25,7 +25,7 @@ sound() { [ "$(store_sql 'PRAGMA integrity_check')" = ok ]; }
 # Fails unless all lines of stderr ("$stderr") are errors of the program, and one has the text.
 told() { # TEXT
     has "$1" "$stderr"
-    ! grep -v '^tasker-[a-z]*: error: ' <<<"$stderr"
+    ! grep -v '^tasker-[a-z]*: error: ' <<<"$stderr" || false
 }
 
 one_batch() { # BATCH STEPS
@@ -86,7 +86,7 @@ END
     spawn c tasker-collect r
     ulimit -S -f unlimited
     wait_line c.err 'the store fails, .*tasker.db: cannot' 30
-    ! grep -q batch_completion c.out
+    ! grep -q batch_completion c.out || false
     prlimit --pid "${PIDS[c]}" --fsize=unlimited
     finish_with 0 w 60 # it has asked the store at each confirmation
     finish_with 0 c
@@ -137,7 +137,7 @@ for command in 'status store' 'status tasks' 'status store --prune --older-than 
     status=0
     timeout 60 tasker-$command --store sqlite:disk/x.db </dev/null >out 2>err || status=$?
     [ "$status" -eq 69 ] && grep -q 'its file system is read-only$' err && [ "$(wc -l <err)" = 1 ] || cat err
-    ! grep 'took away' out
+    ! grep 'took away' out || false
 done
 cksum <disk/x.db | cmp - before
 END
