@@ -143,6 +143,9 @@ three parts|s("partial_result", "{}", "{}")|cannot be read
 a batch nobody asked for|s('partial_result {"batch_id":"b9","step_id":1,"status":"completed"}')|1 result of batches without a receipt not printed
 a source that is none|s('worker_status {"source":"a b","offset":7,"oldest":1}')|info: 2 results printed
 a negative offset|s('worker_status {"source":"x","offset":-7,"oldest":-1}')|info: 2 results printed
+a status nested too deep|s('worker_status {"source":"good","offset":7,"oldest":7,"x":' + "[" * 70 + "]" * 70 + "}")|topic "worker_status"
+a status on another topic, too|s('partial_result {"message_type":"worker_status","source":"good","offset":7,"x":' + "[" * 70 + "]" * 70 + "}")|nested deeper
+a status with a NUL in a name|s('worker_status {"source":"good","offset":7,"oldest":7,"x\\u0000":1}')|a name with a NUL
 an offset beyond all|s('worker_status {"source":"x","offset":9223372036854775807,"oldest":1}')|info: 2 results printed
 an oldest beyond all|s('worker_status {"source":"x","offset":9,"oldest":9223372036854775807}')|info: 2 results printed
 an unconfirmed that is a text|s('worker_status {"source":"good","offset":0,"oldest":1,"unconfirmed":"x"}')|info: 2 results printed

@@ -178,6 +178,16 @@ END
     has '"sent":2' raw.out
 }
 
+@test "tap: reconcile fails the step of a recorded result that is beyond the limits" {
+    local deep
+    deep=$(printf '[%.0s' {1..80})$(printf ']%.0s' {1..80})
+    printf '{"message_type":"tapped","topic":"partial_result","raw":"%s"}\n' \
+        '{\"batch_id\":\"b1\",\"output\":'"$deep"',\"status\":\"completed\",\"step_id\":1}' >rec
+    line batch_completion '{"batch_id":"b1","total_steps":1,"step_summaries":[{"step_id":1,"final_status":"completed"}]}' >>rec
+    run -1 tasker-reconcile rec
+    is "$(jq -r '.steps[]|[.outcome,.error_message]|join(" ")' <<<"$output")" "failed JSON is nested deeper than 64"
+}
+
 @test "tap: reconcile takes the older shapes of a record, and passes on what it has no use for" {
     line results '{"batch_id":"b1","results":[{"step_id":1,"status":"completed"}]}' >rec
     line partial_result '{"batch_id":"b2","step_id":2,"status":"completed"}' >>rec

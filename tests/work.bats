@@ -114,6 +114,11 @@ cases = [  # name, message, text of the reason, whether it has a batch_id to ans
     ("a NUL byte", b'{"batch_id":"h",\0"steps":[]}', "malformed JSON", 1),
     ("invalid UTF-8", b'{"batch_id":"h","x":"\xff\xfe"}', "invalid UTF-8", 1),
     ("too deep", b'{"batch_id":"h","x":' + b"[" * 80 + b"]" * 80 + b"}", "nest", 1),
+    ("too deep before its batch_id", b'{"steps":[{"batch_id":"other","x":' + b"[" * 80 + b"]" * 80 + b'}],"batch_id":"h"}', "nest", 1),
+    ("NUL before its batch_id", b'{"steps":[{"batch_id":"other","a\\u0000":1}],"batch_id":"h"}', "a name with a NUL", 1),
+    ("too long before its batch_id", b'{"steps":[{"batch_id":"other","x":"' + b"y" * 70000 + b'"}],"batch_id":"h"}', "is over max_message_bytes", 1),
+    ("too deep, and no batch_id", b'{"steps":[{"batch_id":"other","x":' + b"[" * 80 + b"]" * 80 + b"}]}", "nest", 0),
+    ("half, with a batch_id within", b'{"steps":[{"batch_id":"other"', "malformed JSON", 0),
     ("no batch_id", {"steps": [ok]}, "batch_id", 0),
     ("batch_id a number", {"batch_id": 7, "steps": [ok]}, "batch_id", 0),
     ("batch_id empty", batch("", ok), "batch_id", 0),
@@ -179,8 +184,10 @@ c, p = Collector(), Publisher().wait_worker()
 source = c.wait_status()["source"]
 plain = Collector(None, topics=())
 plain.on = lambda data: None
-for topic in ("collected", "replay", "nonsense", ""):
-    for body in (b"", b"{", b"[]", b"\xff", b"{}", b'{"source":7}', b'{"source":"%s"}' % source.encode(),
+deep = b"[" * 80 + b"]" * 80
+for topic in ("collected", "replay", "cancel", "alive", "nonsense", ""):
+    for body in (b'{"source":"%s","offset":1,"after":0,"collector_id":"c1","x":%s}' % (source.encode(), deep),
+                 b'{"source":"%s","offset":1,"after":0,"collector_id":"c1","\\u0000":1}' % source.encode(), b"", b"{", b"[]", b"\xff", b"{}", b'{"source":7}', b'{"source":"%s"}' % source.encode(),
                  b'{"source":"%s","offset":"x","after":"x","collector_id":"c1"}' % source.encode(),
                  b'{"source":"%s","offset":-5,"after":-5,"collector_id":"c1"}' % source.encode(),
                  b'{"source":"%s","offset":9223372036854775807,"after":9223372036854775807,"collector_id":"c1"}' % source.encode(),

@@ -212,7 +212,7 @@ static struct json_object *parse(struct incoming *in, struct tsk_err *err)
         message = tsk_json_salvage(in->c->parser, frame->body, frame->len, err);
     }
     in->cut = message && err->kind != TSK_OK;
-    if (!in->cut || !is_status(frame->topic, message))
+    if (!in->cut || !(is_status(frame->topic, message) || tsk_type_of(message) == TSK_TYPE_WORKER))
         return message;
     json_object_put(message);
     return NULL;

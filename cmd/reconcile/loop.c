@@ -45,11 +45,16 @@ static int feed_tapped(struct loop *loop, struct json_object *json, const struct
     struct tsk_tapped tapped;
     int taken = tsk_tapped_read(&tapped, json, line->data, line->len, false, err);
     const char *type = tsk_type_name(tsk_type_find(tapped.topic));
+    struct json_object *raw = NULL; /* of a message beyond a limit */
+    if (!taken && type && !tapped.message && tapped.body.len)
+        tapped.message = raw =
+            tsk_json_salvage(loop->json, tapped.body.data, tapped.body.len, NULL);
     if (!taken && type && tapped.message && !tsk_json_get(tapped.message, "message_type"))
         tsk_json_put_str(tapped.message, "message_type", type);
     if (!taken && tapped.message)
         taken = tsk_reconcile_feed(loop->reconcile, tapped.message, loop->now, err);
     tsk_tapped_fini(&tapped);
+    json_object_put(raw);
     return taken;
 }
 

@@ -247,12 +247,35 @@ static bool glimpse_id(const struct tsk_frame *frame, char id[TSK_ID_SIZE])
     return at && tsk_name_glimpse(at + sizeof key - 1, id);
 }
 
+/* Whether the batch_id that is glimpsed is the batch's own, and not one from within a step. */
+static bool is_own_id(const struct tsk_frame *frame)
+{
+    const char *object = strchr(frame->body, '{'), *key = strstr(frame->body, "\"batch_id\"");
+    return object && key && object + 1 + strcspn(object + 1, "{[") > key;
+}
+
+/* Refuses a batch that cannot be read. Its own batch_id may stand behind what is too long or nested
+ * too deep, in which there may be others. */
+static void refuse_unread(struct work *work, const struct tsk_frame *frame, const char *why)
+{
+    char id[TSK_ID_SIZE] = "";
+    struct json_object *json = frame->whole
+                                   ? tsk_result_long(work->json, frame->all, frame->all_len, why)
+                                   : tsk_json_salvage(work->json, frame->body, frame->len, NULL);
+    const char *own = tsk_json_str(json, "batch_id");
+    if (own && tsk_name_valid(own))
+        snprintf(id, sizeof id, "%s", own);
+    else if (json || !is_own_id(frame) || !glimpse_id(frame, id))
+        *id = '\0';
+    answer_rejected(work, frame->topic, id, why, "InvalidBatch", "validation");
+    json_object_put(json);
+}
+
 static void refuse_long(struct work *work, const struct tsk_frame *frame)
 {
-    char id[TSK_ID_SIZE], text[128];
-    snprintf(text, sizeof text, "message of %zu bytes is over max_message_bytes", frame->whole);
-    answer_rejected(work, frame->topic, glimpse_id(frame, id) ? id : "", text, "InvalidBatch",
-                    "validation");
+    char why[128];
+    snprintf(why, sizeof why, "message of %zu bytes is over max_message_bytes", frame->whole);
+    refuse_unread(work, frame, why);
 }
 
 /* Whether it may have been sent before this process was held up, so that its publisher may have
@@ -276,13 +299,6 @@ static bool is_for_later(const struct work *work, const struct tsk_frame *frame,
         return true;
     }
     return defer_is_full(work) && tsk_topic_is(frame->topic, TSK_TOPIC_WORKER);
-}
-
-/* Whether the batch_id that is glimpsed is the batch's own, and not one from within a step. */
-static bool is_own_id(const struct tsk_frame *frame)
-{
-    const char *object = strchr(frame->body, '{'), *key = strstr(frame->body, "\"batch_id\"");
-    return object && key && object + 1 + strcspn(object + 1, "{[") > key;
 }
 
 /* Does what can be done without parsing: the same batch was accepted before (that is told again),
@@ -327,12 +343,10 @@ static void refuse_late(struct work *work, const struct tsk_frame *frame)
 static void read_batch(struct work *work, const struct tsk_frame *frame)
 {
     struct tsk_err err;
-    char id[TSK_ID_SIZE];
     struct json_object *json = tsk_json_object(work->json, frame->body, frame->len, &err);
     const char *batch_id = tsk_json_str(json, "batch_id");
     if (!json) {
-        answer_rejected(work, frame->topic, glimpse_id(frame, id) ? id : "", err.text,
-                        "InvalidBatch", "validation");
+        refuse_unread(work, frame, err.text);
     } else if (!batch_id || !tsk_name_valid(batch_id)) {
         answer_rejected(work, frame->topic, "", "batch_id is missing or not valid", "InvalidBatch",
                         "validation");
