@@ -46,10 +46,9 @@ struct json_object *tsk_json_object(struct tsk_json *parser, const char *text, s
                                     struct tsk_err *err);
 
 /* As tsk_json_object, but a text that is JSON beyond a limit gives what is within the limits: a
- * value nested too deep is null, a payload with such a value or with a NUL in a name is null, and
- * any other member with a NUL in its name is absent. Each object around it then has the member
- * TSK_JSON_REFUSED, a string that says what was refused, and err has the same text. err is
- * untouched where nothing is wrong. */
+ * value nested too deep is absent, and so are a member with a NUL in its name and a payload with
+ * either in it. Each object around then has the member TSK_JSON_REFUSED, a string that says what
+ * was refused, and err has the same text. err is untouched where nothing is wrong. */
 #define TSK_JSON_REFUSED "refused_value"
 struct json_object *tsk_json_salvage(struct tsk_json *parser, const char *text, size_t len,
                                      struct tsk_err *err);

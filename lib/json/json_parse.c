@@ -236,7 +236,8 @@ static const char *build_member(struct tsk_json *parser, struct tsk_scan *s, con
     } else if (at && keep) {
         tsk_json_keep(value, from, (size_t)(at - from));
     }
-    tsk_json_put(object, parser->stack.data + name, value);
+    if (value || parser->refusals == refusals)
+        tsk_json_put(object, parser->stack.data + name, value);
     parser->stack.len = name;
     return at;
 }
@@ -254,13 +255,16 @@ static const char *build_nested(struct tsk_json *parser, struct tsk_scan *s, con
             at = build_member(parser, s, at, payload, *out);
         } else {
             struct json_object *value = NULL;
+            size_t before = parser->refusals;
             at = build(parser, s, at, payload, &value);
-            json_object_array_add(*out, value);
+            if (value || parser->refusals == before)
+                json_object_array_add(*out, value);
         }
         at = at ? tsk_scan_after(s, at, bracket) : NULL;
     }
     s->depth--;
-    if (bracket == '}' && !payload && parser->refusals > refusals)
+    bool room = s->depth + 1 < TSK_JSON_DEPTH;
+    if (bracket == '}' && !payload && room && parser->refusals > refusals)
         tsk_json_put_str(*out, TSK_JSON_REFUSED, parser->refused.text);
     return at;
 }

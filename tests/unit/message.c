@@ -339,7 +339,7 @@ static void test_salvage(void)
         const char *text, *left;
     } texts[] = {
         {"{\"output\":{\"x\":1},\"a\":-0}", "{\"output\":{\"x\":1},\"a\":-0}"},
-        {"{\"output\":{\"\\u0000\":[1]},\"a\":1}", "{\"output\":null,\"a\":1," MARK(12) "}"},
+        {"{\"output\":{\"\\u0000\":[1]},\"a\":1}", "{\"a\":1," MARK(12) "}"},
         {"{\"error\":{\"e\":1,\"\\u0000y\":{\"e\":2},\"f\":3}}",
          "{\"error\":{\"e\":1,\"f\":3," MARK(17) "}," MARK(17) "}"},
         {"{\"l\":[1,{\"\\u0000\":2},{\"b\":3}]}",
@@ -360,6 +360,28 @@ static void test_salvage(void)
     }
 }
 
+/* What is left of a message nested to the limit and beyond is within it, marks and all. */
+static void test_salvage_depth(void)
+{
+    for (int levels = TSK_JSON_DEPTH - 3; levels < TSK_JSON_DEPTH + 3; levels++) {
+        struct tsk_buf text = TSK_BUF_INIT;
+        size_t len;
+        for (int i = 0; i < levels; i++)
+            tsk_buf_str(&text, i % 2 ? "[1," : "{\"a\":");
+        tsk_buf_str(&text, "2");
+        for (int i = levels; i--;)
+            tsk_buf_char(&text, i % 2 ? ']' : '}');
+        struct tsk_err err = TSK_ERR_INIT;
+        struct json_object *json = tsk_json_salvage(parser, text.data, text.len, &err);
+        struct json_object *again = parse(tsk_json_text(json, &len));
+        CHECK(json && again && json_object_equal(json, again));
+        CHECK((err.kind == TSK_OK) == (levels < TSK_JSON_DEPTH));
+        json_object_put(again);
+        json_object_put(json);
+        tsk_buf_fini(&text);
+    }
+}
+
 int main(void)
 {
     parser = tsk_json_new();
@@ -372,6 +394,7 @@ int main(void)
     test_emit_stops();
     test_made();
     test_salvage();
+    test_salvage_depth();
     tsk_json_free(parser);
     return check_done();
 }
