@@ -139,8 +139,8 @@ static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf
     struct tsk_reconcile_opts how = rules(opts, conf);
     size_t max = tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
     enum tsk_exit status;
-    bool told_to_stop = opts->follow || (!by_ledger(opts) && !count);
-    if (told_to_stop && signals_open(false, &err) < 0)
+    bool stops = opts->follow || !by_ledger(opts);
+    if (stops && signals_open(false, &err) < 0)
         return diag_err(&err);
     state.settling = settling_new(conf, &how, opts, &state.told, &status);
     if (status == TSK_OK)
@@ -151,7 +151,7 @@ static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf
     status = tsk_exit_worse(status, state.told.status);
     settling_free(state.settling);
     told_fini(&state.told);
-    if (told_to_stop)
+    if (stops)
         signals_close();
     return status;
 }

@@ -208,3 +208,28 @@ END
     all_refuse 'more processes or threads are needed.*the limit (ulimit -u) is' \
         bash -c 'ulimit -u 2; exec setpriv --reuid="$0" --clear-groups "$@"' $uid
 }
+
+# Whether the process catches TERM, so that only its own loop can end it.
+catches_term() { (((0x$(awk '/^SigCgt/ {print $2}' "/proc/${PIDS[$1]}/status") & 0x4000) != 0)); }
+
+@test "TERM ends a program whose FILE is a FIFO that nobody writes" {
+    local n=0 command
+    mkfifo fifo
+    for command in 'publish' 'collect' 'reconcile' 'reconcile --follow'; do
+        n=$((n + 1))
+        spawn "$n" tasker-${command%% *} ${command#"${command%% *}"} --store none fifo
+        wait_until 10 catches_term "$n"
+        signal "$n" TERM
+        finish "$n"
+        [ "$status" -lt 128 ]
+    done
+}
+
+@test "a FIFO as FILE is read to the end of its writer, who may come late" {
+    mkfifo fifo
+    spawn rec tasker-reconcile --store none fifo
+    printf '{"mark":1}\n{"mark":2}\n' >fifo
+    finish rec
+    [ "$status" -eq 0 ]
+    [ "$(jq -c .mark rec.out | xargs)" = "1 2" ]
+}

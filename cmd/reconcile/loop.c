@@ -1,8 +1,8 @@
 /* From lines to the reconciliation. Reading blocks, but never for longer than until the next
  * verdict is due; what was printed is flushed before any wait, so that the next stage of a pipe
- * sees it at once. A signal ends it as the end of input does: with --follow, and for standard
- * input, so that Ctrl-C in a pipeline loses no verdict. While following, a reader of stdout that
- * went away ends it too: nobody would ever hear a verdict again. */
+ * sees it at once. A signal ends it as the end of input does, so that Ctrl-C in a pipeline loses
+ * no verdict. While following, a reader of stdout that went away ends it too: nobody would ever
+ * hear a verdict again. */
 #include "reconcile/reconcile.h"
 
 #include <errno.h>

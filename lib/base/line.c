@@ -22,6 +22,7 @@ struct tsk_lines {
     int fd; /* the current file, or -1 */
     const char *file;
     bool regular, ended; /* the current file; ended: all of it is in the buffer */
+    bool silent;         /* it is a FIFO, and may not have had a writer yet */
     bool skipping;       /* within a line that was too long */
     struct tsk_buf buf;
     size_t start, scanned; /* what is not given out yet; up to where no newline is */
@@ -68,6 +69,16 @@ static void problem(struct tsk_lines *lines, const char *what)
     lines->failed = true;
 }
 
+/* Opens path for reading. To open a FIFO waits for its writer, and no signal ends that: it is opened
+ * without, and whoever reads it waits in poll, as for any other input. */
+static int open_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
 static void open_next(struct tsk_lines *lines)
 {
     struct stat st;
@@ -75,13 +86,15 @@ static void open_next(struct tsk_lines *lines)
     lines->number = 0;
     lines->skipping = false;
     lines->ended = false;
-    lines->fd = strcmp(lines->file, "-") ? open(lines->file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    lines->fd = strcmp(lines->file, "-") ? open_file(lines->file) : STDIN_FILENO;
     if (lines->fd < 0) {
         problem(lines, "cannot open");
         lines->ended = true;
         return;
     }
-    lines->regular = !fstat(lines->fd, &st) && S_ISREG(st.st_mode);
+    bool known = fstat(lines->fd, &st) == 0;
+    lines->regular = known && S_ISREG(st.st_mode);
+    lines->silent = known && S_ISFIFO(st.st_mode) && lines->fd != STDIN_FILENO;
 }
 
 /* Moves what is not given out yet to the front, so that there is room to read. */
@@ -101,6 +114,10 @@ void tsk_lines_fill(struct tsk_lines *lines)
             open_next(lines);
         return;
     }
+    struct pollfd readable = {.fd = lines->fd, .events = POLLIN};
+    if (lines->silent && poll(&readable, 1, -1) <= 0)
+        return;
+    lines->silent = false;
     compact(lines);
     char *room = tsk_buf_reserve(&lines->buf, READ_SIZE);
     ssize_t got = read(lines->fd, room, READ_SIZE);
