@@ -69,8 +69,8 @@ static void problem(struct tsk_lines *lines, const char *what)
     lines->failed = true;
 }
 
-/* Opens path for reading. To open a FIFO waits for its writer, and no signal ends that: it is opened
- * without, and whoever reads it waits in poll, as for any other input. */
+/* Opens path for reading. To open a FIFO waits for its writer, and no signal ends that: it is
+ * opened without, and whoever reads it waits in poll, as for any other input. */
 static int open_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
