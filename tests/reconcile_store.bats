@@ -380,8 +380,8 @@ END
     signal work TERM
     finish_with 0 work
     rebuilt
-    # collected again, when the worker has nothing of it any more
-    run -1 bash -c 'tasker-collect --timeout 60s receipts | tasker-reconcile >again'
+    # collected again, from the store, when the worker is gone
+    run -1 bash -c "timeout $((20 * PATIENCE)) tasker-collect --set zeromq.heartbeat_interval=200ms --set zeromq.reconnect_max=100ms receipts | tasker-reconcile >again"
     [ "$(jq -r .verdict again | sort | uniq -c | xargs)" = "6 consistent" ]
 }
 

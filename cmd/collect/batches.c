@@ -258,12 +258,13 @@ static void batch_end(struct batches *batches, struct batch *batch)
     batch_free(batch);
 }
 
-/* Its time has come. */
+/* Its time has come. One that is unreached stays open: only what the store has of it is wanted. */
 static void batch_is_due(struct batches *batches, struct batch *batch, enum batch_due why,
                          batch_due_fn *due, void *ctx)
 {
     if (due(ctx, batch, why)) {
-        batch_end(batches, batch);
+        if (why != BATCH_UNREACHED)
+            batch_end(batches, batch);
         return;
     }
     batch->asked = true;
@@ -328,6 +329,12 @@ void batches_give_up(struct batches *batches, const char *batch_id, batch_due_fn
     struct batch *batch = find_open(batches, batch_id);
     if (!batch || !batch->asked)
         return;
+    if (batch->why == BATCH_UNREACHED) {
+        batch->asked = false;
+        batches->asked--;
+        batches_recheck(batches);
+        return;
+    }
     due(ctx, batch, (enum batch_due)batch->why);
     batch_end(batches, batch);
 }
@@ -347,14 +354,18 @@ int64_t batches_seen(const struct batches *batches)
     return batches->seen;
 }
 
-/* Whether a batch that seems lost is one of a worker that never was within reach. Its silence then
- * counts from now. */
-static bool is_unreached(struct batches *batches, const struct batch *batch, int64_t now,
-                         batch_reached_fn *reached, void *ctx)
+/* A batch that seems lost is only unreached if its worker never was within reach: the store is asked
+ * for it once, and after that its worker's silence counts anew. Returns whether it is that. */
+static bool is_unreached(struct batches *batches, struct batch *batch, int64_t now,
+                         batch_reached_fn *reached, batch_due_fn *due, void *ctx)
 {
     if (tsk_stream_heard(batches->stream, batch->source) >= 0 || reached(ctx, batch))
         return false;
-    lost_postpone(batches->lost, batch->source, now);
+    if (!batch->looked)
+        batch_is_due(batches, batch, BATCH_UNREACHED, due, ctx);
+    batch->looked = true;
+    if (!batch->asked)
+        lost_postpone(batches->lost, batch->source, now);
     return true;
 }
 
@@ -370,7 +381,7 @@ void batches_check(struct batches *batches, int64_t now, int64_t heard_at,
         int64_t deadline = batch_deadline(batches, batch, heard_at, &why);
         next = tsk_map_next(e);
         if (deadline >= 0 && deadline <= now && why == BATCH_LOST &&
-            is_unreached(batches, batch, now, reached, ctx))
+            is_unreached(batches, batch, now, reached, due, ctx))
             deadline = batch_deadline(batches, batch, heard_at, &why);
         if (deadline < 0 || deadline > now) {
             batches->next = tsk_earlier(batches->next, deadline);

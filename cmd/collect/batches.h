@@ -38,14 +38,16 @@ struct batch {
     bool heard;          /* something of it came before that */
     bool recorded;       /* it was read from the store, which has what came of it before */
     bool reached;        /* then: the ledger has a message of its worker */
+    bool looked;         /* the store was asked because its worker was not reached */
 };
 
 enum batch_due {
-    BATCH_SETTLED, /* complete, and what is missing did not come */
-    BATCH_LATE,    /* over its time limit */
-    BATCH_LOST,    /* its worker has ended, as far as can be told */
-    BATCH_GONE,    /* its worker has nothing more of it */
-    BATCH_SILENT   /* its worker has not been heard for too long */
+    BATCH_SETTLED,  /* complete, and what is missing did not come */
+    BATCH_LATE,     /* over its time limit */
+    BATCH_LOST,     /* its worker has ended, as far as can be told */
+    BATCH_GONE,     /* its worker has nothing more of it */
+    BATCH_SILENT,   /* its worker has not been heard for too long */
+    BATCH_UNREACHED /* its worker was neither heard nor reached: only the store may have it */
 };
 
 struct batches;
@@ -98,7 +100,8 @@ void batches_forgotten(struct batches *batches, const char *source, int64_t befo
  * be among them, so until now it was neither missing nor anybody silent. */
 void batches_behind(struct batches *batches, int64_t now);
 
-/* The same for a batch that was looked for, if it is still open; due's answer does not matter. */
+/* The same for a batch that was looked for, if it is still open; due's answer does not matter. One
+ * that is only unreached stays open. */
 void batches_give_up(struct batches *batches, const char *batch_id, batch_due_fn *due, void *ctx);
 
 /* Whether a result is of an open batch and tells what nothing has told yet. */

@@ -146,7 +146,7 @@ bool keep_due(void *ctx, const struct batch *batch, enum batch_due why)
     struct collect *c = ctx;
     char own[OWN_SOURCE_SIZE];
     if (!c->ledger)
-        return report_due(c, batch, why);
+        return why == BATCH_UNREACHED || report_due(c, batch, why);
     snprintf(own, sizeof own, TSK_SOURCE_LOST "%s", batch->id);
     tsk_ledger_look(c->ledger, batch->id, own, c->now);
     return false;
