@@ -1,6 +1,5 @@
-/* What comes in from the bus. A message that is already in the shape that the protocol asks for, as
- * nearly all are, is looked through but not parsed, and its very bytes are printed; any other is
- * parsed once. The order of the questions is: is it JSON at all, is it the next of its stream, is
+/* What comes in from the bus. Each message is parsed once; of one that is already in the shape that
+ * the protocol asks for, as nearly all are, the very bytes are printed. The order of the questions is: is it JSON at all, is it the next of its stream, is
  * it a result, is its batch one of ours. */
 #include "collect/collect.h"
 #include "collect/keep.h"
@@ -167,31 +166,6 @@ static void take_next(struct incoming *in, struct json_object *message, struct t
         report_unreadable(in->c, in->frame, err.text);
 }
 
-/* Takes a message in canonical form. Returns false if it is none. */
-static bool take_usual(struct collect *c, const struct tsk_frame *frame)
-{
-    struct tsk_usual usual;
-    if (!strcmp(frame->topic, tsk_type_name(TSK_TYPE_WORKER)) || /* a status, whatever it says */
-        !tsk_result_usual(frame->topic, frame->body, frame->len, &usual) ||
-        usual.offset >= TSK_STREAM_OFFSET_MAX || tsk_source_reserved(usual.source) ||
-        memchr(frame->body, '\n', frame->len))
-        return false;
-    struct incoming in = {.c = c,
-                          .frame = frame,
-                          .source = *usual.source ? usual.source : NULL,
-                          .offset = usual.offset};
-    struct result result = {usual.type, usual.batch_id, usual.step_id, usual.final,
-                            usual.sequence};
-    if (is_strange(&in))
-        return true;
-    note_unsaved(&in);
-    if (!in.source || is_next(&in)) {
-        pass_on(&in, &result, frame->body, frame->len);
-        keep_message(c, frame, in.source, in.offset, in.lines, usual.batch_id, NULL);
-    }
-    return true;
-}
-
 /* Whether it would have a place that only tasker's own programs write to. */
 static bool is_forged(struct json_object *message)
 {
@@ -244,8 +218,6 @@ static void take_unparsed(struct incoming *in, const char *reason)
 
 static void take_message(struct collect *c, const struct tsk_frame *frame)
 {
-    if (take_usual(c, frame))
-        return;
     struct tsk_err err = TSK_ERR_INIT;
     struct incoming in = {.c = c, .frame = frame};
     struct json_object *message = parse(&in, &err);

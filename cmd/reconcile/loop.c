@@ -72,10 +72,6 @@ static int feed(struct loop *loop, struct json_object *json, const struct tsk_li
 /* Returns as tsk_reconcile_feed. */
 static int feed_line(struct loop *loop, const struct tsk_line *line, struct tsk_err *err)
 {
-    if (tsk_reconcile_text(loop->reconcile, line->data, line->len, loop->now)) {
-        settling_usual(loop->settling, line->data, line->len);
-        return 1;
-    }
     struct json_object *message = tsk_json_salvage(loop->json, line->data, line->len, err);
     int taken = message ? feed(loop, message, line, err) : -1;
     json_object_put(message);

@@ -80,9 +80,6 @@ int64_t settling_pause(int64_t *took, int64_t start, int64_t times, int64_t leas
 void settling_line(struct settling *settling, struct json_object *message, const char *raw,
                    size_t len);
 
-/* The same of a partial result in canonical form (tsk_result_usual). */
-void settling_usual(struct settling *settling, const char *raw, size_t len);
-
 /* Frees the lines that are not in the ledger yet. */
 void settling_forget_lines(struct settling *settling);
 

@@ -117,19 +117,6 @@ void settling_line(struct settling *s, struct json_object *message, const char *
     keep_line(s, line, batch_id, source, raw);
 }
 
-void settling_usual(struct settling *s, const char *raw, size_t len)
-{
-    struct tsk_usual usual;
-    if (!s || !tsk_result_usual("", raw, len, &usual))
-        return;
-    struct read_line line = {.len = len,
-                             .type = tsk_type_name(usual.type),
-                             .step_id = usual.step_id,
-                             .offset = usual.offset};
-    touch(s, usual.batch_id);
-    keep_line(s, line, usual.batch_id, usual.source, raw);
-}
-
 /* --- Putting lines into the ledger. */
 
 struct adding {

@@ -113,10 +113,8 @@ enum tsk_scan_kind {
 
 struct tsk_scan_value {
     enum tsk_scan_kind kind;
-    int levels;       /* of an object or array, as tsk_json_within counts them; else 0 */
     const char *text; /* where it stands, strings without their quotes; no NUL follows */
     size_t len;       /* bytes */
-    int64_t number;   /* TSK_SCAN_INT; else 0 */
 };
 
 /* A name, as TSK_SCAN_KEY("name") makes it. */
@@ -141,13 +139,6 @@ int tsk_scan_check(const char *text, size_t len, struct tsk_err *err);
  * one of keys is there twice. Then tsk_json_object has to say. */
 bool tsk_scan_object(const char *text, size_t len, const struct tsk_scan_key *keys, size_t count,
                      struct tsk_scan_value *values);
-
-/* Walks over the elements of an array that tsk_scan_object gave. rest is that value, and becomes
- * what is left of it. Returns false after the last. */
-bool tsk_scan_next(struct tsk_scan_value *rest, struct tsk_scan_value *element);
-
-/* Whether value is a text (TSK_SCAN_TEXT) and is this one. */
-bool tsk_scan_is(const struct tsk_scan_value *value, const char *text);
 
 /* ---- JSON written straight into a buffer, for messages of which there are many: to build json-c
  * objects only to print them takes longer than all else that is done for one. What comes out is

@@ -129,26 +129,6 @@ typedef int tsk_result_fn(void *ctx, enum tsk_type type, struct json_object *mes
 int tsk_result_normalise(const char *topic, struct json_object *message, tsk_result_fn *emit,
                          void *ctx, struct tsk_err *err);
 
-/* What a receiver asks of a result. Texts are borrowed from the message. */
-struct tsk_usual {
-    enum tsk_type type; /* TSK_TYPE_PARTIAL or TSK_TYPE_COMPLETION */
-    char batch_id[TSK_ID_SIZE];
-    char source[TSK_ID_SIZE]; /* "": it belongs to no stream */
-    int64_t offset;           /* at least 0; -1 without a source */
-
-    /* of a partial result; else 0 and false */
-    int64_t step_id;
-    int64_t task_id, attempt, sequence;         /* 0: not told */
-    int64_t time_ms;                            /* -1: not told */
-    bool final, failed;                         /* its status: not in_progress; failed */
-    struct tsk_scan_value step_name, worker_id; /* TSK_SCAN_NONE: not told */
-};
-
-/* Reads a partial result or a completion from its text, at a small part of what it costs to parse
- * it, if tsk_result_normalise would leave it as it is. Returns false if that is not plain to see:
- * then it has to be parsed and normalised, and may still be a result, or no JSON at all. */
-bool tsk_result_usual(const char *topic, const char *text, size_t len, struct tsk_usual *usual);
-
 /* Returns what the short members of a result tell that is too long to be parsed, as an object that
  * the caller owns and tsk_result_normalise takes: it has TSK_JSON_REFUSED, an error with this
  * reason. Returns NULL if the text is no such object by tsk_scan_object. */

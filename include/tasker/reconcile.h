@@ -174,11 +174,6 @@ struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, t
 /* Frees it without telling what is open. NULL is fine. */
 void tsk_reconcile_free(struct tsk_reconcile *reconcile);
 
-/* Takes in a partial result from its text, at a small part of the cost, if it is in the usual shape
- * (tsk_result_usual). Returns false if it is not, or is a failure: then it has to be parsed and
- * given to tsk_reconcile_feed. */
-bool tsk_reconcile_text(struct tsk_reconcile *reconcile, const char *text, size_t len, int64_t now);
-
 /* Takes in a message (borrowed; it may be changed in place as tsk_result_normalise does): a
  * receipt, a partial result, a completion or a batch_error, in any shape that tasker(7) allows.
  * now is a tsk_now_ms value; it matters only with a settle time or timeout. Returns 1; or 0 if the

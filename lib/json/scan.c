@@ -294,8 +294,6 @@ bool tsk_scan_deeper(struct tsk_scan *s, const char *at)
 static const char *scan_nested(struct tsk_scan *s, const char *at)
 {
     s->depth++;
-    if (s->depth > s->deepest)
-        s->deepest = s->depth;
     at = *at == '{' ? scan_object(s, at) : scan_array(s, at);
     s->depth--;
     return at;

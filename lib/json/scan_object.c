@@ -1,5 +1,4 @@
-/* The members of an object by name, and the elements of an array: where they stand, not what json-c
- * would make of them. */
+/* The members of an object by name: where they stand, not what json-c would make of them. */
 #include "json/scan_private.h"
 
 #include <string.h>
@@ -10,10 +9,8 @@ static void take(const struct tsk_scan *s, const char *from, const char *to,
 {
     bool quoted = s->kind == TSK_SCAN_TEXT || s->kind == TSK_SCAN_ESCAPED;
     value->kind = s->kind;
-    value->levels = s->deepest - s->depth;
     value->text = from + quoted;
     value->len = (size_t)(to - from) - 2 * quoted;
-    value->number = s->kind == TSK_SCAN_INT ? s->number : 0;
 }
 
 /* The place of a name in its quotes among keys; count if it is none of them. */
@@ -56,7 +53,6 @@ bool tsk_scan_object(const char *text, size_t len, const struct tsk_scan_key *ke
         if (!(at = scan_key(&s, at, keys, count, &key)))
             return false;
         const char *value = tsk_scan_space(&s, at);
-        s.deepest = s.depth;
         if (!(at = tsk_scan_value(&s, value)))
             return false;
         if (key < count) {
@@ -68,23 +64,4 @@ bool tsk_scan_object(const char *text, size_t len, const struct tsk_scan_key *ke
         at = tsk_scan_after(&s, at, '}');
     }
     return at && tsk_scan_end(&s, at);
-}
-
-bool tsk_scan_next(struct tsk_scan_value *rest, struct tsk_scan_value *element)
-{
-    struct tsk_scan s = {.end = rest->text + rest->len};
-    const char *at = rest->text + (rest->len > 0); /* the bracket or comma before the element */
-    const char *from = tsk_scan_space(&s, at);
-    if (from == s.end || *from == ']' || !(at = tsk_scan_value(&s, from)))
-        return false;
-    take(&s, from, at, element);
-    rest->text = tsk_scan_space(&s, at);
-    rest->len = (size_t)(s.end - rest->text);
-    return true;
-}
-
-bool tsk_scan_is(const struct tsk_scan_value *value, const char *text)
-{
-    return value->kind == TSK_SCAN_TEXT && strlen(text) == value->len &&
-           memcmp(text, value->text, value->len) == 0;
 }

@@ -11,7 +11,6 @@ struct tsk_scan {
     int64_t number;          /* the last TSK_SCAN_INT */
     bool more;               /* whether another element follows */
     int depth;               /* of what comes next; 0 is the whole */
-    int deepest;             /* that depth was reached */
     const char *wrong;       /* what is wrong; NULL: it ends too early */
     const char *wrong_at;
 };

@@ -1,8 +1,7 @@
 /* Results as they come from anybody, brought into one shape (the header says which).
  *
  * A message is changed in place and only where it must be, so that one of tasker's own workers
- * costs a few look-ups and its bytes go on as they came (message_usual.c tells these from the text
- * alone, and so has the same rules once more: change both).
+ * costs a few look-ups and its bytes go on as they came.
  *
  * A bad entry of a list (a summary of a completion, a result of the older topic "results") is
  * refused alone: what the message says of other steps counts. The completion says how many were
@@ -13,7 +12,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "tasker/buf.h"
 #include "tasker/parse.h"
+
+#define SHORT_BYTES 1024 /* the longest member that tsk_result_long keeps */
 
 /* What is being normalised. */
 struct fix {
@@ -425,4 +427,57 @@ int tsk_result_normalise(const char *topic, struct json_object *message, tsk_res
     if (fix_type(&fix, topic, message, &type) || fix_message(&fix, type, message))
         return -1;
     return emit(ctx, type, message, fix.changed);
+}
+
+struct json_object *tsk_result_long(struct tsk_json *parser, const char *text, size_t len,
+                                    const char *reason)
+{
+    static const struct tsk_scan_key keys[] = {
+        TSK_SCAN_KEY("message_type"),
+        TSK_SCAN_KEY("batch_id"),
+        TSK_SCAN_KEY("step_id"),
+        TSK_SCAN_KEY("task_id"),
+        TSK_SCAN_KEY("step_name"),
+        TSK_SCAN_KEY("attempt"),
+        TSK_SCAN_KEY("status"),
+        TSK_SCAN_KEY("output"),
+        TSK_SCAN_KEY("error"),
+        TSK_SCAN_KEY("retryable"),
+        TSK_SCAN_KEY("execution_time_ms"),
+        TSK_SCAN_KEY("worker_id"),
+        TSK_SCAN_KEY("sequence"),
+        TSK_SCAN_KEY("timestamp"),
+        TSK_SCAN_KEY("execution_metadata"),
+        TSK_SCAN_KEY("total_steps"),
+        TSK_SCAN_KEY("completed_steps"),
+        TSK_SCAN_KEY("failed_steps"),
+        TSK_SCAN_KEY("in_progress_steps"),
+        TSK_SCAN_KEY("step_summaries"),
+        TSK_SCAN_KEY("total_execution_time_ms"),
+        TSK_SCAN_KEY("completed_at"),
+        TSK_SCAN_KEY("source"),
+        TSK_SCAN_KEY("offset"),
+        TSK_SCAN_KEY(TSK_JSON_REFUSED),
+    };
+    enum { MEMBERS = sizeof keys / sizeof *keys };
+    struct tsk_scan_value members[MEMBERS];
+    struct tsk_buf kept = TSK_BUF_INIT;
+    if (!tsk_scan_object(text, len, keys, MEMBERS, members))
+        return NULL;
+    for (size_t i = 0; i < MEMBERS; i++) {
+        const struct tsk_scan_value *value = &members[i];
+        size_t quoted = value->kind == TSK_SCAN_TEXT || value->kind == TSK_SCAN_ESCAPED;
+        if (value->kind == TSK_SCAN_NONE || value->len > SHORT_BYTES)
+            continue;
+        tsk_buf_char(&kept, kept.len ? ',' : '{');
+        tsk_buf_add(&kept, keys[i].text, keys[i].len);
+        tsk_buf_add(&kept, value->text - quoted, value->len + 2 * quoted);
+    }
+    tsk_buf_str(&kept, kept.len ? "}" : "{}");
+    struct json_object *message = tsk_json_object(parser, kept.data, kept.len, NULL);
+    tsk_buf_fini(&kept);
+    if (message)
+        tsk_json_put(message, TSK_JSON_REFUSED,
+                     tsk_error_object(reason, "OutputTooLarge", "validation", false));
+    return message;
 }

@@ -29,7 +29,6 @@ struct tsk_reconcile {
     size_t waiting_steps;
     bool receipts_seen;
     struct tsk_history history;
-    struct tsk_buf texts; /* of the message that is fed */
 };
 
 struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, tsk_verdict_fn *tell,
@@ -58,7 +57,6 @@ void tsk_reconcile_free(struct tsk_reconcile *r)
     }
     tsk_map_free(r->open);
     tsk_history_fini(&r->history);
-    tsk_buf_fini(&r->texts);
     free(r);
 }
 
@@ -347,17 +345,6 @@ void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_rpartial *p
     struct tsk_rbatch *batch = feed_partial(r, partial);
     if (batch)
         consider(r, batch, now);
-}
-
-bool tsk_reconcile_text(struct tsk_reconcile *r, const char *text, size_t len, int64_t now)
-{
-    struct tsk_usual usual;
-    struct tsk_rpartial partial;
-    if (!tsk_result_usual("", text, len, &usual) ||
-        !tsk_rpartial_usual(&partial, &usual, &r->texts))
-        return false;
-    tsk_reconcile_partial(r, &partial, now);
-    return true;
 }
 
 static int feed_published(struct tsk_reconcile *r, struct json_object *message, int64_t now,

@@ -45,10 +45,6 @@ struct tsk_rpartial {
     const char *backoff;                                   /* of a failure (retry.h), or NULL */
 };
 void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
-/* The same of a result in the usual shape; false if it has to be parsed. Texts are borrowed from
- * usual and from texts, which is overwritten. */
-bool tsk_rpartial_usual(struct tsk_rpartial *partial, const struct tsk_usual *usual,
-                        struct tsk_buf *texts);
 
 /* One entry of a completion (status) or of a receipt (limit, backoff, task_id, step_name). */
 struct tsk_rentry {

@@ -82,38 +82,6 @@ void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message
         read_refusal(partial, message);
 }
 
-/* Copies a text that may be missing. Returns false if its value is not plain to see. */
-static bool copy_text(struct tsk_buf *buf, const struct tsk_scan_value *value)
-{
-    tsk_buf_add(buf, value->text, value->kind == TSK_SCAN_TEXT ? value->len : 0);
-    tsk_buf_char(buf, '\0');
-    return value->kind == TSK_SCAN_TEXT || value->kind == TSK_SCAN_NONE;
-}
-
-bool tsk_rpartial_usual(struct tsk_rpartial *partial, const struct tsk_usual *usual,
-                        struct tsk_buf *texts)
-{
-    tsk_buf_reset(texts);
-    if (usual->type != TSK_TYPE_PARTIAL || usual->failed || /* of which more is needed */
-        !copy_text(texts, &usual->step_name) || !copy_text(texts, &usual->worker_id))
-        return false;
-    *partial = (struct tsk_rpartial){
-        .batch_id = usual->batch_id,
-        .step_id = usual->step_id,
-        .task_id = usual->task_id,
-        .attempt = usual->attempt,
-        .sequence = usual->sequence,
-        .time_ms = usual->time_ms,
-        .ended = -1,
-        .retry_after = -1,
-        .limit = -1,
-        .status = usual->final ? TSK_STEP_COMPLETED : TSK_STEP_IN_PROGRESS,
-        .step_name = texts->data,
-        .worker_id = texts->data + strlen(texts->data) + 1,
-    };
-    return true;
-}
-
 void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json)
 {
     *entry = (struct tsk_rentry){

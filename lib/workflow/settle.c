@@ -41,7 +41,6 @@ void tsk_settle_free(struct tsk_settle *s)
     forget(s);
     tsk_json_free(s->json);
     tsk_buf_fini(&s->texts);
-    tsk_buf_fini(&s->scratch);
     tsk_buf_fini(&s->creates);
     free(s->steps);
     free(s->found);
@@ -361,25 +360,6 @@ static int take_result(void *ctx, enum tsk_type type, struct json_object *messag
     return 0;
 }
 
-/* The bulk of all: a partial result of tasker's own workers. False if it is not one. */
-static bool take_usual(struct tsk_settle *s, const struct tsk_settle_message *message)
-{
-    struct tsk_usual usual;
-    struct tsk_rpartial partial;
-    struct tsk_scan_value output;
-    if (!tsk_result_usual(message->topic, message->data, message->len, &usual) ||
-        !tsk_rpartial_usual(&partial, &usual, &s->scratch) || strcmp(partial.batch_id, s->id) != 0)
-        return false;
-    struct tsk_fold_step *step = note_partial(s, &partial);
-    if (step && tsk_settle_output(message->data, message->len, &output)) {
-        keep(s, &step->results, output.text, output.len);
-        tsk_settle_weigh(s, step, &partial, output.text, output.len);
-    }
-    note_news(s, false);
-    tsk_reconcile_partial(s->reconcile, &partial, s->now);
-    return true;
-}
-
 /* Whether a message is beyond a limit, and may have been a result. */
 static bool is_beyond(struct tsk_settle *s, const struct tsk_settle_message *message)
 {
@@ -418,8 +398,6 @@ void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *m
     s->source = message->source;
     if (message->received_at > s->now)
         s->now = message->received_at;
-    if (take_usual(s, message))
-        return;
     struct json_object *json = tsk_json_salvage(s->json, message->data, message->len, NULL);
     if (json)
         tsk_result_normalise(message->topic, json, take_result, s, NULL);

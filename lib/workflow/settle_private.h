@@ -50,7 +50,7 @@ struct tsk_settle {
     size_t count, cap, known; /* the first known ones were sent */
     size_t last;              /* the step that was looked for last */
     struct tsk_names names;
-    struct tsk_buf texts, scratch, creates;
+    struct tsk_buf texts, creates;
     struct tsk_fold_discrepancy *found;
     size_t found_count, found_cap;
     const char *source;    /* of the message that is being taken in; or NULL */
@@ -72,10 +72,6 @@ struct tsk_settle {
 
 /* settle_rows.c: what follows, once all is taken in. */
 void tsk_settle_conclude(struct tsk_settle *settle);
-
-/* settle_text.c: what a step put out, as it stands in a message in the usual shape. Returns false
- * if there is nothing. */
-bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output);
 
 /* settle_text.c: has an output judged. What is wrong with it goes into partial, and is good until
  * the next one. */

@@ -4,18 +4,6 @@
 #include "workflow/settle_private.h"
 #include "tasker/flow.h"
 
-bool tsk_settle_output(const char *text, size_t len, struct tsk_scan_value *output)
-{
-    static const struct tsk_scan_key key = TSK_SCAN_KEY("output");
-    if (!tsk_scan_object(text, len, &key, 1, output) || output->kind == TSK_SCAN_NONE)
-        return false;
-    if (output->kind == TSK_SCAN_TEXT || output->kind == TSK_SCAN_ESCAPED) {
-        output->text--; /* with its quotes */
-        output->len += 2;
-    }
-    return true;
-}
-
 struct wanted {
     int64_t step_id;
     const char *key;
@@ -40,14 +28,6 @@ void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *mess
                      int64_t step_id, bool error, struct tsk_buf *buf)
 {
     struct wanted wanted = {step_id, error ? "error" : "output", buf};
-    struct tsk_usual usual;
-    struct tsk_scan_value output;
-    if (!error && tsk_result_usual(message->topic, message->data, message->len, &usual) &&
-        !usual.failed && usual.step_id == step_id) {
-        if (tsk_settle_output(message->data, message->len, &output))
-            tsk_buf_add(buf, output.text, output.len);
-        return;
-    }
     struct json_object *json = tsk_json_salvage(s->json, message->data, message->len, NULL);
     if (json)
         tsk_result_normalise(message->topic, json, take_text, &wanted, NULL);

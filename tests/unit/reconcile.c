@@ -67,12 +67,8 @@ static void end(struct test *test)
     tsk_buf_fini(&test->told.json);
 }
 
-static bool by_text; /* each test is done both ways, and must come to the same */
-
 static int feed(struct test *test, const char *text)
 {
-    if (by_text && tsk_reconcile_text(test->reconcile, text, strlen(text), test->now))
-        return 1;
     struct json_object *message = tsk_json_object(test->parser, text, strlen(text), &test->err);
     if (!CHECK(message)) {
         fprintf(stderr, "%s: %s\n", test->err.text, text);
@@ -972,7 +968,7 @@ static void test_waiting_is_bounded(void)
     end(&t);
 }
 
-static void test_all(void)
+int main(void)
 {
     test_consistent();
     test_repeated_messages_are_harmless();
@@ -997,13 +993,6 @@ static void test_all(void)
     test_many_batches();
     test_large_batch();
     test_waiting_is_bounded();
-}
-
-int main(void)
-{
-    test_all();
-    by_text = true;
-    test_all();
     tsk_reconcile_free(NULL);
     return check_done();
 }

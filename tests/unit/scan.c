@@ -139,11 +139,6 @@ static const char *name_of(const struct tsk_scan_key *key, char out[64])
     return out;
 }
 
-static bool same_number(const struct tsk_scan_value *value, struct json_object *json)
-{
-    return json_object_is_type(json, json_type_int) && json_object_get_int64(json) == value->number;
-}
-
 /* Whether what the scanner says of a member is what json-c has of it. */
 static bool same_value(const struct tsk_scan_value *value, struct json_object *json)
 {
@@ -154,7 +149,7 @@ static bool same_value(const struct tsk_scan_value *value, struct json_object *j
         return json_object_is_type(json, json_type_boolean) &&
                (*value->text == 't') == json_object_get_boolean(json);
     case TSK_SCAN_INT:
-        return same_number(value, json);
+        return json_object_is_type(json, json_type_int);
     case TSK_SCAN_NUMBER:
         return json_object_is_type(json, json_type_double);
     case TSK_SCAN_TEXT:
@@ -169,17 +164,6 @@ static bool same_value(const struct tsk_scan_value *value, struct json_object *j
         return json_object_is_type(json, json_type_array);
     }
     return false;
-}
-
-static bool same_elements(const struct tsk_scan_value *array, struct json_object *json)
-{
-    struct tsk_scan_value rest = *array, element;
-    size_t i = 0;
-    for (; tsk_scan_next(&rest, &element); i++) {
-        if (!same_value(&element, json_object_array_get_idx(json, i)))
-            return false;
-    }
-    return i == json_object_array_length(json);
 }
 
 /* Whether a text of an object may have names that a plain look does not tell. */
@@ -211,8 +195,6 @@ static bool members_agree(const char *text, size_t len, struct json_object *json
         struct json_object *member = tsk_json_get(json, name_of(&some_keys[i], name));
         if (!same_value(&values[i], member))
             return false;
-        if (values[i].kind == TSK_SCAN_ARRAY && !same_elements(&values[i], member))
-            return false;
     }
     return object;
 }
@@ -226,21 +208,17 @@ static void test_members(void)
         TSK_SCAN_KEY("o"), TSK_SCAN_KEY("e"), TSK_SCAN_KEY("l"),
         TSK_SCAN_KEY("n"), TSK_SCAN_KEY("x"), TSK_SCAN_KEY("f"),
     };
-    struct tsk_scan_value v[COUNT(keys)], element;
+    struct tsk_scan_value v[COUNT(keys)];
     if (!CHECK(tsk_scan_object(text, sizeof text - 1, keys, COUNT(keys), v)))
         return;
-    CHECK(v[0].kind == TSK_SCAN_INT && v[0].number == -12);
-    CHECK(v[1].kind == TSK_SCAN_INT && v[1].number == 1);
-    CHECK(tsk_scan_is(&v[2], "x y") && !tsk_scan_is(&v[2], "x") && !tsk_scan_is(&v[0], "-12"));
+    CHECK(v[0].kind == TSK_SCAN_INT && v[0].len == 3 && !memcmp(v[0].text, "-12", 3));
+    CHECK(v[1].kind == TSK_SCAN_INT && v[1].len == 1 && *v[1].text == '1');
+    CHECK(v[2].kind == TSK_SCAN_TEXT && v[2].len == 3 && !memcmp(v[2].text, "x y", 3));
     CHECK(v[3].kind == TSK_SCAN_OBJECT && v[3].len == 8 && !memcmp(v[3].text, "{\"a\":[]}", 8));
     CHECK(v[4].kind == TSK_SCAN_ESCAPED && v[4].len == 2 && !memcmp(v[4].text, "\\n", 2));
     CHECK(v[5].kind == TSK_SCAN_ARRAY && v[5].len == 14);
     CHECK(v[6].kind == TSK_SCAN_NONE && v[7].kind == TSK_SCAN_NONE);
     CHECK(v[8].kind == TSK_SCAN_NUMBER);
-    CHECK(tsk_scan_next(&v[5], &element) && element.number == 1);
-    CHECK(tsk_scan_next(&v[5], &element) && element.kind == TSK_SCAN_OBJECT && element.len == 2);
-    CHECK(tsk_scan_next(&v[5], &element) && element.kind == TSK_SCAN_ARRAY && element.len == 3);
-    CHECK(!tsk_scan_next(&v[5], &element));
     CHECK(!tsk_scan_object("{\"a\":1,\"a\":null}", 16, keys, COUNT(keys), v));
     CHECK(!tsk_scan_object("{\"a\":null,\"a\":1}", 16, keys, COUNT(keys), v));
     CHECK(!tsk_scan_object("{\"\\u0061\":1}", 12, keys, COUNT(keys), v));

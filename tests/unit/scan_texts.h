@@ -145,7 +145,7 @@ static inline char *exact(const char *text, size_t len)
     return copy;
 }
 
-/* Results, most of them in the usual shape. */
+/* Results, most of them in canonical form. */
 static const char *const messages[] = {
     "{\"message_type\":\"partial_result\",\"batch_id\":\"01a2097a-624b-7c17-be0d-000000000001\","
     "\"step_id\":1,\"task_id\":2,\"step_name\":\"n\",\"attempt\":1,\"status\":\"in_progress\","
