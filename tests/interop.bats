@@ -187,7 +187,8 @@ reversed() { export TASKER_ZEROMQ_BATCH_BIND=worker TASKER_ZEROMQ_RESULT_BIND=co
     finish_with 0 collect
     finish_with 0 worker
     [ "$(field_of collect.out 'select(.status=="completed")|.step_id' | wc -l)" -eq 10 ]
-    [ -z "$(grep -h warning: publish.err collect.err)" ]
+    # the publisher may have warned that nobody was there yet
+    [ -z "$(grep -h warning: publish.err collect.err | grep -v 'reached a worker')" ]
 }
 
 @test "interop: a plain publisher that comes late reaches a worker where both binds are reversed" {
