@@ -130,7 +130,7 @@ check-san:
 	  $(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san check
 
 # Programs as small scripts that put valgrind before the true ones; a test of the pipeline runs them.
-VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible \
+VALGRIND := valgrind -q --suppressions=$(CURDIR)/tests/valgrind.supp --leak-check=full --show-leak-kinds=definite,indirect,possible \
   --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99
 check-valgrind:
 	@.ci/deps build demo check valgrind

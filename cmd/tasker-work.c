@@ -151,6 +151,7 @@ static int set_up(struct work *work, struct tsk_err *err)
     input_environment(work, mark);
     if (allow_descriptors(work, err) < 0)
         return -1;
+    work->room = work->max_workers;
     work->keeper = keeper_start((size_t)work->max_workers * 2 + 64, mark, err);
     if (!work->keeper || (work->signal_watch.fd = signals_open(true, err)) < 0)
         return -1;

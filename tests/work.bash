@@ -57,6 +57,6 @@ open_to_all() {
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # Prints the process id of the worker's keeper.
-keeper() { pgrep -P "${PIDS[work]}" -x tasker-keeper; }
+keeper() { pgrep -P "${PIDS[work]}" -x work-keeper; }
 
 is() { [ "$1" = "$2" ] || { printf 'is:     %s\nwanted: %s\n' "$1" "$2" >&2; return 1; }; }

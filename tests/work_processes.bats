@@ -59,8 +59,9 @@ until [ -s pids.'"$1"' ]; do :; done
 . ./then' 'timeout_ms: 4000'
 }
 
-# Runs a step of each class at the same time. When a result comes, none of its processes is left.
-all_end() { # STATUS ERROR_TYPE
+# Runs a step of each class at the same time, or (alone) one after the other. When a result comes, none of
+# its processes is left.
+all_end() { # STATUS ERROR_TYPE [alone]
     py <<END
 classes, want = "$CLASSES".split(), ["$1", "$2"]
 def folder_of(pid):
@@ -84,7 +85,11 @@ class Looking(Collector):
 Looking.looked = 0
 c, p = Looking(), Publisher().wait_worker()
 c.wait_status()
-p.send(batch("b1", *classes))
+steps = [step(i + 1, name) for i, name in enumerate(classes)]
+for i, group in enumerate([[s] for s in steps] if "$3" else [steps]):
+    p.send(batch("b%d" % (i + 1), *group))
+    if "$3":
+        c.completion("b%d" % (i + 1))
 started = lambda: all(lines("pids." + n) for n in classes)
 if want[1] == "StepCancelled":
     until(started, "the processes")
@@ -92,7 +97,7 @@ if want[1] == "StepCancelled":
 c.completion()
 assert started()
 for i, name in enumerate(classes):
-    f = c.final(i + 1)
+    f = c.final(i + 1, "b%d" % (i + 1) if "$3" else "b1")
     assert [f["status"], (f["error"] or {}).get("error_type", "")] == want, f
 END
 }
@@ -111,15 +116,13 @@ END
 
 @test "work: what a handler leaves ends before its step, and is reported once a handler" {
     escapes 'exit 0'
-    worker -j 1 --kill-grace 200ms 8>&- # what two leave at the same moment may be named for one
-    all_end completed ''
-    # those of a handler that ended at the same moment may be named as well
-    grep -Eq 'warning: handler Bare: step 3: its program ended and left ([a-z0-9]+ \(pid [0-9]+\), )+ended' work.err
-    grep -E 'handler Bare: ' work.err | grep -q "(pid $(cat pids.Bare))"
+    worker --kill-grace 200ms 8>&-
+    all_end completed '' alone # what two leave at the same moment may be named for one
+    has "warning: handler Bare: step 3: its program ended and left deaf (pid $(cat pids.Bare)), ended" work.err
     is "$(grep -c 'its program ended and left' work.err)" 8
     rm pids.*
     echo 'exit 3' >then
-    BATCH=b2 run_steps Session Bare
+    BATCH=again run_steps Session Bare
     is "$(jq -c 'select(.step_id) | .error.exit_status' results | xargs)" "3 3"
     is "$(grep -c 'its program ended and left' work.err)" 8
 }
@@ -244,16 +247,21 @@ END
     handler Limit 'ulimit -Sn; ulimit -Hn'
     handler Two 'read -r x <"$0.go"; exit 0'
     open_to_all
+    local uid=$((70000 + $$))
     # shellcheck disable=SC2016
-    spawn work bash -c 'ulimit -Sn 200; ulimit -Hn 300; ulimit -u 18; exec setpriv --reuid="$0" --clear-groups "$@"' \
-        $((70000 + $$)) "$TASKER_BIN/tasker-work" -H handlers.yaml -j 30
+    spawn work bash -c 'ulimit -Sn 200; ulimit -Hn 300; ulimit -Su 18; exec setpriv --reuid="$0" --clear-groups "$@"' \
+        "$uid" "$TASKER_BIN/tasker-work" -H handlers.yaml -j 30
     mkfifo -m 666 h.Two.go
     exec 8<>h.Two.go
+    export RAISE="setpriv --reuid=$uid --clear-groups prlimit --pid ${PIDS[work]} --nproc=1000:"
     py <<'END'
+import subprocess
 c, p = Collector(), Publisher().wait_worker()
 c.wait_status()
 p.send(batch("b1", "Limit", *["Two"] * 20))
 until(lambda: any("max_workers lowered from 30 to" in l for l in lines("work.err")), "the limit")
+subprocess.run(os.environ["RAISE"].split(), check=True)
+until(lambda: any("max_workers is 30 again" in l for l in lines("work.err")), "room again")
 out = os.open("h.Two.go", os.O_WRONLY)
 os.write(out, b"\n" * 20)
 done = c.completion()

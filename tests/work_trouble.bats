@@ -141,7 +141,7 @@ family() {
     handler Family 'sh -c "read -r x <never" & setsid sh -c "read -r x <never" & echo "$! $$" >>family; trap "" TERM; while :; do read -r x <never; done'
     mkfifo never
     exec 8<>never
-    worker 8>&-
+    worker "$@" 8>&-
     py <<'END'
 p = Publisher().wait_worker()
 p.send(batch("b1", "Family", "Family"))
@@ -188,6 +188,15 @@ except BlockingIOError:
     family
     keeper
     signal work KILL
+    finish work
+    wait_until 5 nothing_marked
+}
+
+@test "work: pkill of all that has its command line leaves nothing running" {
+    family --handlers "$PWD/handlers.yaml"
+    run -0 tr '\0' ' ' <"/proc/$(keeper)/cmdline"
+    [[ $output != *tasker* ]]
+    pkill -KILL -f -- "--handlers $PWD/handlers.yaml"
     finish work
     wait_until 5 nothing_marked
 }

@@ -31,7 +31,7 @@ static bool has_room(const struct work *work, size_t steps, size_t bytes)
 {
     int64_t waiting = (int64_t)(run_queued(work) + work->live.count);
     return !run_queued(work) ||
-           (waiting + (int64_t)steps <= work->queue_limit + work->max_workers &&
+           (waiting + (int64_t)steps <= work->queue_limit + work->room &&
             work->accepted_bytes + bytes <= work->max_message * ACCEPTED_MESSAGES);
 }
 

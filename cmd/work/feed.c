@@ -140,7 +140,7 @@ static void put_counts(const struct work *work, struct json_object *message)
 {
     tsk_json_put_int(message, "running", run_count(work));
     run_put_load(work, message);
-    tsk_json_put_int(message, "max_workers", work->max_workers);
+    tsk_json_put_int(message, "max_workers", work->room);
     tsk_json_put_int(message, "accepted", work->accepted);
     tsk_json_put_int(message, "completed", work->completed);
     tsk_json_put_int(message, "failed", work->failed);

@@ -48,26 +48,22 @@ static void await_end(pid_t worker)
         poll(NULL, 0, 1);
 }
 
-/* The keeper's whole life. life and alive are its ends of the pipes; all other descriptors are
- * closed: a keeper that replaces another one was given the worker's sockets. */
+/* The keeper's whole life. life and alive are its ends of the pipes, which take the place of standard
+ * input and output; all other descriptors are closed: a keeper that replaces another one was given the
+ * worker's sockets. Its name has nothing of the worker's: who kills all that is called tasker-work kills
+ * the worker, and the keeper then ends the handlers. */
 static _Noreturn void keep(const struct keeper *keeper, int life, int alive)
 {
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP};
-    enum { LIFE = 3, ALIVE, OTHERS };
+    enum { LIFE, ALIVE, OTHERS };
     char byte;
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     setsid();
-    tsk_os_set_name("tasker-keeper");
-    alive = fcntl(alive, F_DUPFD, OTHERS);
+    tsk_os_set_name("work-keeper");
     dup2(life, LIFE);
     dup2(alive, ALIVE);
     tsk_os_close_from(OTHERS);
-    int null = open("/dev/null", O_RDWR);
-    for (int fd = 0; fd < LIFE && null >= 0; fd++)
-        dup2(null, fd);
-    if (null >= OTHERS)
-        close(null);
     pid_t worker = getppid();
     ssize_t n;
     while ((n = read(LIFE, &byte, 1)) < 0 && errno == EINTR)

@@ -32,6 +32,7 @@ enum {
     CROWD = 16,      /* children, beyond which there are many descriptors */
     QUICK_US = 5000, /* so long the loop does not read the pipes of a child; see pipes_open */
     GIVE_WAY_NS = 100000,
+    ROOM_MS = 2000, /* between two looks whether the system has room again */
 };
 
 /* A process that was left over. Where several handlers ended at the same moment each of them has an
@@ -45,7 +46,9 @@ struct launch {
     pthread_t thread;
     pthread_mutex_t lock;    /* for all that follows */
     const struct work *work; /* what was there before the thread, and does not change */
-    int64_t running, most;
+    int64_t running, most;                /* most: max_workers, or fewer until room_at */
+    int64_t room_at;                      /* tsk_now_ms */
+    int64_t short_at;                     /* beyond so many no start has succeeded; 0: room enough */
     struct child *first, **end;           /* given and not begun */
     struct child *first_news, **end_news; /* with news that are not taken */
     struct child *by_pid[BUCKETS];        /* begun, and not waited for */
@@ -107,7 +110,8 @@ static void begin_one_locked(struct launch *launch)
     pid_t pid = launch_begin(launch->work, child, guarded, crowded);
     pthread_mutex_lock(&launch->lock);
     if (pid < 0 && lacks_room(child->code) && launch->running > 1) {
-        launch->most = --launch->running;
+        launch->most = launch->short_at = --launch->running;
+        launch->room_at = tsk_now_ms() + ROOM_MS;
         if (!(child->next = launch->first))
             launch->end = &child->next;
         launch->first = child;
@@ -117,6 +121,8 @@ static void begin_one_locked(struct launch *launch)
         launch->running--;
         add_news_locked(launch, child, LAUNCH_FAILED);
     } else {
+        if (launch->running > launch->short_at)
+            launch->short_at = 0;
         child->pid = pid;
         child->next = *bucket(launch, child->pid);
         *bucket(launch, child->pid) = child;
@@ -279,11 +285,28 @@ static void give_way(void)
     nanosleep(&pause, NULL);
 }
 
+/* Sleeps until a child ends, the loop has something, or it is until (-1: never). Returns whether
+ * something came. */
+static bool sleep_until(const sigset_t *wake, int64_t until)
+{
+    int sig, ms = until < 0 ? -1 : tsk_left_ms(until);
+    struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    return ms < 0 ? sigwait(wake, &sig) == 0 : sigtimedwait(wake, NULL, &left) > 0;
+}
+
+/* Tries again, from time to time, whether the system has room for max_workers. Returns when to look
+ * next; -1: it is all there. */
+static int64_t look_for_room_locked(struct launch *launch)
+{
+    if (launch->most < launch->work->max_workers && tsk_now_ms() >= launch->room_at)
+        launch->most = launch->work->max_workers;
+    return launch->most < launch->work->max_workers && launch->first ? launch->room_at : -1;
+}
+
 static void *run_launcher(void *ctx)
 {
     struct launch *launch = ctx;
     sigset_t wake;
-    int sig;
     bool woken = true;
     sigemptyset(&wake);
     sigaddset(&wake, SIGCHLD);
@@ -292,6 +315,7 @@ static void *run_launcher(void *ctx)
         if (woken || has_ended(&wake))
             reap_locked(launch);
         woken = false;
+        int64_t until = look_for_room_locked(launch);
         if (launch->first && !launch->held && launch->running < launch->most) {
             begin_one_locked(launch);
             continue;
@@ -300,7 +324,7 @@ static void *run_launcher(void *ctx)
         launch->sleeping = true;
         bool idle = !launch->running;
         pthread_mutex_unlock(&launch->lock);
-        woken = sigwait(&wake, &sig) == 0;
+        woken = sleep_until(&wake, until);
         if (idle)
             give_way();
         pthread_mutex_lock(&launch->lock);
@@ -426,7 +450,7 @@ struct child *launch_next(struct launch *launch, int *news)
 int64_t launch_most(struct launch *launch)
 {
     pthread_mutex_lock(&launch->lock);
-    int64_t most = launch->most;
+    int64_t most = launch->short_at ? launch->short_at : launch->work->max_workers;
     pthread_mutex_unlock(&launch->lock);
     return most;
 }

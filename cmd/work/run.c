@@ -31,7 +31,7 @@ int64_t run_count(const struct work *work)
 void run_put_load(const struct work *work, struct json_object *message)
 {
     int64_t queued = (int64_t)run_queued(work);
-    int64_t free_slots = work->max_workers - run_count(work) - queued;
+    int64_t free_slots = work->room - run_count(work) - queued;
     tsk_json_put_int(message, "queued", queued);
     tsk_json_put_int(message, "free_slots", free_slots > 0 ? free_slots : 0);
 }
@@ -87,7 +87,7 @@ static void give(struct work *work, struct run *run)
         not_started(work, run, code);
         return;
     }
-    if (!work->given.count && !work->beginning && run_count(work) < work->max_workers) {
+    if (!work->given.count && !work->beginning && run_count(work) < work->room) {
         work->beginning++;
         enter(work, run);
     } else {
@@ -100,7 +100,7 @@ static void give(struct work *work, struct run *run)
  * there is room for one, and not before. */
 static bool may_give(const struct work *work)
 {
-    int64_t most = work->calm ? AHEAD : work->max_workers - run_count(work);
+    int64_t most = work->calm ? AHEAD : work->room - run_count(work);
     return (int64_t)work->given.count < most;
 }
 
@@ -254,12 +254,14 @@ static void on_failed(struct work *work, struct run *run)
 static void look_at_room(struct work *work)
 {
     int64_t most = launch_most(work->launch);
-    if (most >= work->max_workers)
-        return;
-    diag_warn("max_workers lowered from %lld to %lld: the system has no room for more processes "
-              "(see ulimit -u and -n)",
-              (long long)work->max_workers, (long long)most);
-    work->max_workers = most;
+    if (most < work->room)
+        diag_warn("max_workers lowered from %lld to %lld: the system has no room for more processes "
+                  "(see ulimit -u and -n)",
+                  (long long)work->room, (long long)most);
+    if (most > work->room && most == work->max_workers)
+        diag_warn("max_workers is %lld again: the system has room", (long long)most);
+    if (most < work->room || most == work->max_workers)
+        work->room = most;
 }
 
 void run_news(struct work *work)

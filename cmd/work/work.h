@@ -129,6 +129,7 @@ struct work {
     bool terminal;         /* this process has one, so a handler needs a session to have none */
     sigset_t changed;      /* the signals that this process does not leave alone */
     size_t environment_count;
+    int64_t room; /* max_workers, or as many as the system has room for now */
     int64_t max_workers, queue_limit, max_output, max_input, step_timeout, kill_grace;
     size_t max_message;
 

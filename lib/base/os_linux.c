@@ -155,9 +155,27 @@ pid_t tsk_os_reap(int *status, struct rusage *usage)
     return wait4(-1, status, WNOHANG, usage);
 }
 
+/* The command line that ps and pkill -f see is the memory in which the arguments were given, from the
+ * first one on. */
+static void set_command_line(const char *name)
+{
+    char text[4096];
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+    size_t size = 0;
+    for (ssize_t n; fd >= 0 && (n = read(fd, text, sizeof text)) > 0;)
+        size += (size_t)n;
+    if (fd >= 0)
+        close(fd);
+    if (!size)
+        return;
+    memset(program_invocation_name, 0, size);
+    memccpy(program_invocation_name, name, 0, size - 1);
+}
+
 void tsk_os_set_name(const char *name)
 {
     prctl(PR_SET_NAME, name);
+    set_command_line(name);
 }
 
 bool tsk_os_thread_named(const char *beginning)

@@ -138,14 +138,21 @@ int tsk_os_kill_children(pid_t spare)
     return seen;
 }
 
+/* The letter for the state of a process or thread, by its file in /proc; NUL if it is gone. */
+static char state_in(const char *path, struct tsk_buf *text)
+{
+    const char *name_end = slurp(path, text) == 0 ? strrchr(text->data, ')') : NULL;
+    return name_end && name_end[1] == ' ' ? name_end[2] : '\0';
+}
+
 /* Whether a thread is neither stopped nor dead. */
 static bool thread_runs(void *ctx, pid_t thread)
 {
     struct tree *tree = ctx;
     char path[PATH_SIZE];
     snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)tree->parent, (int)thread);
-    const char *state = slurp(path, &tree->text) == 0 ? strrchr(tree->text.data, ')') : NULL;
-    return state && strlen(state) > 2 && !strchr("TtZXx", state[2]);
+    char state = state_in(path, &tree->text);
+    return state && !strchr("TtZXx", state);
 }
 
 static bool any_runs(struct tree *tree)
@@ -343,10 +350,9 @@ static bool is_stopped(pid_t pid)
     char path[PATH_SIZE];
     struct tsk_buf text = TSK_BUF_INIT;
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    const char *state = slurp(path, &text) == 0 && text.len ? strrchr(text.data, ')') : NULL;
-    bool stopped = state && state[1] == ' ' && (state[2] == 'T' || state[2] == 't');
+    char state = state_in(path, &text);
     tsk_buf_fini(&text);
-    return stopped;
+    return state == 'T' || state == 't';
 }
 
 bool tsk_os_port_holder(int port, char *out, size_t size)
