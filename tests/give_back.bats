@@ -70,6 +70,11 @@ never_sent() {
     [ "$(batches)" = "cancelled cancelled completed" ]
     [ "$(cat ../starts)" = "1 1" ]
     [ "$(store_sql "select state from tasks")" = complete ]
+    # the history has all that happened
+    [ "$(store_sql "select event from step_transitions where step = 1 order by sort_key" | xargs)" = \
+        "step_created step_enqueued step.given_back step_enqueued step.given_back step_enqueued step.started step.completed" ]
+    [ "$(store_sql "select count(distinct batch) from step_transitions where step = 1")" = 3 ]
+    [ "$(store_sql "select count(*) from step_transitions where step = 1 and sort_key / 1000 = 1")" = 7 ]
     same_after_rebuild
     signal work TERM
     finish work

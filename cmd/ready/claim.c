@@ -36,12 +36,14 @@ enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
 #define TRANSITION                                                                                 \
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "   \
     "created_at) "
-/* This attempt may have been claimed before, and given back. */
+/* This attempt may have been claimed before, and given back, more often than it has rounds of keys. */
 #define AGAIN                                                                                      \
     " ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "            \
     "excluded.created_at"
 #define MOVE(x)                                                                                    \
-    x "1, " x "2, 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "', 'program', " x "3, " x "4"
+    x "1, " TSK_STEP_KEY(x "2", TSK_PLACE_ENQUEUED) " + " TSK_ROUND_PLACES(                        \
+        x "1", x "2", x "3") ", 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "', 'program', " \
+        x "3, " x "4"
 #define START(x) "UPDATE tasks SET state = 'in_progress', updated_at = " x "2 "
 #define PENDING " AND " TSK_UNINDEXED("state") " = 'pending'"
 #define TASK_TRANSITION                                                                            \
@@ -126,7 +128,7 @@ static int put_step(const struct claiming *claiming, int64_t batch, size_t place
     struct tsk_value state[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
                                 tsk_value_int(claiming->now)};
     struct tsk_value transition[] = {tsk_value_int(step->id),
-                                     tsk_value_int(tsk_step_key(step->attempt, TSK_PLACE_ENQUEUED)),
+                                     tsk_value_int(step->attempt),
                                      tsk_value_int(batch), tsk_value_int(claiming->now)};
     struct tsk_value task[] = {tsk_value_int(step->task), tsk_value_int(claiming->now)};
     const struct tsk_value *const values[KINDS] = {row, state, transition, task, task};

@@ -72,6 +72,7 @@ struct tsk_settle_step {
     int64_t step_id, task_id, attempt, retry_limit;
     const char *name, *backoff;   /* copied; backoff (retry.h) may be NULL */
     int64_t since;                /* when it was enqueued with this attempt */
+    int round_places;             /* how much higher its places are (TSK_PLACES_OF_ROUND) */
     struct tsk_settle_state hand; /* an operator's, after this attempt began */
     enum tsk_state hand_from;     /* what the step was before it; NONE: not known */
     unsigned owns;                /* the caller's */

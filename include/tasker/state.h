@@ -98,7 +98,11 @@ bool tsk_state_satisfies(enum tsk_state state);
 #define TSK_PLACE_ENDED 3 /* complete, or error */
 #define TSK_PLACE_RETRIED 4
 #define TSK_PLACE_UNSATISFIED 5 /* cancelled by what it waits for */
-#define TSK_PLACE_BACK 10       /* given back, of the attempt before: its own begins once more */
+#define TSK_PLACE_BACK 6        /* given back: the attempt was not used, and begins once more */
+/* Each time that an attempt begins once more its places are so much higher: by one round for each batch
+ * that was sent with this attempt before. More than the last one share its places. */
+#define TSK_PLACES_OF_ROUND 10
+#define TSK_ROUND_LAST 9
 /* What an operator, or the request of its task, did: in the order in which it was done. */
 #define TSK_PLACE_HAND 100
 #define TSK_PLACE_HAND_LAST 999
@@ -130,6 +134,11 @@ static inline int64_t tsk_step_key_attempt(int64_t sort_key)
 #define TSK_KEY_OF(attempt, place) attempt " * " TSK_KEY_TEXT(TSK_KEYS_OF_ATTEMPT) " + " place
 #define TSK_STEP_KEY(attempt, place) TSK_KEY_OF(attempt, TSK_KEY_TEXT(place))
 #define TSK_STEP_KEY_ATTEMPT(sort_key) sort_key " / " TSK_KEY_TEXT(TSK_KEYS_OF_ATTEMPT)
+/* How much higher the places are, of an attempt at a step in the batch of that id. */
+#define TSK_ROUND_PLACES(step, attempt, batch)                                                     \
+    "(SELECT " TSK_KEY_TEXT(TSK_PLACES_OF_ROUND) " * CASE WHEN count(*) > " TSK_KEY_TEXT(          \
+        TSK_ROUND_LAST) " THEN " TSK_KEY_TEXT(TSK_ROUND_LAST) " ELSE count(*) END FROM "           \
+    "batch_steps e WHERE e.step = " step " AND e.attempt = " attempt " AND e.batch < " batch ")"
 #define TSK_KEY_TEXT(key) TSK_KEY_TEXT_(key)
 #define TSK_KEY_TEXT_(key) #key
 

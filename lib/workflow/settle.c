@@ -89,6 +89,7 @@ void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
     step->row = from->row;
     step->task_id = from->task_id;
     step->since = from->since;
+    step->round_places = (uint8_t)from->round_places;
     step->hand = (uint8_t)from->hand.state;
     step->hand_at = from->hand.at;
     step->hand_from = (uint8_t)from->hand_from;

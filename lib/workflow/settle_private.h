@@ -24,6 +24,7 @@ struct tsk_fold_step {
     uint32_t told;                     /* the attempt that the verdict tells */
     uint32_t worker, category, reason; /* of the verdict */
     uint8_t hand, hand_from, owns;
+    uint8_t round_places; /* of the caller's */
     uint8_t status, outcome; /* of the verdict */
     bool unused;             /* by the verdict, no attempt */
 };

@@ -17,6 +17,7 @@ struct walk {
     bool by_hand;                            /* it is so by what an operator did */
     bool gives_way;                          /* then it asks for no more */
     enum tsk_state refused_from, refused_to; /* NONE: nothing was */
+    int round_places; /* how much higher the places are */
     bool refused_hand;                       /* that was an operator's */
 };
 
@@ -65,7 +66,8 @@ static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
         refuse(walk, to, false);
         return;
     }
-    walk->moves[(*walk->count)++] = (struct tsk_transition){place, walk->is.state, to, event, at};
+    walk->moves[(*walk->count)++] =
+        (struct tsk_transition){place + walk->round_places, walk->is.state, to, event, at};
     walk->is = (struct tsk_settle_state){to, at};
     walk->by_hand = false;
 }
@@ -137,13 +139,14 @@ static struct walk walk_step(const struct tsk_settle *s, const struct tsk_fold_s
                         .hand = {(enum tsk_state)step->hand, step->hand_at},
                         .hand_from = (enum tsk_state)step->hand_from,
                         .gives_way = gives_way(step),
+                        .round_places = step->round_places,
                         .moves = moves,
                         .count = count};
     int64_t begin = begin_of(s, step), end = end_of(s, step);
     bool done = step->outcome == TSK_OUTCOME_DONE;
     *count = 0;
     if (is_back(s, step)) {
-        move(&walk, TSK_PLACE_BACK - TSK_KEYS_OF_ATTEMPT, TSK_STATE_PENDING, end);
+        move(&walk, TSK_PLACE_BACK, TSK_STATE_PENDING, end);
         begin = end = -1;
     }
     if (begin >= 0)

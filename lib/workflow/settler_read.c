@@ -85,7 +85,8 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
     ") FROM step_transitions x WHERE x.step = p.step AND x.event = '" TSK_EVENT_RESET              \
     "' AND x.origin = 'operator' AND " RESET_AT " < p.attempt), 0) END"
 
-#define ENQUEUED_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_ENQUEUED)
+#define ROUND TSK_ROUND_PLACES("p.step", "p.attempt", "p.batch")
+#define ENQUEUED_KEY TSK_STEP_KEY("p.attempt", TSK_PLACE_ENQUEUED) " + " ROUND
 
 /* clang-format off */
 #define GET_STEPS(JOIN, LEFT_JOIN)                                                                 \
@@ -98,7 +99,7 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
     " coalesce(s.template_name, s.name), s.creates,"                                               \
     " (SELECT k.optional_steps FROM tasks k WHERE k.task_id = s.task), (SELECT count(*) FROM"      \
     " settled_steps d WHERE d.batch = p.batch AND d.step_id = p.step_id AND d.status ="            \
-    " 'completed' AND d.outcome = 'done'), r.attempt, r.error_message, s.backoff"                  \
+    " 'completed' AND d.outcome = 'done'), r.attempt, r.error_message, s.backoff, " ROUND           \
     " FROM batch_steps p" JOIN("steps", "s", "s.id = p.step")                                      \
     " LEFT JOIN settled_steps r ON r.batch = p.batch AND r.step_id = p.step_id AND r.status ="     \
     " 'completed' AND r.outcome = 'failed'"                                                        \
@@ -132,6 +133,7 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
         .name = row[5].data,
         .backoff = row[19].data,
         .since = row[6].number,
+        .round_places = (int)row[20].number,
         .hand = {state_at(TSK_SUBJECT_STEP, &row[7]), number_at(&row[8], -1)},
         .hand_from = state_at(TSK_SUBJECT_STEP, &row[12]),
         .owns = (unsigned)row[10].number,

@@ -263,9 +263,9 @@ static void test_not_started(void)
     completion(&t, 330, "failed", "failed");
     CHECK(strstr(end(&t), "batch failed@330 consistent 1 0+2 ") == t.rows.data);
     CHECK(strstr(t.rows.data, "\nstep 1 pending@300 failed retry retry@300 infrastructure "
-                              "-990:enqueued>pending@300\n"
+                              "6:enqueued>pending@300\n"
                               "step 2 pending@320 failed retry retry@320 infrastructure "
-                              "-990:enqueued>pending@320\n"));
+                              "6:enqueued>pending@320\n"));
     tsk_settled_step(t.settle, 1, &step);
     CHECK(step.given_back);
     fini(&t);
