@@ -180,7 +180,7 @@ static bool is_payload(const char *name)
     static const char *const names[] = {"context",  "handler_config",   "output",
                                         "progress", "previous_results", "task_context"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!strcmp(names[i], name))
+        if (*names[i] == *name && !strcmp(names[i], name)) /* for each member of all that is read */
             return true;
     }
     return false;
