@@ -126,9 +126,9 @@ static enum tsk_exit run_lines(struct state *state, const struct tsk_reconcile_o
     tsk_reconcile_free(reconcile);
     if (!state->settling)
         return status;
-    if (state->settling->status == TSK_OK)
+    if (settling_status(state->settling) == TSK_OK)
         settling_turn(state->settling, 0, true);
-    return tsk_exit_worse(status, state->settling->status);
+    return tsk_exit_worse(status, settling_status(state->settling));
 }
 
 static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf,

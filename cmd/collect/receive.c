@@ -1,6 +1,6 @@
 /* What comes in from the bus. Each message is parsed once; of one that is already in the shape that
- * the protocol asks for, as nearly all are, the very bytes are printed. The order of the questions is: is it JSON at all, is it the next of its stream, is
- * it a result, is its batch one of ours. */
+ * the protocol asks for, as nearly all are, the very bytes are printed. The order of the questions
+ * is: is it JSON at all, is it the next of its stream, is it a result, is its batch one of ours. */
 #include "collect/collect.h"
 #include "collect/keep.h"
 #include "collect/place.h"

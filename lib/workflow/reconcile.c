@@ -7,15 +7,180 @@
  * those that lack nothing but their receipt; it is bounded, so that a stream without receipts needs
  * no more memory than one with them.
  *
- * A batch that had its verdict leaves behind its revision and the facts of its steps, as hashes
- * (reconcile_history.c). So what comes again is known for what it is; anything else is late. */
+ * A batch that had its verdict leaves behind its revision and the facts of its steps, as hashes.
+ * So what comes again is known for what it is; anything else is late. */
 #include "workflow/reconcile_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mix.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
+
+/* ---- The past in bounded memory: a set of hashes in two halves. New ones go into the younger;
+ * when it is full, it becomes the older one and what the older one held is forgotten. So nothing is
+ * ever deleted one by one, and the tables never fill up. */
+
+#define VALUE_BITS 16
+#define VALUE_MASK ((1u << VALUE_BITS) - 1)
+
+void tsk_past_fini(struct tsk_past *past)
+{
+    free(past->now.slots);
+    free(past->before.slots);
+    *past = (struct tsk_past){.limit = past->limit};
+}
+
+/* Returns the slot where hash is, or is to be; NULL if there is no table. */
+static uint64_t *find_hash(const struct tsk_past_half *half, uint64_t hash)
+{
+    if (!half->size)
+        return NULL;
+    size_t at = (hash >> VALUE_BITS) & (half->size - 1);
+    while (half->slots[at] && half->slots[at] >> VALUE_BITS != hash >> VALUE_BITS)
+        at = (at + 1) & (half->size - 1);
+    return &half->slots[at];
+}
+
+static void grow_half(struct tsk_past_half *half)
+{
+    struct tsk_past_half old = *half;
+    half->size = old.size ? old.size * 2 : 256;
+    half->slots = tsk_alloc(half->size * sizeof *half->slots);
+    for (size_t i = 0; i < old.size; i++) {
+        if (old.slots[i])
+            *find_hash(half, old.slots[i]) = old.slots[i];
+    }
+    free(old.slots);
+}
+
+void tsk_past_put(struct tsk_past *past, uint64_t hash, unsigned value)
+{
+    if (past->now.count >= past->limit / 2) {
+        free(past->before.slots);
+        past->before = past->now;
+        past->now = (struct tsk_past_half){NULL, 0, 0};
+    }
+    if (past->now.count * 2 >= past->now.size)
+        grow_half(&past->now);
+    uint64_t *slot = find_hash(&past->now, hash);
+    past->now.count += !*slot;
+    *slot = (hash & ~(uint64_t)VALUE_MASK) | (value & VALUE_MASK);
+}
+
+unsigned tsk_past_get(const struct tsk_past *past, uint64_t hash)
+{
+    const uint64_t *slot = find_hash(&past->now, hash);
+    if (!slot || !*slot)
+        slot = find_hash(&past->before, hash);
+    return slot ? (unsigned)(*slot & VALUE_MASK) : 0;
+}
+
+/* ---- What is remembered of batches that had their verdict: its revision, and the facts it stood
+ * on, as hashes. A fact is "this step of this batch, in this attempt, was reported so", or "the
+ * completion (the receipt) was this one". */
+
+struct history {
+    struct tsk_past batches, facts;
+};
+enum fact { FACT_STEP, FACT_COMPLETION, FACT_RECEIPT, FACT_ERROR };
+
+#define PAST_BATCHES 65536
+#define PAST_FACTS 262144
+
+static void history_init(struct history *history)
+{
+    *history = (struct history){.batches = {.limit = PAST_BATCHES}, .facts = {.limit = PAST_FACTS}};
+}
+
+static void history_fini(struct history *history)
+{
+    tsk_past_fini(&history->batches);
+    tsk_past_fini(&history->facts);
+}
+
+static uint64_t hash_id(const char *batch_id)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *batch_id; batch_id++)
+        hash = (hash ^ (unsigned char)*batch_id) * 1099511628211u;
+    return tsk_mix(hash);
+}
+
+static uint64_t hash_fact(uint64_t batch, enum fact fact, uint64_t what)
+{
+    return tsk_mix(batch + tsk_mix(what * 4 + fact));
+}
+
+static uint64_t hash_step(uint64_t batch, int64_t step_id, int64_t attempt,
+                          enum tsk_step_status status)
+{
+    uint64_t which = tsk_mix((uint64_t)step_id) ^ (uint64_t)(attempt ? attempt : 1);
+    return hash_fact(batch, FACT_STEP, tsk_mix(which) + (uint64_t)status);
+}
+
+static unsigned history_revision(const struct history *history, const char *batch_id)
+{
+    return tsk_past_get(&history->batches, hash_id(batch_id));
+}
+
+static bool history_knows(const struct history *history, const char *batch_id, enum fact fact,
+                          uint64_t what)
+{
+    return tsk_past_get(&history->facts, hash_fact(hash_id(batch_id), fact, what));
+}
+
+static bool history_knows_step(const struct history *history, const char *batch_id, int64_t step_id,
+                               int64_t attempt, enum tsk_step_status status)
+{
+    return tsk_past_get(&history->facts, hash_step(hash_id(batch_id), step_id, attempt, status));
+}
+
+static void remember_step(struct history *history, uint64_t batch, const struct tsk_rstep *step)
+{
+    uint32_t attempt = tsk_rstep_attempt(step);
+    if (step->status)
+        tsk_past_put(&history->facts, hash_step(batch, step->step_id, attempt, step->status), 1);
+    if (step->flags & TSK_RSTEP_PROGRESS && tsk_status_final(step->status))
+        tsk_past_put(&history->facts,
+                     hash_step(batch, step->step_id, attempt, TSK_STEP_IN_PROGRESS), 1);
+}
+
+static void history_add(struct history *history, const struct tsk_rbatch *batch)
+{
+    uint64_t id = hash_id(batch->id);
+    tsk_past_put(&history->batches, id, batch->revision < 65535 ? batch->revision : 65535);
+    for (size_t i = 0; i < batch->count; i++)
+        remember_step(history, id, &batch->steps[i]);
+    if (batch->completion)
+        tsk_past_put(&history->facts, hash_fact(id, FACT_COMPLETION, batch->digest), 1);
+    if (batch->receipt || !batch->late)
+        tsk_past_put(&history->facts, hash_fact(id, FACT_RECEIPT, tsk_rbatch_digest(batch)), 1);
+    if (batch->error)
+        tsk_past_put(&history->facts, hash_fact(id, FACT_ERROR, 0), 1);
+}
+
+/* ---- Rings of open batches, each in the order of their last news. */
+
+static void ring_remove(struct tsk_rlink *link)
+{
+    if (!link->next)
+        return;
+    link->prev->next = link->next;
+    link->next->prev = link->prev;
+    link->next = NULL;
+}
+
+static void ring_append(struct tsk_rlink *ring, struct tsk_rlink *link)
+{
+    ring_remove(link);
+    link->prev = ring->prev;
+    link->next = ring;
+    link->prev->next = ring->prev = link;
+}
+
+/* ---- Open batches. */
 
 #define WAITING_STEPS 65536
 
@@ -28,7 +193,7 @@ struct tsk_reconcile {
     struct tsk_rlink heard, settling, waiting;
     size_t waiting_steps;
     bool receipts_seen;
-    struct tsk_history history;
+    struct history history;
 };
 
 struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, tsk_verdict_fn *tell,
@@ -42,7 +207,7 @@ struct tsk_reconcile *tsk_reconcile_new(const struct tsk_reconcile_opts *opts, t
     r->heard.prev = r->heard.next = &r->heard;
     r->settling.prev = r->settling.next = &r->settling;
     r->waiting.prev = r->waiting.next = &r->waiting;
-    tsk_history_init(&r->history);
+    history_init(&r->history);
     return r;
 }
 
@@ -56,7 +221,7 @@ void tsk_reconcile_free(struct tsk_reconcile *r)
         tsk_rbatch_free(tsk_map_value(e));
     }
     tsk_map_free(r->open);
-    tsk_history_fini(&r->history);
+    history_fini(&r->history);
     free(r);
 }
 
@@ -98,7 +263,7 @@ static bool needs_receipt(const struct tsk_reconcile *r)
 
 static void stop_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
 {
-    tsk_rlink_remove(&batch->wait_link);
+    ring_remove(&batch->wait_link);
     r->waiting_steps -= batch->waiting;
     batch->waiting = 0;
 }
@@ -108,8 +273,8 @@ static void take_out(struct tsk_reconcile *r, struct tsk_rbatch *batch)
     if (!*batch->id)
         return; /* it never was in */
     tsk_map_take(r->open, batch->id);
-    tsk_rlink_remove(&batch->heard_link);
-    tsk_rlink_remove(&batch->settle_link);
+    ring_remove(&batch->heard_link);
+    ring_remove(&batch->settle_link);
     stop_waiting(r, batch);
     if (r->last == batch)
         r->last = NULL;
@@ -124,7 +289,7 @@ static void conclude(struct tsk_reconcile *r, struct tsk_rbatch *batch)
     r->tell(r->ctx, &verdict);
     free(list);
     if (*batch->id)
-        tsk_history_add(&r->history, batch);
+        history_add(&r->history, batch);
     tsk_rbatch_free(batch);
 }
 
@@ -141,7 +306,7 @@ static void start_waiting(struct tsk_reconcile *r, struct tsk_rbatch *batch)
 {
     batch->waiting = batch->count + 1;
     r->waiting_steps += batch->waiting;
-    tsk_rlink_append(&r->waiting, &batch->wait_link);
+    ring_append(&r->waiting, &batch->wait_link);
     while (r->waiting_steps > WAITING_STEPS && first_waiting(r))
         conclude(r, first_waiting(r));
 }
@@ -155,9 +320,9 @@ static void consider(struct tsk_reconcile *r, struct tsk_rbatch *batch, int64_t 
         return;
     }
     batch->heard = now;
-    tsk_rlink_append(&r->heard, &batch->heard_link);
+    ring_append(&r->heard, &batch->heard_link);
     if (batch->completion || batch->error || batch->late)
-        tsk_rlink_append(&r->settling, &batch->settle_link);
+        ring_append(&r->settling, &batch->settle_link);
     stop_waiting(r, batch);
     if (agreed)
         start_waiting(r, batch);
@@ -214,9 +379,9 @@ static struct tsk_rbatch *find_open(struct tsk_reconcile *r, const char *batch_i
 static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_id)
 {
     struct tsk_rbatch *batch = tsk_rbatch_new(batch_id);
-    unsigned revision = tsk_history_revision(&r->history, batch_id);
+    unsigned revision = history_revision(&r->history, batch_id);
     batch->late = revision > 0;
-    batch->given_up = batch->late && tsk_history_knows(&r->history, batch_id, TSK_FACT_ERROR, 0);
+    batch->given_up = batch->late && history_knows(&r->history, batch_id, FACT_ERROR, 0);
     batch->revision = revision + 1;
     tsk_map_put(r->open, batch_id, batch);
     r->last = batch;
@@ -227,8 +392,8 @@ static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_
 static bool partial_known(const struct tsk_reconcile *r, const char *batch_id,
                           const struct tsk_rpartial *partial)
 {
-    return tsk_history_knows_step(&r->history, batch_id, partial->step_id, partial->attempt,
-                                  partial->status);
+    return history_knows_step(&r->history, batch_id, partial->step_id, partial->attempt,
+                              partial->status);
 }
 
 /* Whether it contradicts what was known then. */
@@ -244,7 +409,7 @@ static bool partial_contradicts(const struct tsk_reconcile *r, const char *batch
 static bool of_the_past(struct tsk_reconcile *r, const char *batch_id)
 {
     struct tsk_rbatch *batch = find_open(r, batch_id);
-    return batch ? batch->late : tsk_history_revision(&r->history, batch_id) > 0;
+    return batch ? batch->late : history_revision(&r->history, batch_id) > 0;
 }
 
 static struct tsk_rbatch *get_open(struct tsk_reconcile *r, const char *batch_id)
@@ -270,8 +435,7 @@ static struct tsk_rbatch *feed_completion(struct tsk_reconcile *r, const char *b
                                           struct json_object *message)
 {
     uint64_t digest = tsk_rcompletion_digest(message);
-    if (of_the_past(r, batch_id) &&
-        tsk_history_knows(&r->history, batch_id, TSK_FACT_COMPLETION, digest))
+    if (of_the_past(r, batch_id) && history_knows(&r->history, batch_id, FACT_COMPLETION, digest))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_completion(batch, message, digest);
@@ -283,7 +447,7 @@ static struct tsk_rbatch *feed_receipt(struct tsk_reconcile *r, const char *batc
 {
     r->receipts_seen = true;
     if (of_the_past(r, batch_id) &&
-        tsk_history_knows(&r->history, batch_id, TSK_FACT_RECEIPT, tsk_rreceipt_digest(message)))
+        history_knows(&r->history, batch_id, FACT_RECEIPT, tsk_rreceipt_digest(message)))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_receipt(batch, message);
@@ -300,7 +464,7 @@ static struct tsk_rbatch *feed_error(struct tsk_reconcile *r, const char *batch_
         conclude(r, nameless);
         return NULL;
     }
-    if (of_the_past(r, batch_id) && tsk_history_knows(&r->history, batch_id, TSK_FACT_ERROR, 0))
+    if (of_the_past(r, batch_id) && history_knows(&r->history, batch_id, FACT_ERROR, 0))
         return NULL;
     struct tsk_rbatch *batch = get_open(r, batch_id);
     tsk_rbatch_error(batch, message);

@@ -5,7 +5,7 @@
 #include "tasker/message.h"
 #include "tasker/reconcile.h"
 
-/* --- reconcile_names.c: texts kept once each, named by where they stand; 0 is "none". */
+/* --- reconcile_batch.c: texts kept once each, named by where they stand; 0 is "none". */
 struct tsk_names {
     struct tsk_buf text;
     uint32_t *slots;
@@ -15,7 +15,7 @@ void tsk_names_fini(struct tsk_names *names);
 uint32_t tsk_names_add(struct tsk_names *names, const char *text);     /* NULL and "" give 0 */
 const char *tsk_names_get(const struct tsk_names *names, uint32_t at); /* NULL for 0 */
 
-/* --- reconcile_past.c: what is remembered of the past, in bounded memory. Keys are hashes; about
+/* --- reconcile.c: what is remembered of the past, in bounded memory. Keys are hashes; about
  * the last limit keys are kept, and at least half as many. */
 struct tsk_past {
     struct tsk_past_half {
@@ -94,10 +94,6 @@ struct tsk_rlink {
     struct tsk_rlink *prev, *next; /* a ring, whose head is in struct tsk_reconcile */
 };
 
-/* reconcile_ring.c: takes link out of the ring it may be in; and puts it at the end of one. */
-void tsk_rlink_remove(struct tsk_rlink *link);
-void tsk_rlink_append(struct tsk_rlink *ring, struct tsk_rlink *link);
-
 struct tsk_rbatch {
     struct tsk_rlink heard_link, settle_link, wait_link; /* next is NULL: in no ring */
     size_t waiting; /* steps counted as waiting for a receipt; 0: it does not wait */
@@ -144,7 +140,7 @@ uint64_t tsk_rbatch_digest(const struct tsk_rbatch *batch); /* of a receipt that
 /* Whether all that is known agrees, so that a verdict can be told (the receipt apart). */
 bool tsk_rbatch_agrees(const struct tsk_rbatch *batch);
 
-/* --- reconcile_step.c: one step. */
+/* One step. */
 enum tsk_rmatch { TSK_RMATCH_NONE, TSK_RMATCH_SAME, TSK_RMATCH_NEWER };
 
 static inline bool tsk_status_final(enum tsk_step_status status)
@@ -154,30 +150,8 @@ static inline bool tsk_status_final(enum tsk_step_status status)
 uint32_t tsk_rstep_attempt(const struct tsk_rstep *step);      /* 0: nobody told */
 bool tsk_rstep_gap(const struct tsk_rstep *step);              /* a sequence number is missing */
 enum tsk_rmatch tsk_rstep_match(const struct tsk_rstep *step); /* which attempt the summary is of */
-void tsk_rstep_partial(struct tsk_rstep *step, const struct tsk_rpartial *partial, bool completed,
-                       struct tsk_names *names);
-void tsk_rstep_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,
-                       struct tsk_names *names);
-void tsk_rstep_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
-                       struct tsk_names *names);
 
-/* --- reconcile_history.c: what is remembered of batches that had their verdict. */
-struct tsk_history {
-    struct tsk_past batches, facts;
-};
-enum tsk_fact { TSK_FACT_STEP, TSK_FACT_COMPLETION, TSK_FACT_RECEIPT, TSK_FACT_ERROR };
-void tsk_history_init(struct tsk_history *history);
-void tsk_history_fini(struct tsk_history *history);
-void tsk_history_add(struct tsk_history *history, const struct tsk_rbatch *batch);
-/* The revision of its last verdict; 0: none is known. */
-unsigned tsk_history_revision(const struct tsk_history *history, const char *batch_id);
-/* Whether a fact (what: a digest, 0 for TSK_FACT_ERROR) was known at a verdict. */
-bool tsk_history_knows(const struct tsk_history *history, const char *batch_id, enum tsk_fact fact,
-                       uint64_t what);
-bool tsk_history_knows_step(const struct tsk_history *history, const char *batch_id,
-                            int64_t step_id, int64_t attempt, enum tsk_step_status status);
-
-/* --- reconcile_verdict.c */
+/* --- verdict.c */
 
 /* Fills verdict for batch, whose steps it sorts. Returns the discrepancies, which verdict borrows
  * and the caller frees. needs_receipt: the lack of one is a discrepancy. */

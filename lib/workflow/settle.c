@@ -1,15 +1,155 @@
 /* A settlement takes in rows: it feeds a reconciliation, and notes of each step what that one has
  * no need to know: when its messages came, what it put out, its whole error. Which of them stand is
  * for the verdict to say; so the first end of each kind is kept, and an attempt that is newer than
- * all so far makes them void, as it does in the reconciliation (reconcile_step.c).
+ * all so far makes them void, as it does in the reconciliation (reconcile_batch.c).
  *
  * Outputs may be long and steps many. Up to TEXTS_MOST bytes of them are kept; of the rest it is
  * only known which row of the ledger has it. */
-#include "workflow/settle_private.h"
+#include "tasker/settle.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "workflow/reconcile_private.h"
+#include "tasker/flow.h"
+#include "tasker/state.h"
+
+/* A text of a message: a place in texts, or the row of the ledger. */
+struct kept_text {
+    int64_t id;   /* 0: there is none */
+    size_t place; /* SIZE_MAX: it was too much to keep */
+    uint32_t len;
+};
+
+struct fold_step {
+    int64_t row, step_id, task_id, since, hand_at;
+    int64_t started_at, completed_at, failed_at; /* received; -1: not */
+    int64_t retry_at, time_ms;                   /* of the verdict */
+    struct kept_text results, error;
+    uint32_t creates, refusal; /* JSON: what its output asks for; the error, if that cannot be */
+    uint32_t attempt, limit, name, backoff;
+    uint32_t heard;                    /* the attempt of what was heard; 0: not told */
+    uint32_t told;                     /* the attempt that the verdict tells */
+    uint32_t worker, category, reason; /* of the verdict */
+    uint8_t hand, hand_from, owns;
+    uint8_t round_places;    /* of the caller's */
+    uint8_t status, outcome; /* of the verdict */
+    bool unused;             /* by the verdict, no attempt */
+};
+
+struct fold_discrepancy {
+    enum tsk_discrepancy_type type;
+    bool refused; /* refused_transition, which is no type of a verdict */
+    int64_t step_id;
+    const char *detail; /* static; or NULL: the text at made */
+    uint32_t made;
+};
+
+struct tsk_settle {
+    struct tsk_reconcile_opts rules;
+    struct tsk_json *json;
+    tsk_verdict_fn *tell;
+    void *ctx;
+    tsk_settle_judge_fn *judge;
+    void *judge_ctx;
+    struct tsk_reconcile *reconcile; /* of the batch; NULL before its first message */
+    struct tsk_settle_batch batch;   /* batch_id is id */
+    char id[TSK_ID_SIZE];
+    struct fold_step *steps;
+    size_t count, cap, known; /* the first known ones were sent */
+    size_t last;              /* the step that was looked for last */
+    struct tsk_names names;
+    struct tsk_buf texts, creates;
+    struct fold_discrepancy *found;
+    size_t found_count, found_cap;
+    const char *source;    /* of the message that is being taken in; or NULL */
+    int64_t now;           /* the latest received_at so far */
+    int64_t message;       /* the row of the ledger that is being taken in */
+    int64_t first_at;      /* of any message; -1: none */
+    int64_t heard_at;      /* of any but a timeout */
+    int64_t completion_at; /* of the first completion */
+    int64_t error_at;      /* of the batch_error that ended it */
+    bool concluded;        /* it had its first verdict */
+    bool timed_out;        /* by that batch_error */
+    bool given_back;       /* by that: it was sent to nobody */
+    bool refused;          /* a message of it, since it is beyond a limit */
+    enum tsk_verdict_kind verdict;
+    int64_t revision, completed_at, time_ms;
+    char *error; /* JSON */
+    struct tsk_settled_batch settled;
+};
+
+static struct fold_discrepancy *add_found(struct tsk_settle *s, int64_t step_id)
+{
+    s->found = tsk_grow(s->found, &s->found_cap, s->found_count + 1, sizeof *s->found);
+    struct fold_discrepancy *one = &s->found[s->found_count++];
+    *one = (struct fold_discrepancy){.step_id = step_id};
+    return one;
+}
+
+/* ---- What a step put out, and its error, as they stand in the messages; and what is thought of
+ * it. */
+
+struct wanted {
+    int64_t step_id;
+    const char *key;
+    struct tsk_buf *buf;
+};
+
+static int take_wanted(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
+{
+    struct wanted *wanted = ctx;
+    int64_t step_id = 0;
+    size_t len;
+    (void)changed;
+    if (type != TSK_TYPE_PARTIAL || tsk_json_int(message, "step_id", &step_id) != 1 ||
+        step_id != wanted->step_id || !tsk_json_get(message, wanted->key))
+        return 0;
+    const char *text = tsk_json_text(tsk_json_get(message, wanted->key), &len);
+    tsk_buf_add(wanted->buf, text, len);
+    return 1;
+}
+
+void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *message,
+                     int64_t step_id, bool error, struct tsk_buf *buf)
+{
+    struct wanted wanted = {step_id, error ? "error" : "output", buf};
+    struct json_object *json = tsk_json_salvage(s->json, message->data, message->len, NULL);
+    if (json)
+        tsk_result_normalise(message->topic, json, take_wanted, &wanted, NULL);
+    json_object_put(json);
+}
+
+static void weigh(struct tsk_settle *s, struct fold_step *step, struct tsk_rpartial *partial,
+                  const char *output, size_t output_len)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    size_t len, place = (size_t)(step - s->steps);
+    int64_t attempt = step->heard ? step->heard : step->attempt;
+    if (!s->judge || !tsk_create_possible(output, output_len))
+        return;
+    tsk_buf_reset(&s->creates);
+    if (s->judge(s->judge_ctx, place, attempt, output, output_len, &s->creates, &err) == 0) {
+        step->creates = s->creates.len ? tsk_names_add(&s->names, s->creates.data) : 0;
+        return;
+    }
+    /* names in it are cut at some byte */
+    struct json_object *whole = tsk_json_lossy(err.text, strlen(err.text));
+    const char *reason = json_object_get_string(whole);
+    struct json_object *error =
+        tsk_error_object(reason, TSK_CREATE_TYPE, TSK_CREATE_CATEGORY, false);
+    step->refusal = tsk_names_add(&s->names, tsk_json_text(error, &len));
+    json_object_put(error);
+    tsk_buf_reset(&s->creates);
+    tsk_buf_str(&s->creates, reason);
+    json_object_put(whole);
+    partial->refused = true;
+    partial->category = TSK_CREATE_CATEGORY;
+    partial->reason = s->creates.data;
+}
+
+/* ---- Taking in. */
 
 #define TEXTS_MOST (16u << 20)
 #define BEGINNING_MOST 100 /* bytes shown of a message that cannot be read */
@@ -72,11 +212,11 @@ void tsk_settle_begin(struct tsk_settle *s, const struct tsk_settle_batch *batch
     s->revision = 0;
 }
 
-static struct tsk_fold_step *add_step(struct tsk_settle *s, int64_t step_id)
+static struct fold_step *add_step(struct tsk_settle *s, int64_t step_id)
 {
     s->steps = tsk_grow(s->steps, &s->cap, s->count + 1, sizeof *s->steps);
-    struct tsk_fold_step *step = &s->steps[s->count++];
-    *step = (struct tsk_fold_step){.step_id = step_id, .hand_at = -1};
+    struct fold_step *step = &s->steps[s->count++];
+    *step = (struct fold_step){.step_id = step_id, .hand_at = -1};
     step->started_at = step->completed_at = step->failed_at = -1;
     step->retry_at = step->time_ms = -1;
     return step;
@@ -84,7 +224,7 @@ static struct tsk_fold_step *add_step(struct tsk_settle *s, int64_t step_id)
 
 void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
 {
-    struct tsk_fold_step *step = add_step(s, from->step_id);
+    struct fold_step *step = add_step(s, from->step_id);
     s->known = s->count;
     step->row = from->row;
     step->task_id = from->task_id;
@@ -102,17 +242,9 @@ void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
 
 /* --- Verdicts. */
 
-struct tsk_fold_discrepancy *tsk_settle_found(struct tsk_settle *s, int64_t step_id)
-{
-    s->found = tsk_grow(s->found, &s->found_cap, s->found_count + 1, sizeof *s->found);
-    struct tsk_fold_discrepancy *one = &s->found[s->found_count++];
-    *one = (struct tsk_fold_discrepancy){.step_id = step_id};
-    return one;
-}
-
 static void take_discrepancy(struct tsk_settle *s, const struct tsk_discrepancy *from)
 {
-    struct tsk_fold_discrepancy *one = tsk_settle_found(s, from->step_id);
+    struct fold_discrepancy *one = add_found(s, from->step_id);
     struct tsk_buf text = TSK_BUF_INIT;
     one->type = from->type;
     one->detail = from->detail;
@@ -129,7 +261,7 @@ static void take_discrepancy(struct tsk_settle *s, const struct tsk_discrepancy 
     tsk_buf_fini(&text);
 }
 
-static void take_step(struct tsk_settle *s, struct tsk_fold_step *step,
+static void take_step(struct tsk_settle *s, struct fold_step *step,
                       const struct tsk_verdict_step *from)
 {
     step->status = (uint8_t)from->status;
@@ -185,7 +317,7 @@ static void publish(struct tsk_settle *s)
 {
     struct tsk_rentry *entries = tsk_alloc((s->count + 1) * sizeof *entries);
     for (size_t i = 0; i < s->count; i++) {
-        const struct tsk_fold_step *step = &s->steps[i];
+        const struct fold_step *step = &s->steps[i];
         entries[i] = (struct tsk_rentry){.step_id = step->step_id,
                                          .task_id = step->task_id,
                                          .attempt = step->attempt,
@@ -199,7 +331,7 @@ static void publish(struct tsk_settle *s)
 }
 
 /* Messages of a step come in a row, and steps mostly in their order. */
-static struct tsk_fold_step *find_step(struct tsk_settle *s, int64_t step_id)
+static struct fold_step *find_step(struct tsk_settle *s, int64_t step_id)
 {
     size_t low = 0, high = s->known;
     for (size_t i = s->last; i < s->known && i < s->last + 2; i++) {
@@ -218,7 +350,7 @@ static struct tsk_fold_step *find_step(struct tsk_settle *s, int64_t step_id)
     return &s->steps[s->last = low];
 }
 
-static void keep(struct tsk_settle *s, struct tsk_kept *kept, const char *text, size_t len)
+static void keep(struct tsk_settle *s, struct kept_text *kept, const char *text, size_t len)
 {
     kept->id = s->message;
     kept->place = SIZE_MAX;
@@ -230,9 +362,9 @@ static void keep(struct tsk_settle *s, struct tsk_kept *kept, const char *text, 
 }
 
 /* Notes when a partial result came. Returns its step if it brought an end that is news, or NULL. */
-static struct tsk_fold_step *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
+static struct fold_step *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
 {
-    struct tsk_fold_step *step = find_step(s, partial->step_id);
+    struct fold_step *step = find_step(s, partial->step_id);
     uint32_t attempt = partial->attempt < UINT32_MAX ? (uint32_t)partial->attempt : UINT32_MAX - 1;
     if (!step || s->concluded)
         return NULL;
@@ -250,7 +382,7 @@ static struct tsk_fold_step *note_partial(struct tsk_settle *s, const struct tsk
     if (partial->status == TSK_STEP_IN_PROGRESS || *at >= 0)
         return NULL;
     *at = s->now;
-    *(completed ? &step->results : &step->error) = (struct tsk_kept){0, 0, 0};
+    *(completed ? &step->results : &step->error) = (struct kept_text){0, 0, 0};
     if (completed)
         step->creates = step->refusal = 0;
     return step;
@@ -278,14 +410,14 @@ static void take_partial(struct tsk_settle *s, struct json_object *message)
     size_t len;
     tsk_rpartial_read(&partial, message);
     partial.ended = s->now; /* not by the worker's clock: a back-off begins at the receipt */
-    struct tsk_fold_step *step = note_partial(s, &partial);
+    struct fold_step *step = note_partial(s, &partial);
     bool completed = partial.status == TSK_STEP_COMPLETED;
     struct json_object *value = tsk_json_get(message, completed ? "output" : "error");
     if (step && value) {
         const char *text = tsk_json_text(value, &len);
         keep(s, completed ? &step->results : &step->error, text, len);
         if (completed)
-            tsk_settle_weigh(s, step, &partial, text, len);
+            weigh(s, step, &partial, text, len);
     }
     if (step && partial.refused && !value) {
         const char *error = tsk_json_text(tsk_json_get(message, TSK_JSON_REFUSED), &len);
@@ -381,7 +513,7 @@ static void note_refused(struct tsk_settle *s, const struct tsk_settle_message *
     struct json_object *beginning = tsk_json_lossy(message->data, len);
     tsk_buf_printf(&text, "a message of it is refused: %s: %s", message->reason,
                    json_object_get_string(beginning));
-    struct tsk_fold_discrepancy *one = tsk_settle_found(s, 0);
+    struct fold_discrepancy *one = add_found(s, 0);
     one->type = TSK_REFUSED_ENTRY;
     one->made = tsk_names_add(&s->names, text.data);
     tsk_buf_fini(&text);
@@ -407,9 +539,382 @@ void tsk_settle_message(struct tsk_settle *s, const struct tsk_settle_message *m
     json_object_put(json);
 }
 
+/* ---- What a settlement gives: the states of the batch and of its steps with the transitions that
+ * led there, and what is stored besides. Times are those at which the ledger got the messages. */
+
+/* A subject on its way through its states. */
+struct walk {
+    enum tsk_subject subject;
+    struct tsk_settle_state is, hand;
+    enum tsk_state hand_from; /* what the operator found it in; NONE: not told */
+    struct tsk_transition *moves;
+    size_t *count;
+    bool by_hand;                            /* it is so by what an operator did */
+    bool gives_way;                          /* then it asks for no more */
+    enum tsk_state refused_from, refused_to; /* NONE: nothing was */
+    int round_places;                        /* how much higher the places are */
+    bool refused_hand;                       /* that was an operator's */
+};
+
+/* Of a step the last one counts, which is its end; of a batch the first. */
+static void refuse(struct walk *walk, enum tsk_state to, bool hand)
+{
+    if (walk->refused_to != TSK_STATE_NONE && walk->subject == TSK_SUBJECT_BATCH)
+        return;
+    walk->refused_from = walk->is.state;
+    walk->refused_to = to;
+    walk->refused_hand = hand;
+}
+
+static void let_hand(struct walk *walk)
+{
+    struct tsk_settle_state hand = walk->hand;
+    if (hand.state == TSK_STATE_NONE)
+        return;
+    walk->hand.state = TSK_STATE_NONE;
+    if (walk->is.state != hand.state &&
+        !tsk_state_allowed(walk->subject, walk->is.state, hand.state)) {
+        refuse(walk, hand.state, true);
+        return;
+    }
+    walk->is = hand;
+    walk->by_hand = true;
+}
+
+/* Whether what an operator did comes before the next move, at a time. Where it is known in what
+ * state the operator found it, that counts and not the clock: the ledger had nothing more then. */
+static bool hand_is_first(const struct walk *walk, int64_t at)
+{
+    if (walk->hand_from == TSK_STATE_NONE)
+        return walk->hand.at <= at;
+    return walk->hand_from == walk->is.state;
+}
+
+static void move(struct walk *walk, int place, enum tsk_state to, int64_t at)
+{
+    if (hand_is_first(walk, at))
+        let_hand(walk);
+    if (walk->by_hand && walk->gives_way)
+        return;
+    const char *event = tsk_state_event(walk->subject, walk->is.state, to);
+    if (!event) {
+        refuse(walk, to, false);
+        return;
+    }
+    walk->moves[(*walk->count)++] =
+        (struct tsk_transition){place + walk->round_places, walk->is.state, to, event, at};
+    walk->is = (struct tsk_settle_state){to, at};
+    walk->by_hand = false;
+}
+
+/* --- Steps. */
+
+/* Whether it failed with its whole batch, with no end of its own. */
+static bool is_lost(const struct fold_step *step)
+{
+    return !tsk_status_final(step->status) && step->outcome != TSK_OUTCOME_UNKNOWN;
+}
+
+/* Whether it is pending as it was before this attempt, which was not used: its batch was sent to
+ * nobody, or the worker never started it. */
+static bool is_back(const struct tsk_settle *s, const struct fold_step *step)
+{
+    return is_lost(step) ? s->given_back : step->unused && step->outcome == TSK_OUTCOME_RETRY;
+}
+
+/* When it ended; -1: it did not. */
+static int64_t end_of(const struct tsk_settle *s, const struct fold_step *step)
+{
+    int64_t at = s->completion_at;
+    if (is_lost(step))
+        return s->error_at;
+    if (!tsk_status_final(step->status))
+        return -1;
+    if (step->status == TSK_STEP_COMPLETED && step->completed_at >= 0)
+        at = step->completed_at;
+    if (step->status == TSK_STEP_FAILED && step->failed_at >= 0)
+        at = step->failed_at;
+    return at >= 0 ? at : s->now;
+}
+
+/* When it began; -1: it did not. Who ended began, and be it that nobody told. */
+static int64_t begin_of(const struct tsk_settle *s, const struct fold_step *step)
+{
+    if (step->status == TSK_STEP_MISSING)
+        return -1;
+    if (step->started_at >= 0)
+        return step->started_at;
+    return tsk_status_final(step->status) ? end_of(s, step) : s->completion_at;
+}
+
+static int64_t retry_of(const struct tsk_settle *s, const struct fold_step *step)
+{
+    if (step->outcome != TSK_OUTCOME_RETRY)
+        return -1;
+    if (step->retry_at >= 0)
+        return step->retry_at;
+    struct tsk_retry retry =
+        tsk_retry_with(&s->rules.retry, tsk_names_get(&s->names, step->backoff));
+    return end_of(s, step) + tsk_retry_delay(&retry, step->step_id, step->told, -1);
+}
+
+/* Whether it was not done, as is only right for one that an operator has ended: that it was
+ * stopped, or lost, asks for no transition then. */
+static bool gives_way(const struct fold_step *step)
+{
+    return tsk_state_ended(TSK_SUBJECT_STEP, (enum tsk_state)step->hand) &&
+           step->outcome != TSK_OUTCOME_DONE;
+}
+
+static struct walk walk_step(const struct tsk_settle *s, const struct fold_step *step,
+                             struct tsk_transition *moves, size_t *count)
+{
+    struct walk walk = {.subject = TSK_SUBJECT_STEP,
+                        .is = {TSK_STATE_ENQUEUED, step->since},
+                        .hand = {(enum tsk_state)step->hand, step->hand_at},
+                        .hand_from = (enum tsk_state)step->hand_from,
+                        .gives_way = gives_way(step),
+                        .round_places = step->round_places,
+                        .moves = moves,
+                        .count = count};
+    int64_t begin = begin_of(s, step), end = end_of(s, step);
+    bool done = step->outcome == TSK_OUTCOME_DONE;
+    *count = 0;
+    if (is_back(s, step)) {
+        move(&walk, TSK_PLACE_BACK, TSK_STATE_PENDING, end);
+        begin = end = -1;
+    }
+    if (begin >= 0)
+        move(&walk, TSK_PLACE_STARTED, TSK_STATE_IN_PROGRESS, begin);
+    if (end >= 0)
+        move(&walk, TSK_PLACE_ENDED, done ? TSK_STATE_COMPLETE : TSK_STATE_ERROR, end);
+    if (end >= 0 && step->outcome == TSK_OUTCOME_RETRY && walk.is.state == TSK_STATE_ERROR)
+        move(&walk, TSK_PLACE_RETRIED, TSK_STATE_PENDING, end);
+    let_hand(&walk);
+    return walk;
+}
+
+static struct tsk_settle_text text_of(const struct tsk_settle *s, const struct kept_text *kept)
+{
+    if (!kept->id || kept->place == SIZE_MAX)
+        return (struct tsk_settle_text){NULL, 0, kept->id};
+    return (struct tsk_settle_text){s->texts.data + kept->place, kept->len, kept->id};
+}
+
+static void fill_texts(const struct tsk_settle *s, const struct fold_step *step,
+                       struct tsk_settled_step *out)
+{
+    if (step->status == TSK_STEP_COMPLETED && step->completed_at >= 0)
+        out->results = text_of(s, &step->results);
+    if (step->status == TSK_STEP_FAILED && step->failed_at >= 0)
+        out->error = text_of(s, &step->error);
+    if (step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED &&
+        step->refusal) {
+        const char *error = tsk_names_get(&s->names, step->refusal);
+        out->error = (struct tsk_settle_text){error, strlen(error), 0};
+    }
+    if (step->outcome == TSK_OUTCOME_DONE && step->completed_at >= 0)
+        out->creates = tsk_names_get(&s->names, step->creates);
+    if (is_lost(step) && s->error && !s->given_back)
+        out->error = (struct tsk_settle_text){s->error, strlen(s->error), 0};
+}
+
+void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_step *out)
+{
+    const struct fold_step *step = &s->steps[i];
+    *out = (struct tsk_settled_step){
+        .row = step->row,
+        .step_id = step->step_id,
+        .owns = step->owns,
+        .known = i < s->known,
+        .given_back = is_back(s, step),
+        .news = !(s->given_back && is_lost(step)) &&
+                (step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN),
+        .attempt = step->attempt,
+        .told_attempt = step->told,
+        .status = (enum tsk_step_status)step->status,
+        .outcome = (enum tsk_outcome)step->outcome,
+        .retry_at = s->given_back && is_lost(step) ? -1 : retry_of(s, step),
+        .execution_ms = step->time_ms,
+        .worker_id = tsk_names_get(&s->names, step->worker),
+        .category = tsk_names_get(&s->names, step->category),
+        .reason = tsk_names_get(&s->names, step->reason),
+        .retryable =
+            step->outcome != TSK_OUTCOME_FAILED || !tsk_retry_left(step->told, step->limit),
+        .next_retry_at = -1,
+        .started_at = begin_of(s, step),
+        .since = step->since,
+        .ended_at = end_of(s, step),
+    };
+    fill_texts(s, step, out);
+    if (!out->known)
+        return;
+    struct walk walk = walk_step(s, step, out->moves, &out->move_count);
+    out->state = walk.is;
+    out->next_retry_at = walk.is.state == TSK_STATE_PENDING && !walk.by_hand ? out->retry_at : -1;
+}
+
+size_t tsk_settled_steps(const struct tsk_settle *s)
+{
+    return s->count;
+}
+
+/* --- The batch. */
+
+/* What its steps have come to. */
+struct sums {
+    size_t completed, failed, ended, done;
+    int64_t last; /* when the last of them ended; -1 */
+};
+
+static struct sums sum_up(const struct tsk_settle *s)
+{
+    struct sums sums = {0, 0, 0, 0, -1};
+    for (size_t i = 0; i < s->known; i++) {
+        const struct fold_step *step = &s->steps[i];
+        int64_t end = end_of(s, step);
+        bool refused = step->status == TSK_STEP_COMPLETED && step->outcome == TSK_OUTCOME_FAILED;
+        sums.completed += step->status == TSK_STEP_COMPLETED && !refused;
+        sums.failed += step->status == TSK_STEP_FAILED || refused;
+        sums.ended += end >= 0;
+        sums.done += step->outcome == TSK_OUTCOME_DONE;
+        if (end > sums.last)
+            sums.last = end;
+    }
+    return sums;
+}
+
+static bool all_named(const struct tsk_settle *s)
+{
+    return (int64_t)s->known >= s->batch.total;
+}
+
+static enum tsk_state end_state(const struct tsk_settle *s, const struct sums *sums)
+{
+    if (s->given_back)
+        return TSK_STATE_CANCELLED;
+    if (sums->done == s->known && all_named(s))
+        return TSK_STATE_COMPLETED;
+    return s->error_at >= 0 && s->timed_out ? TSK_STATE_TIMEOUT : TSK_STATE_FAILED;
+}
+
+static struct walk walk_batch(struct tsk_settle *s, const struct sums *sums)
+{
+    struct tsk_settled_batch *out = &s->settled;
+    struct walk walk = {.subject = TSK_SUBJECT_BATCH,
+                        .is = s->batch.base,
+                        .hand = s->batch.hand,
+                        .moves = out->moves,
+                        .count = &out->move_count};
+    out->move_count = 0;
+    if (out->news && s->batch.base.state == TSK_STATE_CREATED && !s->given_back)
+        move(&walk, TSK_BATCH_KEY_PUBLISHED, TSK_STATE_PUBLISHED, s->first_at);
+    if (s->heard_at >= 0 && !s->given_back)
+        move(&walk, TSK_BATCH_KEY_EXECUTING, TSK_STATE_EXECUTING, s->heard_at);
+    if (out->ended_at >= 0)
+        move(&walk, TSK_BATCH_KEY_ENDED, end_state(s, sums), out->ended_at);
+    let_hand(&walk);
+    return walk;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* --- Discrepancies. */
+
+static void add_refusal(struct tsk_settle *s, int64_t step_id, const struct walk *walk)
+{
+    struct tsk_buf text = TSK_BUF_INIT;
+    if (walk->refused_to == TSK_STATE_NONE)
+        return;
+    struct fold_discrepancy *one = add_found(s, step_id);
+    tsk_buf_printf(&text, "%s wants it %s, and it was %s",
+                   walk->refused_hand ? "an operator" : "the ledger",
+                   tsk_state_name(walk->refused_to), tsk_state_name(walk->refused_from));
+    one->refused = true;
+    one->made = tsk_names_add(&s->names, text.data);
+    tsk_buf_fini(&text);
+}
+
+/* Whether a discrepancy of a batch that goes on may just be news that have not come yet. */
+static bool may_pass(enum tsk_discrepancy_type type)
+{
+    return type == TSK_MISSING_PARTIAL || type == TSK_MISSING_COMPLETION ||
+           type == TSK_MISSING_SUMMARY || type == TSK_COUNT_MISMATCH || type == TSK_OUT_OF_ORDER;
+}
+
+static void drop_passing(struct tsk_settle *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->found_count; i++) {
+        if (!may_pass(s->found[i].type))
+            s->found[kept++] = s->found[i];
+    }
+    s->found_count = kept;
+}
+
+static void conclude(struct tsk_settle *s)
+{
+    struct tsk_settled_batch *out = &s->settled;
+    struct sums sums = sum_up(s);
+    bool told = s->completion_at >= 0 && sums.ended == s->known && all_named(s);
+    *out = (struct tsk_settled_batch){
+        .news = s->first_at >= 0,
+        .verdict = s->verdict,
+        .revision = s->revision,
+        .steps = (int64_t)s->known,
+        .completed = (int64_t)sums.completed,
+        .failed = (int64_t)sums.failed,
+        .first_at = s->first_at,
+        .ended_at = -1,
+        .completed_at = s->completed_at,
+        .execution_ms = s->time_ms,
+        .error = s->error,
+    };
+    if (told || s->error_at >= 0)
+        out->ended_at = later(later(sums.last, s->completion_at), s->error_at);
+    if (out->execution_ms < 0 && out->ended_at >= 0 && s->heard_at >= 0)
+        out->execution_ms = out->ended_at - s->heard_at;
+    struct walk walk = walk_batch(s, &sums);
+    out->state = walk.is;
+    out->ended = tsk_state_ended(TSK_SUBJECT_BATCH, walk.is.state);
+    if (!out->ended)
+        drop_passing(s);
+    add_refusal(s, 0, &walk);
+    for (size_t i = 0; i < s->known; i++) {
+        struct tsk_transition moves[TSK_STEP_MOVES];
+        size_t count;
+        if (!s->steps[i].hand)
+            continue;
+        walk = walk_step(s, &s->steps[i], moves, &count);
+        add_refusal(s, s->steps[i].step_id, &walk);
+    }
+}
+
 void tsk_settle_end(struct tsk_settle *s)
 {
     if (s->reconcile)
         tsk_reconcile_finish(s->reconcile);
-    tsk_settle_conclude(s);
+    conclude(s);
+}
+
+void tsk_settled_batch(const struct tsk_settle *s, struct tsk_settled_batch *out)
+{
+    *out = s->settled;
+}
+
+size_t tsk_settled_discrepancies(const struct tsk_settle *s)
+{
+    return s->found_count;
+}
+
+void tsk_settled_discrepancy(const struct tsk_settle *s, size_t i,
+                             struct tsk_settled_discrepancy *out)
+{
+    const struct fold_discrepancy *one = &s->found[i];
+    out->type = one->refused ? "refused_transition" : tsk_discrepancy_name(one->type);
+    out->detail = one->detail ? one->detail : tsk_names_get(&s->names, one->made);
+    out->step_id = one->step_id;
 }

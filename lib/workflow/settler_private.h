@@ -34,10 +34,6 @@ struct tsk_settler {
     struct tsk_fan *fan; /* settler_fan.c */
 };
 
-/* settler_read.c: reads the batch and its ledger, and settles. Returns 1, 0 if there is no such
- * batch (any more), or -1. */
-int tsk_settler_read(struct tsk_settler *settler, int64_t batch, struct tsk_err *err);
-
 /* settler_write.c: replaces what is derived of it. fresh: nothing is there to be taken away. */
 int tsk_settler_write(struct tsk_settler *settler, bool fresh, struct tsk_err *err);
 
@@ -57,7 +53,7 @@ int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err);
 int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err);
 tsk_settle_judge_fn tsk_fan_judge;
 
-/* settler_timeout.c: the message that ends a batch out of time (the caller's). */
+/* settler_look.c: the message that ends a batch out of time (the caller's). */
 char *tsk_settle_timeout_text(const char *batch_id, int64_t limit_at);
 
 #endif
