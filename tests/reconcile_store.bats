@@ -195,6 +195,33 @@ a_foreign_batch() {
 
 @test "reconcile --ledger: a batch that only the ledger knows gets rows" { for_each_store a_foreign_batch; }
 
+# The store takes one of three foreign batches not: that one is named, and the others get their rows.
+one_foreign_is_refused() {
+    make_store
+    now_ms
+    local id at=$REPLY
+    for id in f1 f2 f3; do ledger $id "$at" "$(partial $id 1 in_progress ',"task_id":7,"step_name":"one"')"; done
+    case $STORE in
+    sqlite) store_sql "create trigger no before insert on batches when new.batch_id = 'f2' begin select raise(abort, 'no'); end" ;;
+    *) store_sql "alter table batches add constraint no check (batch_id <> 'f2')" ;;
+    esac
+    run -75 --separate-stderr tasker-reconcile --ledger
+    has 'batch f2 is not settled: ' "$stderr"
+    [ "$(store_sql "SELECT batch_id FROM batches ORDER BY 1" | xargs)" = "f1 f3" ]
+    [ "$(store_sql "SELECT batch_id FROM unsettled")" = f2 ]
+    case $STORE in
+    sqlite) store_sql "drop trigger no" ;;
+    *) store_sql "alter table batches drop constraint no" ;;
+    esac
+    run -75 tasker-reconcile --ledger
+    [ "$(store_sql "SELECT batch_id FROM batches ORDER BY 1" | xargs)" = "f1 f2 f3" ]
+    [ -z "$(store_sql "SELECT batch_id FROM unsettled")" ]
+}
+
+@test "reconcile --ledger: a foreign batch that the store refuses does not hold up the others" {
+    for_each_store one_foreign_is_refused
+}
+
 foreign_oddities() {
     make_store
     now_ms

@@ -201,9 +201,12 @@ static int adopt_one(struct tsk_store *store, const struct tsk_adopt *opts, stru
     return rc;
 }
 
+enum { GROUP_MOST = 100 }; /* batches in one transaction */
+
 struct adopting {
     const struct tsk_adopt *opts;
     struct json_object *ids;
+    size_t from, to; /* of ids: what the transaction adopts */
 };
 
 static int take_id(void *ctx, const struct tsk_value *row, size_t columns)
@@ -239,27 +242,53 @@ static int find(struct tsk_store *store, void *ctx, struct tsk_err *err)
     return tsk_store_run(store, sql, NULL, 0, take_id, adopting, err) < 0 ? -1 : 0;
 }
 
-static int adopt_all(struct tsk_store *store, void *ctx, struct tsk_err *err)
+static const char *id_at(const struct adopting *adopting, size_t i)
+{
+    return json_object_get_string(json_object_array_get_idx(adopting->ids, i));
+}
+
+static int adopt_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct adopting *adopting = ctx;
     struct tsk_json *json = tsk_json_new();
     int rc = 0;
-    for (size_t i = 0; i < json_object_array_length(adopting->ids) && rc == 0; i++) {
-        struct json_object *id = json_object_array_get_idx(adopting->ids, i);
-        const char *batch_id = json_object_get_string(id);
-        rc = batch_id ? adopt_one(store, adopting->opts, json, batch_id, err) : 0;
-    }
+    for (size_t i = adopting->from; i < adopting->to && rc == 0; i++)
+        rc = adopt_one(store, adopting->opts, json, id_at(adopting, i), err);
     tsk_json_free(json);
+    return rc;
+}
+
+/* Adopts so many batches in one transaction. Where the store takes one of them not, each gets a
+ * transaction of its own, and the bad ones are reported. */
+static int adopt_range(struct tsk_store *store, struct adopting *adopting, size_t from, size_t count,
+                       int64_t patience, struct tsk_err *err)
+{
+    adopting->from = from;
+    adopting->to = from + count;
+    if (tsk_store_write(store, adopt_group, adopting, patience, err) == 0)
+        return 0;
+    if (err->kind != TSK_DATA)
+        return -1;
+    if (count == 1) {
+        adopting->opts->refused(adopting->opts->ctx, id_at(adopting, from), err);
+        return 0;
+    }
+    int rc = 0;
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = adopt_range(store, adopting, from + i, 1, patience, err);
     return rc;
 }
 
 int tsk_adopt(struct tsk_store *store, const struct tsk_adopt *opts, int64_t patience,
               struct tsk_err *err)
 {
-    struct adopting adopting = {opts, NULL};
+    struct adopting adopting = {opts, NULL, 0, 0};
     int rc = tsk_store_read(store, find, &adopting, patience, err);
-    if (rc == 0 && json_object_array_length(adopting.ids))
-        rc = tsk_store_write(store, adopt_all, &adopting, patience, err);
+    size_t count = rc == 0 ? json_object_array_length(adopting.ids) : 0;
+    for (size_t i = 0; i < count && rc == 0; i += GROUP_MOST) {
+        size_t left = count - i;
+        rc = adopt_range(store, &adopting, i, left < GROUP_MOST ? left : GROUP_MOST, patience, err);
+    }
     json_object_put(adopting.ids);
     return rc;
 }

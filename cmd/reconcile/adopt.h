@@ -13,10 +13,13 @@
 struct tsk_adopt {
     int64_t step_timeout, retry_limit; /* of a step that names none */
     bool all;                          /* of the whole ledger, not only batches with news */
+    /* A batch whose values the store does not take: it keeps its news, the others are adopted. */
+    void (*refused)(void *ctx, const char *batch_id, const struct tsk_err *err);
+    void *ctx;
 };
 
-/* Adds what is missing of each such batch, in a transaction that may be tried again. Returns 0, or
- * -1 with err. */
+/* Adds what is missing of each such batch, in groups of a transaction each, which may be tried
+ * again. Returns 0, or -1 with err. */
 int tsk_adopt(struct tsk_store *store, const struct tsk_adopt *opts, int64_t patience,
               struct tsk_err *err);
 

@@ -794,8 +794,8 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
     s->settler = tsk_settler_new(store, rules, &limits, &watch);
     s->patience = tsk_conf_int(conf, TSK_STORE_TIMEOUT);
     s->claim_timeout = tsk_conf_int(conf, TSK_WORKFLOW_CLAIM_TIMEOUT);
-    s->adopt =
-        (struct tsk_adopt){tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT), rules->retry_limit, false};
+    s->adopt = (struct tsk_adopt){tsk_conf_int(conf, TSK_WORKER_STEP_TIMEOUT), rules->retry_limit,
+                                  false, on_refused, s};
     s->due = -1;
     if (!needed)
         s->touched = tsk_map_new(free);
