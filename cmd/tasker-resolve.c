@@ -1,9 +1,9 @@
 /* tasker-resolve: what an operator does to steps, tasks and namespaces of the store, each with a
  * reason that is kept.
  *
- * What may be done, and what follows, is in the library (tasker/resolve.h). Here are the options
- * and the subcommands; cmd/resolve has what they are about (targets.c), the transactions (steps.c,
- * hold.c), the words to the workers that have a step (tell.c) and the output (lines.c). */
+ * Here are the options and the subcommands; cmd/resolve has the rules and the transactions
+ * (operator.c, hold.c), the targets (targets.c), the groups of steps (steps.c), the words to the
+ * workers that have a step (tell.c), the store and the output (session.c). */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

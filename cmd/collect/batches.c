@@ -354,8 +354,9 @@ int64_t batches_seen(const struct batches *batches)
     return batches->seen;
 }
 
-/* A batch that seems lost is only unreached if its worker never was within reach: the store is asked
- * for it once, and after that its worker's silence counts anew. Returns whether it is that. */
+/* A batch that seems lost is only unreached if its worker never was within reach: the store is
+ * asked for it once, and after that its worker's silence counts anew. Returns whether it is that.
+ */
 static bool is_unreached(struct batches *batches, struct batch *batch, int64_t now,
                          batch_reached_fn *reached, batch_due_fn *due, void *ctx)
 {

@@ -36,7 +36,8 @@ enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
 #define TRANSITION                                                                                 \
     "INSERT INTO step_transitions (step, sort_key, from_state, to_state, event, origin, batch, "   \
     "created_at) "
-/* This attempt may have been claimed before, and given back, more often than it has rounds of keys. */
+/* This attempt may have been claimed before, and given back, more often than it has rounds of keys.
+ */
 #define AGAIN                                                                                      \
     " ON CONFLICT (step, sort_key) DO UPDATE SET batch = excluded.batch, created_at = "            \
     "excluded.created_at"

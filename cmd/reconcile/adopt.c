@@ -260,8 +260,8 @@ static int adopt_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
 
 /* Adopts so many batches in one transaction. Where the store takes one of them not, each gets a
  * transaction of its own, and the bad ones are reported. */
-static int adopt_range(struct tsk_store *store, struct adopting *adopting, size_t from, size_t count,
-                       int64_t patience, struct tsk_err *err)
+static int adopt_range(struct tsk_store *store, struct adopting *adopting, size_t from,
+                       size_t count, int64_t patience, struct tsk_err *err)
 {
     adopting->from = from;
     adopting->to = from + count;

@@ -69,6 +69,9 @@ struct tsk_resolve_order {
     bool dry;                /* change nothing: what would be done */
 };
 
+/* The metadata of a transition by order (the caller's). */
+char *tsk_resolve_about(const struct tsk_resolve_order *order);
+
 /* What became of one step or task. */
 struct tsk_resolved {
     bool is_task;
@@ -121,6 +124,7 @@ struct tsk_resolve_ids { /* the caller frees items */
     int64_t *items;
     size_t count, cap;
 };
+void tsk_resolve_ids_add(struct tsk_resolve_ids *ids, int64_t id);
 
 /* Adds, in ascending order, the steps of tasks that the filter lets pass and that are as a rule
  * meant by action: those in error; for retry also those that wait for a back-off; for cancel those

@@ -13,6 +13,22 @@ struct options {
     bool dry_run;
 };
 
+/* session.c: the store, open for what an operator does; the options, and what is printed. */
+struct session {
+    struct tsk_store *store;
+    struct tsk_settler *settler;
+    int64_t patience;
+    bool dry;
+};
+
+/* Returns TSK_OK, or the status to end with. session_close is to be called in either case. */
+enum tsk_exit session_open(struct session *session, const struct options *opts,
+                           const struct tsk_conf *conf);
+void session_close(struct session *session);
+
+/* Does fn in a transaction, of reading alone where nothing is to be changed. */
+int session_do(struct session *session, tsk_store_fn *fn, void *ctx, struct tsk_err *err);
+
 /* Whether there is any filter. */
 bool options_filtered(const struct options *opts);
 /* --by, or the user and the host; the caller's. */
@@ -41,10 +57,9 @@ int targets_read(struct targets *targets, char *const *operands, size_t count);
 int targets_read_names(struct targets *targets, char *const *operands, size_t count);
 void targets_fini(struct targets *targets);
 
-/* said.c: fills ids, each once, but for steps that are of another task than an object says: that is
- * told, and is in targets->status. Returns 0, or -1 if the store failed. */
-struct session;
-int said_check(struct targets *targets, struct session *session, struct tsk_resolve_ids *ids,
+/* Fills ids, each once, but for steps that are of another task than an object says: that is
+ * reported, and is in targets->status. Returns 0, or -1 if the store failed. */
+int targets_check(struct targets *targets, struct session *session, struct tsk_resolve_ids *ids,
                struct tsk_err *err);
 
 /* steps.c: retry, reset, resolve and cancel. */
@@ -80,7 +95,7 @@ struct pending {
 enum tsk_exit tell_workers(const struct options *opts, const struct tsk_conf *conf,
                            struct tsk_store *store, struct pending *items, size_t count);
 
-/* lines.c: prints what was done. */
+/* session.c: prints what was done. */
 void line_resolved(const struct options *opts, const struct tsk_resolved *one,
                    enum handler handler);
 void line_hold(const struct options *opts, const char *namespace_name);

@@ -8,7 +8,6 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "resolve/resolve.h"
-#include "resolve/session.h"
 
 enum { GROUP = 100 };
 
@@ -154,7 +153,7 @@ static void run_targets(struct work *work, struct targets *targets)
 {
     struct tsk_resolve_ids ids = {NULL, 0, 0};
     struct tsk_err err = TSK_ERR_INIT;
-    if (said_check(targets, work->session, &ids, &err) < 0)
+    if (targets_check(targets, work->session, &ids, &err) < 0)
         work->status = diag_err(&err);
     else if (targets->tasks)
         run_tasks(work, &ids);

@@ -48,10 +48,10 @@ static void await_end(pid_t worker)
         poll(NULL, 0, 1);
 }
 
-/* The keeper's whole life. life and alive are its ends of the pipes, which take the place of standard
- * input and output; all other descriptors are closed: a keeper that replaces another one was given the
- * worker's sockets. Its name has nothing of the worker's: who kills all that is called tasker-work kills
- * the worker, and the keeper then ends the handlers. */
+/* The keeper's whole life. life and alive are its ends of the pipes, which take the place of
+ * standard input and output; all other descriptors are closed: a keeper that replaces another one
+ * was given the worker's sockets. Its name has nothing of the worker's: who kills all that is
+ * called tasker-work kills the worker, and the keeper then ends the handlers. */
 static _Noreturn void keep(const struct keeper *keeper, int life, int alive)
 {
     static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP};

@@ -44,12 +44,12 @@ struct orphan {
 
 struct launch {
     pthread_t thread;
-    pthread_mutex_t lock;    /* for all that follows */
-    const struct work *work; /* what was there before the thread, and does not change */
-    int64_t running, most;                /* most: max_workers, or fewer until room_at */
-    int64_t room_at;                      /* tsk_now_ms */
-    int64_t short_at;                     /* beyond so many no start has succeeded; 0: room enough */
-    struct child *first, **end;           /* given and not begun */
+    pthread_mutex_t lock;       /* for all that follows */
+    const struct work *work;    /* what was there before the thread, and does not change */
+    int64_t running, most;      /* most: max_workers, or fewer until room_at */
+    int64_t room_at;            /* tsk_now_ms */
+    int64_t short_at;           /* beyond so many no start has succeeded; 0: room enough */
+    struct child *first, **end; /* given and not begun */
     struct child *first_news, **end_news; /* with news that are not taken */
     struct child *by_pid[BUCKETS];        /* begun, and not waited for */
     int tell, told;                       /* a pipe to the loop */

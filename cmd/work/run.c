@@ -255,9 +255,10 @@ static void look_at_room(struct work *work)
 {
     int64_t most = launch_most(work->launch);
     if (most < work->room)
-        diag_warn("max_workers lowered from %lld to %lld: the system has no room for more processes "
-                  "(see ulimit -u and -n)",
-                  (long long)work->room, (long long)most);
+        diag_warn(
+            "max_workers lowered from %lld to %lld: the system has no room for more processes "
+            "(see ulimit -u and -n)",
+            (long long)work->room, (long long)most);
     if (most > work->room && most == work->max_workers)
         diag_warn("max_workers is %lld again: the system has room", (long long)most);
     if (most < work->room || most == work->max_workers)

@@ -112,8 +112,8 @@ int tsk_os_kill_marked(const char *mark);
 /* Waits, without blocking, for any child. As wait4(-1, status, WNOHANG, usage). */
 pid_t tsk_os_reap(int *status, struct rusage *usage);
 
-/* Sets the name (15 characters) and, in place of all arguments, the command line that ps and pkill see
- * of this process. The arguments of main are overwritten. */
+/* Sets the name (15 characters) and, in place of all arguments, the command line that ps and pkill
+ * see of this process. The arguments of main are overwritten. */
 void tsk_os_set_name(const char *name);
 
 /* Whether the name of the calling thread begins so; true where the system does not tell. May be

@@ -99,8 +99,8 @@ bool tsk_state_satisfies(enum tsk_state state);
 #define TSK_PLACE_RETRIED 4
 #define TSK_PLACE_UNSATISFIED 5 /* cancelled by what it waits for */
 #define TSK_PLACE_BACK 6        /* given back: the attempt was not used, and begins once more */
-/* Each time that an attempt begins once more its places are so much higher: by one round for each batch
- * that was sent with this attempt before. More than the last one share its places. */
+/* Each time that an attempt begins once more its places are so much higher: by one round for each
+ * batch that was sent with this attempt before. More than the last one share its places. */
 #define TSK_PLACES_OF_ROUND 10
 #define TSK_ROUND_LAST 9
 /* What an operator, or the request of its task, did: in the order in which it was done. */

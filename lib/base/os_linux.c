@@ -155,8 +155,8 @@ pid_t tsk_os_reap(int *status, struct rusage *usage)
     return wait4(-1, status, WNOHANG, usage);
 }
 
-/* The command line that ps and pkill -f see is the memory in which the arguments were given, from the
- * first one on. */
+/* The command line that ps and pkill -f see is the memory in which the arguments were given, from
+ * the first one on. */
 static void set_command_line(const char *name)
 {
     char text[4096];
