@@ -109,15 +109,16 @@ static int read_field(void *ctx, const char *key, size_t line, yaml_node_t *valu
 {
     static const char *const names[] = {"command",   "timeout_ms", "mode",
                                         "interface", "retryable",  "output"};
+    enum { COUNT = sizeof names / sizeof *names };
     struct reading *reading = ctx;
     const char *text = tsk_yaml_text(value);
     if (!strcmp(key, "command"))
         return read_command(reading, line, value, err);
     bool known = false;
-    for (size_t i = 1; i < 6; i++)
+    for (size_t i = 1; i < COUNT; i++) /* after command */
         known |= !strcmp(key, names[i]);
     if (!known)
-        return unknown(reading, line, key, names, 6, err);
+        return unknown(reading, line, key, names, COUNT, err);
     if (!text)
         return tsk_err_set(err, TSK_CONFIG, "%s:%zu: %s must be text", reading->path, line, key);
     if (!strcmp(key, "timeout_ms"))
