@@ -113,7 +113,8 @@ static void send_all(struct test *t)
     for (int i = 0; i < TASK_STEPS; i++)
         exec(t,
              "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, created_at,"
-             " state, updated_at, last_attempted_at, attempts) VALUES (%d, 7, %d, 7, 's%d', 'H', 1000,"
+             " state, updated_at, last_attempted_at, attempts) VALUES (%d, 7, %d, 7, 's%d', 'H', "
+             "1000,"
              " 'enqueued', 1000, 1000, %d)", /* as the claim has written them */
              9001 + i, 9001 + i, i, LAST_ATTEMPT);
     for (int i = 0; i < BATCHES; i++)
