@@ -52,7 +52,7 @@ static void add_time(struct tsk_buf *cell, int64_t wall_ms)
 }
 
 /* Writes what stands in a column of step into cell; nothing where nothing is known. */
-static void fill_cell(struct tsk_buf *cell, const struct tsk_verdict_step *step, enum column column)
+static void fill_cell(struct tsk_buf *cell, const struct tsk_result *step, enum column column)
 {
     tsk_buf_reset(cell);
     if (column == STEP)
@@ -86,7 +86,7 @@ static void print_steps(const struct tsk_verdict *verdict)
     for (int c = 0; c < COLUMNS; c++)
         table_add(&table, heads[c]);
     for (size_t i = 0; i < verdict->steps; i++) {
-        struct tsk_verdict_step step;
+        struct tsk_result step;
         tsk_verdict_step(verdict, i, &step);
         for (int c = 0; c < COLUMNS; c++) {
             fill_cell(&cell, &step, (enum column)c);

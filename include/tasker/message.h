@@ -129,6 +129,64 @@ typedef int tsk_result_fn(void *ctx, enum tsk_type type, struct json_object *mes
 int tsk_result_normalise(const char *topic, struct json_object *message, tsk_result_fn *emit,
                          void *ctx, struct tsk_err *err);
 
+/* How a step ended, as far as is known. */
+enum tsk_step_status {
+    TSK_STEP_MISSING, /* no message names it */
+    TSK_STEP_IN_PROGRESS,
+    TSK_STEP_COMPLETED,
+    TSK_STEP_FAILED,
+};
+
+static inline bool tsk_status_final(enum tsk_step_status status)
+{
+    return status >= TSK_STEP_COMPLETED;
+}
+
+/* What follows for a step. */
+enum tsk_outcome {
+    TSK_OUTCOME_UNKNOWN, /* it did not end, or the messages contradict each other, or they came
+                          * after a verdict with a batch_error, which gave the batch up */
+    TSK_OUTCOME_DONE,
+    TSK_OUTCOME_RETRY,  /* to be run again at retry_at, with the next attempt number (the same one,
+                         * if the step was never started) */
+    TSK_OUTCOME_FAILED, /* for good */
+};
+
+/* What is known of one step: by a message, then by a verdict (reconcile.h), then in the store.
+ * Texts are borrowed from where it was read; a text that is not told is NULL. */
+struct tsk_result {
+    const char *batch_id;      /* of a partial result; else NULL */
+    int64_t step_id, task_id;  /* 0: not told */
+    int64_t attempt, sequence; /* 0: not told */
+    int64_t time_ms;           /* it ran for; -1: not told */
+    int64_t retry_limit;       /* -1: not told */
+    int64_t ended;             /* wall ms of a failure; -1: not told */
+    int64_t retry_after;       /* ms, of a failure; -1: not told */
+    enum tsk_step_status status;
+    bool retryable; /* of a failure */
+    bool unused;    /* of a failure: the step was never started, so its attempt was not used */
+    bool refused;   /* it completed with an output that is refused: it has failed for good */
+    const char *step_name, *worker_id, *category;
+    const char *reason;  /* message of the error */
+    const char *backoff; /* its own (retry.h); NULL: as configured */
+    /* by a verdict: */
+    enum tsk_outcome outcome;
+    int64_t retry_at; /* wall ms; -1: no retry, or time unknown */
+};
+
+/* Fill result from a partial result, and from an entry of step_summaries, of messages that
+ * tsk_result_normalise let pass; and from an entry of a receipt's steps or step_ids, which
+ * tsk_receipt_check let pass. */
+void tsk_result_partial(struct tsk_result *result, struct json_object *message);
+void tsk_result_summary(struct tsk_result *result, struct json_object *summary);
+void tsk_result_published(struct tsk_result *result, struct json_object *entry);
+
+/* Checks a whole receipt. Returns 0, or -1 with kind TSK_DATA. */
+int tsk_receipt_check(struct json_object *message, struct tsk_err *err);
+
+/* Returns the wall ms of a time stamp of message; -1 where there is none that can be read. */
+int64_t tsk_message_time(struct json_object *message, const char *key);
+
 /* Returns what the short members of a result tell that is too long to be parsed, as an object that
  * the caller owns and tsk_result_normalise takes: it has TSK_JSON_REFUSED, an error with this
  * reason. Returns NULL if the text is no such object by tsk_scan_object. */

@@ -46,24 +46,6 @@ extern "C" {
 
 enum tsk_verdict_kind { TSK_CONSISTENT, TSK_DISCREPANT, TSK_INCOMPLETE, TSK_TIMED_OUT };
 
-/* How a step ended, as far as is known. */
-enum tsk_step_status {
-    TSK_STEP_MISSING, /* nothing was heard of it */
-    TSK_STEP_IN_PROGRESS,
-    TSK_STEP_COMPLETED,
-    TSK_STEP_FAILED,
-};
-
-/* What follows for a step. */
-enum tsk_outcome {
-    TSK_OUTCOME_UNKNOWN, /* it did not end, or the messages contradict each other, or they came
-                          * after a verdict with a batch_error, which gave the batch up */
-    TSK_OUTCOME_DONE,
-    TSK_OUTCOME_RETRY,  /* to be run again at retry_at, with the next attempt number (the same one,
-                         * if the step was never started) */
-    TSK_OUTCOME_FAILED, /* for good */
-};
-
 enum tsk_discrepancy_type {
     TSK_MISSING_PARTIAL,    /* no partial result that ends the step */
     TSK_MISSING_COMPLETION, /* no batch_completion */
@@ -114,21 +96,6 @@ struct tsk_discrepancy {
     const char *partial, *summary; /* TSK_STATUS_MISMATCH: names of statuses, static; else NULL */
 };
 
-struct tsk_verdict_step {
-    int64_t step_id;
-    int64_t task_id; /* 0: not told */
-    int64_t attempt;
-    int64_t retry_limit;
-    enum tsk_step_status status;
-    enum tsk_outcome outcome;
-    int64_t retry_at;                             /* wall ms; -1: no retry, or time unknown */
-    int64_t time_ms;                              /* it ran for; -1: not told */
-    const char *step_name, *worker_id, *category; /* NULL: not told */
-    const char *backoff;                          /* its own (retry.h); NULL: as configured */
-    const char *reason; /* message of the error, its first 200 bytes; NULL: not told */
-    bool unused;        /* it was never started: a retry has the same attempt number again */
-};
-
 /* A verdict; all is borrowed and good until the callback returns. */
 struct tsk_verdict {
     const char *batch_id; /* "": a batch_error that names none */
@@ -149,9 +116,9 @@ struct tsk_verdict {
     const struct tsk_reconcile_opts *opts;
 };
 
-/* Fills out (texts borrowed as the verdict is) with step i of verdict->steps, in order of step_id.
- */
-void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_verdict_step *out);
+/* Fills out (texts borrowed as the verdict is) with step i of verdict->steps, in order of step_id:
+ * its retry_limit is told, its reason is cut to 200 bytes. */
+void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_result *out);
 
 /* Adds the verdict to buf as one JSON object, batch_reconciled, without a newline. */
 void tsk_verdict_json(const struct tsk_verdict *verdict, struct tsk_buf *buf);

@@ -69,8 +69,8 @@ struct tsk_settle_batch {
 /* The same of a step. */
 struct tsk_settle_step {
     int64_t row; /* the caller's name for it */
-    int64_t step_id, task_id, attempt, retry_limit;
-    const char *name, *backoff;   /* copied; backoff (retry.h) may be NULL */
+    struct tsk_result sent;       /* step_id, task_id, attempt, retry_limit; step_name and backoff,
+                                   * which are copied */
     int64_t since;                /* when it was enqueued with this attempt */
     int round_places;             /* how much higher its places are (TSK_PLACES_OF_ROUND) */
     struct tsk_settle_state hand; /* an operator's, after this attempt began */
@@ -112,17 +112,14 @@ typedef int tsk_settle_judge_fn(void *ctx, size_t i, int64_t attempt, const char
 
 /* What follows for a step. -1 stands for a time or duration that is not there, NULL for a text. */
 struct tsk_settled_step {
-    int64_t row, step_id;
+    int64_t row;
     unsigned owns;
     bool known;      /* the batch was sent with it; else only results name it */
-    bool news;       /* the ledger has something about it: the columns from here to error are new */
+    bool news;       /* the ledger has something about it: result, up to error, is new */
     int64_t attempt; /* that the batch was sent with */
-    int64_t told_attempt; /* that of the results */
-    enum tsk_step_status status;
-    enum tsk_outcome outcome;
-    int64_t retry_at, execution_ms;
-    int64_t next_retry_at; /* retry_at, if that is what it waits for in its state */
-    const char *worker_id, *category, *reason;
+    struct tsk_result result; /* by the verdict, with its step_id, attempt, status, outcome,
+                               * retry_at, time_ms, worker_id, category and reason */
+    int64_t next_retry_at;    /* retry_at, if that is what it waits for in its state */
     bool retryable;
     int64_t started_at, ended_at;
     int64_t since; /* when this attempt was enqueued */

@@ -390,7 +390,7 @@ static struct tsk_rbatch *open_batch(struct tsk_reconcile *r, const char *batch_
 
 /* Whether a partial result says once more what was known when its batch had its verdict. */
 static bool partial_known(const struct tsk_reconcile *r, const char *batch_id,
-                          const struct tsk_rpartial *partial)
+                          const struct tsk_result *partial)
 {
     return history_knows_step(&r->history, batch_id, partial->step_id, partial->attempt,
                               partial->status);
@@ -398,9 +398,9 @@ static bool partial_known(const struct tsk_reconcile *r, const char *batch_id,
 
 /* Whether it contradicts what was known then. */
 static bool partial_contradicts(const struct tsk_reconcile *r, const char *batch_id,
-                                const struct tsk_rpartial *partial)
+                                const struct tsk_result *partial)
 {
-    struct tsk_rpartial other = *partial;
+    struct tsk_result other = *partial;
     other.status = partial->status == TSK_STEP_COMPLETED ? TSK_STEP_FAILED : TSK_STEP_COMPLETED;
     return tsk_status_final(partial->status) && partial_known(r, batch_id, &other);
 }
@@ -418,7 +418,7 @@ static struct tsk_rbatch *get_open(struct tsk_reconcile *r, const char *batch_id
     return batch ? batch : open_batch(r, batch_id);
 }
 
-static struct tsk_rbatch *feed_partial(struct tsk_reconcile *r, const struct tsk_rpartial *partial)
+static struct tsk_rbatch *feed_partial(struct tsk_reconcile *r, const struct tsk_result *partial)
 {
     const char *batch_id = partial->batch_id;
     bool past = of_the_past(r, batch_id);
@@ -482,10 +482,10 @@ static int feed_result(void *ctx, enum tsk_type type, struct json_object *messag
     struct feed *feed = ctx;
     const char *batch_id = tsk_json_str(message, "batch_id");
     struct tsk_rbatch *batch = NULL;
-    struct tsk_rpartial partial;
+    struct tsk_result partial;
     (void)changed;
     if (type == TSK_TYPE_PARTIAL) {
-        tsk_rpartial_read(&partial, message);
+        tsk_result_partial(&partial, message);
         bound(feed->r, &partial.ended);
         batch = feed_partial(feed->r, &partial);
     } else if (type == TSK_TYPE_COMPLETION)
@@ -504,7 +504,7 @@ static bool is_older(struct json_object *message)
            tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
 }
 
-void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_rpartial *partial, int64_t now)
+void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_result *partial, int64_t now)
 {
     struct tsk_rbatch *batch = feed_partial(r, partial);
     if (batch)
@@ -514,7 +514,7 @@ void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_rpartial *p
 static int feed_published(struct tsk_reconcile *r, struct json_object *message, int64_t now,
                           struct tsk_err *err)
 {
-    if (tsk_rreceipt_check(message, err))
+    if (tsk_receipt_check(message, err))
         return -1;
     struct tsk_rbatch *batch = feed_receipt(r, tsk_json_str(message, "batch_id"), message);
     if (batch)
@@ -523,7 +523,7 @@ static int feed_published(struct tsk_reconcile *r, struct json_object *message, 
 }
 
 void tsk_reconcile_publish(struct tsk_reconcile *r, const char *batch_id,
-                           const struct tsk_rentry *entries, size_t count, int64_t published_at)
+                           const struct tsk_result *entries, size_t count, int64_t published_at)
 {
     r->receipts_seen = true;
     tsk_rbatch_publish(get_open(r, batch_id), entries, count, published_at);

@@ -159,7 +159,7 @@ static uint32_t add_reason(struct tsk_names *names, const char *reason)
 }
 
 /* Takes over what the end of the step tells. */
-static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
+static void take_end(struct tsk_rstep *step, const struct tsk_result *partial,
                      struct tsk_names *names)
 {
     step->status = (uint8_t)partial->status;
@@ -174,7 +174,7 @@ static void take_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
 }
 
 /* Returns whether the end is news. */
-static bool note_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
+static bool note_end(struct tsk_rstep *step, const struct tsk_result *partial,
                      struct tsk_names *names)
 {
     if (step->status == partial->status)
@@ -190,7 +190,7 @@ static bool note_end(struct tsk_rstep *step, const struct tsk_rpartial *partial,
     return true;
 }
 
-static bool note_progress(struct tsk_rstep *step, const struct tsk_rpartial *partial, bool newer)
+static bool note_progress(struct tsk_rstep *step, const struct tsk_result *partial, bool newer)
 {
     bool news = newer || !(step->flags & TSK_RSTEP_PROGRESS);
     if (news && tsk_status_final(step->status))
@@ -203,7 +203,7 @@ static bool note_progress(struct tsk_rstep *step, const struct tsk_rpartial *par
     return news;
 }
 
-static void note_names(struct tsk_rstep *step, const struct tsk_rpartial *partial,
+static void note_names(struct tsk_rstep *step, const struct tsk_result *partial,
                        struct tsk_names *names)
 {
     if (partial->task_id)
@@ -213,12 +213,12 @@ static void note_names(struct tsk_rstep *step, const struct tsk_rpartial *partia
     if (partial->worker_id && (!step->worker || tsk_status_final(partial->status)))
         step->worker = tsk_names_add(names, partial->worker_id);
     if (step->limit == UINT32_MAX)
-        step->limit = narrow_told(partial->limit);
+        step->limit = narrow_told(partial->retry_limit);
     if (!step->backoff)
         step->backoff = tsk_names_add(names, partial->backoff);
 }
 
-static void step_partial(struct tsk_rstep *step, const struct tsk_rpartial *partial, bool completed,
+static void step_partial(struct tsk_rstep *step, const struct tsk_result *partial, bool completed,
                          struct tsk_names *names)
 {
     uint32_t attempt = narrow(partial->attempt), known = tsk_rstep_attempt(step);
@@ -249,7 +249,7 @@ static void settle_conflict(struct tsk_rstep *step)
     step->flags &= (uint16_t) ~(TSK_RSTEP_RETRYABLE | TSK_RSTEP_UNUSED);
 }
 
-static void step_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,
+static void step_summary(struct tsk_rstep *step, const struct tsk_result *entry,
                          struct tsk_names *names)
 {
     uint32_t attempt = narrow(entry->attempt);
@@ -269,7 +269,7 @@ static void step_summary(struct tsk_rstep *step, const struct tsk_rentry *entry,
     settle_conflict(step);
 }
 
-static void step_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
+static void step_publish(struct tsk_rstep *step, const struct tsk_result *entry,
                          struct tsk_names *names)
 {
     uint32_t attempt = narrow(entry->attempt);
@@ -280,8 +280,8 @@ static void step_publish(struct tsk_rstep *step, const struct tsk_rentry *entry,
     step->flags |= TSK_RSTEP_PUBLISHED;
     if (attempt)
         step->published = attempt;
-    if (entry->limit >= 0)
-        step->limit = narrow(entry->limit);
+    if (entry->retry_limit >= 0)
+        step->limit = narrow(entry->retry_limit);
     if (entry->backoff)
         step->backoff = tsk_names_add(names, entry->backoff);
     if (entry->task_id)
@@ -419,7 +419,7 @@ static void expect_steps(struct tsk_rbatch *batch, struct json_object *entries)
     batch->cap = count;
 }
 
-void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_rpartial *partial)
+void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_result *partial)
 {
     struct tsk_rstep *step = tsk_rbatch_step(batch, partial->step_id);
     count_step(batch, step, -1);
@@ -439,13 +439,13 @@ static void read_counts(struct tsk_rbatch *batch, struct json_object *message)
                   {"total_execution_time_ms", &batch->time_ms}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         tsk_json_int(message, counts[i].key, counts[i].to);
-    batch->completed_at = tsk_rtime_read(message, "completed_at");
+    batch->completed_at = tsk_message_time(message, "completed_at");
 }
 
 void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message, uint64_t digest)
 {
     struct json_object *all = tsk_json_get(message, "step_summaries");
-    struct tsk_rentry entry;
+    struct tsk_result entry;
     int64_t refused = 0;
     if (batch->completion && batch->digest == digest)
         return; /* the same once more */
@@ -458,7 +458,7 @@ void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message
     batch->refused |= tsk_json_int(message, TSK_REFUSED_ENTRIES, &refused) == 1 && refused > 0;
     expect_steps(batch, all);
     for (size_t i = 0; all && i < json_object_array_length(all); i++) {
-        tsk_rsummary_read(&entry, json_object_array_get_idx(all, i));
+        tsk_result_summary(&entry, json_object_array_get_idx(all, i));
         step_summary(tsk_rbatch_step(batch, entry.step_id), &entry, &batch->names);
     }
     count_all(batch);
@@ -467,22 +467,22 @@ void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message
 void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message)
 {
     static const char *const keys[] = {"steps", "step_ids"};
-    struct tsk_rentry entry;
+    struct tsk_result entry;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         struct json_object *all = tsk_json_get(message, keys[k]);
         expect_steps(batch, all);
         for (size_t i = 0; all && i < json_object_array_length(all); i++) {
-            tsk_rreceipt_read(&entry, json_object_array_get_idx(all, i));
+            tsk_result_published(&entry, json_object_array_get_idx(all, i));
             step_publish(tsk_rbatch_step(batch, entry.step_id), &entry, &batch->names);
         }
     }
     tsk_json_int(message, "total_steps", &batch->told_published);
-    batch->published_at = tsk_rtime_read(message, "published_at");
+    batch->published_at = tsk_message_time(message, "published_at");
     batch->receipt = true;
     count_all(batch);
 }
 
-void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_rentry *entries, size_t count,
+void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_result *entries, size_t count,
                         int64_t published_at)
 {
     for (size_t i = 0; i < count; i++)
@@ -499,7 +499,7 @@ void tsk_rbatch_error(struct tsk_rbatch *batch, struct json_object *message)
     if (batch->error)
         return; /* one is enough to say that it could not be run */
     batch->error = error ? json_object_get(error) : json_object_new_object();
-    batch->error_at = tsk_rtime_read(message, "timestamp");
+    batch->error_at = tsk_message_time(message, "timestamp");
 }
 
 /* --- Digests: sums of hashes, so that the order of the entries does not matter. */
@@ -509,7 +509,7 @@ uint64_t tsk_rcompletion_digest(struct json_object *message)
     static const char *const counts[] = {"total_steps", "completed_steps", "failed_steps",
                                          "in_progress_steps"};
     struct json_object *all = tsk_json_get(message, "step_summaries");
-    struct tsk_rentry entry;
+    struct tsk_result entry;
     uint64_t digest = all != NULL;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int64_t n = -1;
@@ -517,7 +517,7 @@ uint64_t tsk_rcompletion_digest(struct json_object *message)
         digest += tsk_mix((uint64_t)n * 4 + i);
     }
     for (size_t i = 0; all && i < json_object_array_length(all); i++) {
-        tsk_rsummary_read(&entry, json_object_array_get_idx(all, i));
+        tsk_result_summary(&entry, json_object_array_get_idx(all, i));
         uint64_t hash = tsk_mix((uint64_t)entry.step_id) ^ (uint64_t)entry.status;
         digest += tsk_mix(hash + (uint64_t)entry.attempt * 8);
     }
@@ -528,12 +528,12 @@ uint64_t tsk_rcompletion_digest(struct json_object *message)
 uint64_t tsk_rreceipt_digest(struct json_object *message)
 {
     struct json_object *all = tsk_json_get(message, "step_ids");
-    struct tsk_rentry entry;
+    struct tsk_result entry;
     uint64_t digest = 0;
     if (!all)
         all = tsk_json_get(message, "steps");
     for (size_t i = 0; i < json_object_array_length(all); i++) {
-        tsk_rreceipt_read(&entry, json_object_array_get_idx(all, i));
+        tsk_result_published(&entry, json_object_array_get_idx(all, i));
         digest += tsk_mix((uint64_t)entry.step_id);
     }
     return tsk_mix(digest);

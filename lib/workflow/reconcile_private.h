@@ -28,40 +28,6 @@ void tsk_past_fini(struct tsk_past *past);
 void tsk_past_put(struct tsk_past *past, uint64_t hash, unsigned value); /* 1 to 65535 */
 unsigned tsk_past_get(const struct tsk_past *past, uint64_t hash);       /* 0: not known */
 
-/* --- reconcile_read.c: messages as plain values. Texts are borrowed from the message. */
-struct tsk_rpartial {
-    const char *batch_id;
-    int64_t step_id, task_id;  /* 0: not told */
-    int64_t attempt, sequence; /* 0: not told */
-    int64_t time_ms;           /* -1: not told */
-    int64_t ended;             /* wall ms of a failure; -1: not told */
-    int64_t retry_after;       /* ms; -1: not told */
-    int64_t limit;             /* -1: not told */
-    enum tsk_step_status status;
-    bool retryable;
-    bool unused;  /* of a failure: the step was never started, so its attempt was not used */
-    bool refused; /* it completed with an output that cannot be: it has failed for good */
-    const char *step_name, *worker_id, *category, *reason; /* or NULL */
-    const char *backoff;                                   /* of a failure (retry.h), or NULL */
-};
-void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message);
-
-/* One entry of a completion (status) or of a receipt (limit, backoff, task_id, step_name). */
-struct tsk_rentry {
-    int64_t step_id, task_id, attempt, time_ms, limit;
-    enum tsk_step_status status;
-    const char *step_name, *worker_id, *backoff;
-};
-void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json);
-
-/* Checks a whole receipt; returns 0, or -1 with err set. */
-int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err);
-/* Reads place i of a checked one: an entry of steps, or else of step_ids. */
-void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json);
-
-/* A time stamp of message; -1 where there is none that can be read. */
-int64_t tsk_rtime_read(struct json_object *message, const char *key);
-
 /* --- reconcile_batch.c: a batch that has no verdict yet. */
 enum {
     TSK_RSTEP_PUBLISHED = 1,   /* the receipt names it */
@@ -78,7 +44,7 @@ enum {
 
 struct tsk_rstep {
     int64_t step_id, task_id;
-    int64_t ended, time_ms;   /* as in tsk_rpartial */
+    int64_t ended, time_ms;   /* as in tsk_result */
     uint32_t retry_after;     /* ms; UINT32_MAX: not told */
     uint32_t seen, sequence;  /* bit n-1: sequence n was seen, for 1 to 32; the greatest */
     uint32_t attempt;         /* of its partial results; 0: not told */
@@ -124,12 +90,12 @@ struct tsk_rbatch *tsk_rbatch_new(const char *batch_id);
 void tsk_rbatch_free(struct tsk_rbatch *batch);
 struct tsk_rstep *tsk_rbatch_step(struct tsk_rbatch *batch, int64_t step_id); /* made if needed */
 
-void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_rpartial *partial);
+void tsk_rbatch_partial(struct tsk_rbatch *batch, const struct tsk_result *partial);
 void tsk_rbatch_completion(struct tsk_rbatch *batch, struct json_object *message, uint64_t digest);
 void tsk_rbatch_receipt(struct tsk_rbatch *batch, struct json_object *message);
 void tsk_rbatch_error(struct tsk_rbatch *batch, struct json_object *message);
 /* A receipt that is no message. */
-void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_rentry *entries, size_t count,
+void tsk_rbatch_publish(struct tsk_rbatch *batch, const struct tsk_result *entries, size_t count,
                         int64_t published_at);
 
 /* What a completion or a receipt says, whatever the order of its entries. */
@@ -143,10 +109,6 @@ bool tsk_rbatch_agrees(const struct tsk_rbatch *batch);
 /* One step. */
 enum tsk_rmatch { TSK_RMATCH_NONE, TSK_RMATCH_SAME, TSK_RMATCH_NEWER };
 
-static inline bool tsk_status_final(enum tsk_step_status status)
-{
-    return status >= TSK_STEP_COMPLETED;
-}
 uint32_t tsk_rstep_attempt(const struct tsk_rstep *step);      /* 0: nobody told */
 bool tsk_rstep_gap(const struct tsk_rstep *step);              /* a sequence number is missing */
 enum tsk_rmatch tsk_rstep_match(const struct tsk_rstep *step); /* which attempt the summary is of */
@@ -162,9 +124,9 @@ struct tsk_discrepancy *tsk_rbatch_verdict(struct tsk_rbatch *batch,
 /* --- reconcile.c: what the store knows of a batch, in place of its receipt and before anything
  * else of it. entries are of different steps. */
 void tsk_reconcile_publish(struct tsk_reconcile *reconcile, const char *batch_id,
-                           const struct tsk_rentry *entries, size_t count, int64_t published_at);
+                           const struct tsk_result *entries, size_t count, int64_t published_at);
 /* A partial result whose values are sound. */
-void tsk_reconcile_partial(struct tsk_reconcile *reconcile, const struct tsk_rpartial *partial,
+void tsk_reconcile_partial(struct tsk_reconcile *reconcile, const struct tsk_result *partial,
                            int64_t now);
 
 #endif

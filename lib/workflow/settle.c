@@ -121,7 +121,7 @@ void tsk_settle_text(struct tsk_settle *s, const struct tsk_settle_message *mess
     json_object_put(json);
 }
 
-static void weigh(struct tsk_settle *s, struct fold_step *step, struct tsk_rpartial *partial,
+static void weigh(struct tsk_settle *s, struct fold_step *step, struct tsk_result *partial,
                   const char *output, size_t output_len)
 {
     struct tsk_err err = TSK_ERR_INIT;
@@ -224,19 +224,19 @@ static struct fold_step *add_step(struct tsk_settle *s, int64_t step_id)
 
 void tsk_settle_step(struct tsk_settle *s, const struct tsk_settle_step *from)
 {
-    struct fold_step *step = add_step(s, from->step_id);
+    struct fold_step *step = add_step(s, from->sent.step_id);
     s->known = s->count;
     step->row = from->row;
-    step->task_id = from->task_id;
+    step->task_id = from->sent.task_id;
     step->since = from->since;
     step->round_places = (uint8_t)from->round_places;
     step->hand = (uint8_t)from->hand.state;
     step->hand_at = from->hand.at;
     step->hand_from = (uint8_t)from->hand_from;
-    step->attempt = (uint32_t)from->attempt;
-    step->limit = (uint32_t)from->retry_limit;
-    step->name = tsk_names_add(&s->names, from->name);
-    step->backoff = tsk_names_add(&s->names, from->backoff);
+    step->attempt = (uint32_t)from->sent.attempt;
+    step->limit = (uint32_t)from->sent.retry_limit;
+    step->name = tsk_names_add(&s->names, from->sent.step_name);
+    step->backoff = tsk_names_add(&s->names, from->sent.backoff);
     step->owns = (uint8_t)from->owns;
 }
 
@@ -261,8 +261,7 @@ static void take_discrepancy(struct tsk_settle *s, const struct tsk_discrepancy 
     tsk_buf_fini(&text);
 }
 
-static void take_step(struct tsk_settle *s, struct fold_step *step,
-                      const struct tsk_verdict_step *from)
+static void take_step(struct tsk_settle *s, struct fold_step *step, const struct tsk_result *from)
 {
     step->status = (uint8_t)from->status;
     step->outcome = (uint8_t)from->outcome;
@@ -278,7 +277,7 @@ static void take_step(struct tsk_settle *s, struct fold_step *step,
 /* Both lists are in order of step_id; what only the verdict has is put behind. */
 static void take_steps(struct tsk_settle *s, const struct tsk_verdict *verdict)
 {
-    struct tsk_verdict_step from;
+    struct tsk_result from;
     size_t at = 0;
     for (size_t i = 0; i < verdict->steps; i++) {
         tsk_verdict_step(verdict, i, &from);
@@ -315,13 +314,13 @@ static void take_verdict(void *ctx, const struct tsk_verdict *verdict)
 /* Gives the reconciliation what the store knows in place of a receipt. */
 static void publish(struct tsk_settle *s)
 {
-    struct tsk_rentry *entries = tsk_alloc((s->count + 1) * sizeof *entries);
+    struct tsk_result *entries = tsk_alloc((s->count + 1) * sizeof *entries);
     for (size_t i = 0; i < s->count; i++) {
         const struct fold_step *step = &s->steps[i];
-        entries[i] = (struct tsk_rentry){.step_id = step->step_id,
+        entries[i] = (struct tsk_result){.step_id = step->step_id,
                                          .task_id = step->task_id,
                                          .attempt = step->attempt,
-                                         .limit = step->limit,
+                                         .retry_limit = step->limit,
                                          .step_name = tsk_names_get(&s->names, step->name),
                                          .backoff = tsk_names_get(&s->names, step->backoff)};
     }
@@ -362,7 +361,7 @@ static void keep(struct tsk_settle *s, struct kept_text *kept, const char *text,
 }
 
 /* Notes when a partial result came. Returns its step if it brought an end that is news, or NULL. */
-static struct fold_step *note_partial(struct tsk_settle *s, const struct tsk_rpartial *partial)
+static struct fold_step *note_partial(struct tsk_settle *s, const struct tsk_result *partial)
 {
     struct fold_step *step = find_step(s, partial->step_id);
     uint32_t attempt = partial->attempt < UINT32_MAX ? (uint32_t)partial->attempt : UINT32_MAX - 1;
@@ -406,9 +405,9 @@ static void note_news(struct tsk_settle *s, bool timeout)
 
 static void take_partial(struct tsk_settle *s, struct json_object *message)
 {
-    struct tsk_rpartial partial;
+    struct tsk_result partial;
     size_t len;
-    tsk_rpartial_read(&partial, message);
+    tsk_result_partial(&partial, message);
     partial.ended = s->now; /* not by the worker's clock: a back-off begins at the receipt */
     struct fold_step *step = note_partial(s, &partial);
     bool completed = partial.status == TSK_STEP_COMPLETED;
@@ -724,21 +723,21 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
     const struct fold_step *step = &s->steps[i];
     *out = (struct tsk_settled_step){
         .row = step->row,
-        .step_id = step->step_id,
         .owns = step->owns,
         .known = i < s->known,
         .given_back = is_back(s, step),
         .news = !(s->given_back && is_lost(step)) &&
                 (step->status != TSK_STEP_MISSING || step->outcome != TSK_OUTCOME_UNKNOWN),
         .attempt = step->attempt,
-        .told_attempt = step->told,
-        .status = (enum tsk_step_status)step->status,
-        .outcome = (enum tsk_outcome)step->outcome,
-        .retry_at = s->given_back && is_lost(step) ? -1 : retry_of(s, step),
-        .execution_ms = step->time_ms,
-        .worker_id = tsk_names_get(&s->names, step->worker),
-        .category = tsk_names_get(&s->names, step->category),
-        .reason = tsk_names_get(&s->names, step->reason),
+        .result = {.step_id = step->step_id,
+                   .attempt = step->told,
+                   .status = (enum tsk_step_status)step->status,
+                   .outcome = (enum tsk_outcome)step->outcome,
+                   .retry_at = s->given_back && is_lost(step) ? -1 : retry_of(s, step),
+                   .time_ms = step->time_ms,
+                   .worker_id = tsk_names_get(&s->names, step->worker),
+                   .category = tsk_names_get(&s->names, step->category),
+                   .reason = tsk_names_get(&s->names, step->reason)},
         .retryable =
             step->outcome != TSK_OUTCOME_FAILED || !tsk_retry_left(step->told, step->limit),
         .next_retry_at = -1,
@@ -751,7 +750,8 @@ void tsk_settled_step(const struct tsk_settle *s, size_t i, struct tsk_settled_s
         return;
     struct walk walk = walk_step(s, step, out->moves, &out->move_count);
     out->state = walk.is;
-    out->next_retry_at = walk.is.state == TSK_STATE_PENDING && !walk.by_hand ? out->retry_at : -1;
+    out->next_retry_at =
+        walk.is.state == TSK_STATE_PENDING && !walk.by_hand ? out->result.retry_at : -1;
 }
 
 size_t tsk_settled_steps(const struct tsk_settle *s)

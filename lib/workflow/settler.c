@@ -136,12 +136,12 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     struct tsk_settle_step step = {
         .row = row[0].number,
-        .step_id = row[1].number,
-        .task_id = row[2].number,
-        .attempt = row[3].number,
-        .retry_limit = row[4].number,
-        .name = row[5].data,
-        .backoff = row[19].data,
+        .sent = {.step_id = row[1].number,
+                 .task_id = row[2].number,
+                 .attempt = row[3].number,
+                 .retry_limit = row[4].number,
+                 .step_name = row[5].data,
+                 .backoff = row[19].data},
         .since = row[6].number,
         .round_places = (int)row[20].number,
         .hand = {state_at(TSK_SUBJECT_STEP, &row[7]), number_at(&row[8], -1)},
@@ -356,7 +356,8 @@ static void tell_settled(struct tsk_settler *s)
     for (size_t i = 0; i < s->count; i++) {
         tsk_settled_step(s->settle, i, &step);
         bool changed = step.owns & TSK_OWNS_STATE && step.state.state != s->states[i];
-        bool refused = step.status == TSK_STEP_COMPLETED && step.outcome == TSK_OUTCOME_FAILED;
+        bool refused =
+            step.result.status == TSK_STEP_COMPLETED && step.result.outcome == TSK_OUTCOME_FAILED;
         change.steps += changed;
         change.refused += changed && refused;
     }

@@ -172,15 +172,15 @@ static int write_settled(struct writing *w, const struct tsk_settled_step *step,
                          struct tsk_err *err)
 {
     struct tsk_value values[] = {tsk_value_int(w->s->batch),
-                                 tsk_value_int(step->step_id),
-                                 tsk_value_int(step->told_attempt),
-                                 tsk_value_text(tsk_step_status_name(step->status)),
-                                 tsk_value_text(tsk_outcome_name(step->outcome)),
-                                 told(step->retry_at),
-                                 told(step->execution_ms),
-                                 tsk_value_text(step->worker_id),
-                                 tsk_value_text(step->category),
-                                 tsk_value_text(step->reason)};
+                                 tsk_value_int(step->result.step_id),
+                                 tsk_value_int(step->result.attempt),
+                                 tsk_value_text(tsk_step_status_name(step->result.status)),
+                                 tsk_value_text(tsk_outcome_name(step->result.outcome)),
+                                 told(step->result.retry_at),
+                                 told(step->result.time_ms),
+                                 tsk_value_text(step->result.worker_id),
+                                 tsk_value_text(step->result.category),
+                                 tsk_value_text(step->result.reason)};
     return tsk_rows_add(&w->rows[SETTLED_ROWS], values, err);
 }
 
@@ -190,10 +190,10 @@ static const char *metadata_of(const struct tsk_settled_step *step, enum tsk_sta
 {
     struct json_object *about = json_object_new_object();
     size_t len;
-    if (to == TSK_STATE_ERROR && step->category)
-        tsk_json_put_str(about, "error_category", step->category);
-    if (to == TSK_STATE_PENDING && step->retry_at >= 0)
-        tsk_json_put_time(about, "next_retry_at", step->retry_at);
+    if (to == TSK_STATE_ERROR && step->result.category)
+        tsk_json_put_str(about, "error_category", step->result.category);
+    if (to == TSK_STATE_PENDING && step->result.retry_at >= 0)
+        tsk_json_put_time(about, "next_retry_at", step->result.retry_at);
     const char *text = tsk_json_text(about, &len);
     tsk_buf_reset(buf);
     tsk_buf_add(buf, text, len);
@@ -238,7 +238,8 @@ static int take_text(void *ctx, const struct tsk_value *row, size_t columns)
     (void)columns;
     struct tsk_settle_message message = {
         .topic = row[0].data, .data = row[1].data, .len = row[1].len};
-    tsk_settle_text(fetch->s->settle, &message, fetch->step->step_id, fetch->error, fetch->buf);
+    tsk_settle_text(fetch->s->settle, &message, fetch->step->result.step_id, fetch->error,
+                    fetch->buf);
     return 1;
 }
 
@@ -288,11 +289,11 @@ static int write_row(struct writing *w, const struct tsk_settled_step *step,
     struct tsk_value values[13] = {
         [0] = tsk_value_int(step->row),
         [1] = attempts_of(step),
-        [2] = told(step->outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
+        [2] = told(step->result.outcome == TSK_OUTCOME_DONE ? step->ended_at : -1),
         [3] = tsk_value_int(step->retryable),
-        [6] = tsk_value_text(step->category),
-        [7] = told(step->execution_ms),
-        [8] = tsk_value_text(step->worker_id),
+        [6] = tsk_value_text(step->result.category),
+        [7] = told(step->result.time_ms),
+        [8] = tsk_value_text(step->result.worker_id),
         [9] = named(step->state.state),
         [10] = tsk_value_int(step->state.at),
         [11] = told(step->next_retry_at),

@@ -86,7 +86,7 @@ static bool lost(const struct tsk_verdict *verdict)
 
 /* Fills in whether a step that failed, by itself or with its whole batch, is tried again. A step
  * that was never started (out->unused) has used no attempt, so it always has one left. */
-static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcile_opts *opts,
+static void fill_failure(struct tsk_result *out, const struct tsk_reconcile_opts *opts,
                          bool retryable, int64_t ended, int64_t retry_after)
 {
     bool again = retryable && (out->unused || tsk_retry_left(out->attempt, out->retry_limit));
@@ -97,7 +97,7 @@ static void fill_failure(struct tsk_verdict_step *out, const struct tsk_reconcil
 }
 
 /* A step that did not end, in a batch that could not be run or is out of time. */
-static void fill_lost(struct tsk_verdict_step *out, const struct tsk_verdict *verdict)
+static void fill_lost(struct tsk_result *out, const struct tsk_verdict *verdict)
 {
     const struct tsk_rbatch *batch = verdict->batch;
     bool retryable = false;
@@ -109,7 +109,7 @@ static void fill_lost(struct tsk_verdict_step *out, const struct tsk_verdict *ve
                  out->unused ? 0 : -1);
 }
 
-static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict *verdict,
+static void fill_outcome(struct tsk_result *out, const struct tsk_verdict *verdict,
                          const struct tsk_rstep *step)
 {
     if (mismatch(step) || undecided(verdict->batch, step) || verdict->batch->given_up)
@@ -123,11 +123,11 @@ static void fill_outcome(struct tsk_verdict_step *out, const struct tsk_verdict 
         fill_lost(out, verdict);
 }
 
-void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_verdict_step *out)
+void tsk_verdict_step(const struct tsk_verdict *verdict, size_t i, struct tsk_result *out)
 {
     const struct tsk_names *names = &verdict->batch->names;
     const struct tsk_rstep *step = &verdict->batch->steps[i];
-    *out = (struct tsk_verdict_step){
+    *out = (struct tsk_result){
         .step_id = step->step_id,
         .task_id = step->task_id,
         .attempt = known_attempt(step),
@@ -276,7 +276,7 @@ static void check_late(struct found *found, const struct tsk_rbatch *batch)
 static void count_outcomes(struct tsk_verdict *verdict)
 {
     for (size_t i = 0; i < verdict->steps; i++) {
-        struct tsk_verdict_step step;
+        struct tsk_result step;
         tsk_verdict_step(verdict, i, &step);
         bool refused = step.status == TSK_STEP_COMPLETED && step.outcome == TSK_OUTCOME_FAILED;
         verdict->completed += step.status == TSK_STEP_COMPLETED && !refused;
@@ -402,7 +402,7 @@ static void put_counts(struct tsk_buf *buf, const struct tsk_verdict *verdict)
     tsk_write_close(buf, '}');
 }
 
-static void write_step(struct tsk_buf *buf, const struct tsk_verdict_step *step)
+static void write_step(struct tsk_buf *buf, const struct tsk_result *step)
 {
     tsk_write_open(buf, NULL, '{');
     tsk_write_int(buf, "step_id", step->step_id);
@@ -441,7 +441,7 @@ static void put_lists(struct tsk_buf *buf, const struct tsk_verdict *verdict)
 {
     tsk_write_open(buf, "steps", '[');
     for (size_t i = 0; i < verdict->steps; i++) {
-        struct tsk_verdict_step step;
+        struct tsk_result step;
         tsk_verdict_step(verdict, i, &step);
         write_step(buf, &step);
     }

@@ -39,11 +39,11 @@ static void begin(struct test *t, size_t count)
         (struct tsk_settle_batch){"b", {TSK_STATE_PUBLISHED, PUBLISHED}, {0, -1}, PUBLISHED, 0};
     for (size_t i = 0; i < count; i++)
         t->steps[i] = (struct tsk_settle_step){.row = (int64_t)i + 11,
-                                               .step_id = (int64_t)i + 1,
-                                               .task_id = 5,
-                                               .attempt = 1,
-                                               .retry_limit = 3,
-                                               .name = "n",
+                                               .sent = {.step_id = (int64_t)i + 1,
+                                                        .task_id = 5,
+                                                        .attempt = 1,
+                                                        .retry_limit = 3,
+                                                        .step_name = "n"},
                                                .since = CREATED,
                                                .owns = 7};
 }
@@ -113,16 +113,16 @@ static void put_step(struct test *t, size_t i)
 {
     struct tsk_settled_step step;
     tsk_settled_step(t->settle, i, &step);
-    tsk_buf_printf(&t->rows, "step %" PRId64, step.step_id);
+    tsk_buf_printf(&t->rows, "step %" PRId64, step.result.step_id);
     if (step.known)
         tsk_buf_printf(&t->rows, " %s@%" PRId64, tsk_state_name(step.state.state), step.state.at);
     if (step.news)
-        tsk_buf_printf(&t->rows, " %s %s", tsk_step_status_name(step.status),
-                       tsk_outcome_name(step.outcome));
-    if (step.retry_at >= 0)
-        tsk_buf_printf(&t->rows, " retry@%" PRId64, step.retry_at);
-    if (step.category)
-        tsk_buf_printf(&t->rows, " %s", step.category);
+        tsk_buf_printf(&t->rows, " %s %s", tsk_step_status_name(step.result.status),
+                       tsk_outcome_name(step.result.outcome));
+    if (step.result.retry_at >= 0)
+        tsk_buf_printf(&t->rows, " retry@%" PRId64, step.result.retry_at);
+    if (step.result.category)
+        tsk_buf_printf(&t->rows, " %s", step.result.category);
     if (!step.retryable)
         tsk_buf_str(&t->rows, " for-good");
     if (step.results.data)
@@ -239,7 +239,7 @@ static void test_failures(void)
                        "2:enqueued>in_progress@310 3:in_progress>error@310 "
                        "4:error>pending@310\n");
     /* No attempt is left: the failure is one that could be tried again, and is not. */
-    t.steps[1].retry_limit = 1;
+    t.steps[1].sent.retry_limit = 1;
     start(&t);
     partial(&t, 310, 2, 1, "failed", failed_retryable);
     CHECK(strstr(end(&t), "step 2 error@310 failed failed infrastructure 2:") != NULL);
@@ -255,7 +255,7 @@ static void test_not_started(void)
     struct tsk_settled_step step;
     struct test t;
     begin(&t, 2);
-    t.steps[0].retry_limit = t.steps[1].retry_limit = 1;
+    t.steps[0].sent.retry_limit = t.steps[1].sent.retry_limit = 1;
     start(&t);
     partial(&t, 300, 1, 1, "failed", not_started);
     partial(&t, 310, 2, 1, "in_progress", ""); /* told too early: its program was not there */
@@ -283,13 +283,13 @@ static void test_refused_again(void)
         struct tsk_settled_step step;
         struct test t;
         begin(&t, 1);
-        t.steps[0].attempt = attempt;
+        t.steps[0].sent.attempt = attempt;
         start(&t);
         say(&t, 300, "batch_error", refused);
         CHECK(strstr(end(&t), "batch failed@300 ") == t.rows.data);
         tsk_settled_step(t.settle, 0, &step);
         CHECK(!step.given_back);
-        CHECK_INT(step.outcome, attempt < 3 ? TSK_OUTCOME_RETRY : TSK_OUTCOME_FAILED);
+        CHECK_INT(step.result.outcome, attempt < 3 ? TSK_OUTCOME_RETRY : TSK_OUTCOME_FAILED);
         fini(&t);
     }
 }
@@ -340,7 +340,7 @@ static void test_timeout_unheard(void)
 {
     struct test t;
     begin(&t, 1);
-    t.steps[0].retry_limit = 0;
+    t.steps[0].sent.retry_limit = 0;
     start(&t);
     say(&t, 9100, "batch_error", out_of_time);
     CHECK(strstr(end(&t), "batch timeout@9100 timed_out 1 0+0 4:published>timeout@9100\n"
@@ -411,7 +411,7 @@ static void test_older_attempt(void)
 {
     struct test t;
     begin(&t, 1);
-    t.steps[0].attempt = 2;
+    t.steps[0].sent.attempt = 2;
     start(&t);
     partial(&t, 300, 1, 1, "failed", failed_validation);
     CHECK(strstr(end(&t), "batch executing@300 incomplete 1 0+0 3:published>executing@300\n"
@@ -555,14 +555,14 @@ static void test_found(void)
     struct tsk_settled_step step;
     tsk_settled_step(t.settle, 3, &step);
     CHECK_INT(step.next_retry_at, -1);
-    CHECK(step.retry_at > 0);
+    CHECK(step.result.retry_at > 0);
     t.steps[3].hand.state = TSK_STATE_NONE;
     start(&t);
     partial(&t, 400, 4, 1, "failed",
             ",\"error\":{\"error_category\":\"timeout\",\"retryable\":true}");
     end(&t);
     tsk_settled_step(t.settle, 3, &step);
-    CHECK_INT(step.next_retry_at, step.retry_at);
+    CHECK_INT(step.next_retry_at, step.result.retry_at);
     fini(&t);
 }
 

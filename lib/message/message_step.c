@@ -1,8 +1,8 @@
-/* Messages as plain values. Results have gone through tsk_result_normalise, so their types and
- * signs are sound; receipts are checked here, as a whole, before anything is taken in. Details that
- * only help (names, times) are left out where they are not what they should be: they are no reason
- * to lose a result. */
-#include "workflow/reconcile_private.h"
+/* What messages say of a step, as plain values. Results have gone through tsk_result_normalise, so
+ * their types and signs are sound; receipts are checked here, as a whole, before any of their
+ * entries is read. Details that only help (names, times) are left out where they are not what they
+ * should be: they are no reason to lose a result. */
+#include "tasker/message.h"
 
 #include <string.h>
 
@@ -16,7 +16,7 @@ static int64_t number(struct json_object *json, const char *key, int64_t fallbac
     return tsk_json_int(json, key, &n) == 1 && n >= 0 ? n : fallback;
 }
 
-int64_t tsk_rtime_read(struct json_object *message, const char *key)
+int64_t tsk_message_time(struct json_object *message, const char *key)
 {
     const char *text = tsk_json_str(message, key);
     int64_t ms;
@@ -33,36 +33,36 @@ static enum tsk_step_status status_of(struct json_object *json, const char *key)
 }
 
 /* What only a failure has: its category, whether and when another attempt is worth it. */
-static void read_failure(struct tsk_rpartial *partial, struct json_object *message)
+static void read_failure(struct tsk_result *result, struct json_object *message)
 {
     struct json_object *error = tsk_json_get(message, "error");
     struct json_object *about = tsk_json_get(message, "execution_metadata");
-    partial->category = tsk_json_str(error, "error_category");
-    if (!partial->category)
-        partial->category = tsk_json_str(about, "error_category");
-    partial->reason = tsk_json_str(error, "message");
-    partial->retryable = tsk_category_retryable(partial->category);
-    if (tsk_json_bool(message, "retryable", &partial->retryable) != 1)
-        tsk_json_bool(error, "retryable", &partial->retryable);
-    partial->unused = tsk_error_unused(error);
-    partial->retry_after = number(error, "retry_after_ms", -1);
-    partial->limit = number(about, "retry_limit", -1);
-    partial->backoff = tsk_json_str(about, "backoff");
-    partial->ended = tsk_rtime_read(message, "timestamp");
+    result->category = tsk_json_str(error, "error_category");
+    if (!result->category)
+        result->category = tsk_json_str(about, "error_category");
+    result->reason = tsk_json_str(error, "message");
+    result->retryable = tsk_category_retryable(result->category);
+    if (tsk_json_bool(message, "retryable", &result->retryable) != 1)
+        tsk_json_bool(error, "retryable", &result->retryable);
+    result->unused = tsk_error_unused(error);
+    result->retry_after = number(error, "retry_after_ms", -1);
+    result->retry_limit = number(about, "retry_limit", -1);
+    result->backoff = tsk_json_str(about, "backoff");
+    result->ended = tsk_message_time(message, "timestamp");
 }
 
 /* A step that is completed and whose output was refused (message.h). */
-static void read_refusal(struct tsk_rpartial *partial, struct json_object *message)
+static void read_refusal(struct tsk_result *result, struct json_object *message)
 {
     struct json_object *error = tsk_json_get(message, TSK_JSON_REFUSED);
-    partial->refused = json_object_is_type(error, json_type_object);
-    partial->category = tsk_json_str(error, "error_category");
-    partial->reason = tsk_json_str(error, "message");
+    result->refused = json_object_is_type(error, json_type_object);
+    result->category = tsk_json_str(error, "error_category");
+    result->reason = tsk_json_str(error, "message");
 }
 
-void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message)
+void tsk_result_partial(struct tsk_result *result, struct json_object *message)
 {
-    *partial = (struct tsk_rpartial){
+    *result = (struct tsk_result){
         .batch_id = tsk_json_str(message, "batch_id"),
         .step_id = number(message, "step_id", 0),
         .task_id = number(message, "task_id", 0),
@@ -71,24 +71,28 @@ void tsk_rpartial_read(struct tsk_rpartial *partial, struct json_object *message
         .time_ms = number(message, "execution_time_ms", -1),
         .ended = -1,
         .retry_after = -1,
-        .limit = -1,
+        .retry_limit = -1,
+        .retry_at = -1,
         .status = status_of(message, "status"),
         .step_name = tsk_json_str(message, "step_name"),
         .worker_id = tsk_json_str(message, "worker_id"),
     };
-    if (partial->status == TSK_STEP_FAILED)
-        read_failure(partial, message);
-    else if (partial->status == TSK_STEP_COMPLETED)
-        read_refusal(partial, message);
+    if (result->status == TSK_STEP_FAILED)
+        read_failure(result, message);
+    else if (result->status == TSK_STEP_COMPLETED)
+        read_refusal(result, message);
 }
 
-void tsk_rsummary_read(struct tsk_rentry *entry, struct json_object *json)
+void tsk_result_summary(struct tsk_result *entry, struct json_object *json)
 {
-    *entry = (struct tsk_rentry){
+    *entry = (struct tsk_result){
         .step_id = number(json, "step_id", 0),
         .attempt = number(json, "attempt", 0),
         .time_ms = number(json, "execution_time_ms", -1),
-        .limit = -1,
+        .retry_limit = -1,
+        .ended = -1,
+        .retry_after = -1,
+        .retry_at = -1,
         .status = status_of(json, "final_status"),
         .worker_id = tsk_json_str(json, "worker_id"),
     };
@@ -129,7 +133,7 @@ static int check_entries(struct json_object *message, const char *key, struct ts
     return 1;
 }
 
-int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err)
+int tsk_receipt_check(struct json_object *message, struct tsk_err *err)
 {
     const char *id = tsk_json_str(message, "batch_id");
     int64_t n;
@@ -149,9 +153,10 @@ int tsk_rreceipt_check(struct json_object *message, struct tsk_err *err)
     return 0;
 }
 
-void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json)
+void tsk_result_published(struct tsk_result *entry, struct json_object *json)
 {
-    *entry = (struct tsk_rentry){.time_ms = -1, .limit = -1};
+    *entry = (struct tsk_result){
+        .time_ms = -1, .retry_limit = -1, .ended = -1, .retry_after = -1, .retry_at = -1};
     if (json_object_is_type(json, json_type_int)) {
         entry->step_id = json_object_get_int64(json);
         return;
@@ -159,7 +164,7 @@ void tsk_rreceipt_read(struct tsk_rentry *entry, struct json_object *json)
     entry->step_id = number(json, "step_id", 0);
     entry->task_id = number(json, "task_id", 0);
     entry->attempt = number(json, "attempt", 0);
-    entry->limit = number(json, "retry_limit", -1);
+    entry->retry_limit = number(json, "retry_limit", -1);
     entry->backoff = tsk_json_str(json, "backoff");
     entry->step_name = tsk_json_str(json, "step_name");
 }
