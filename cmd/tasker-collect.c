@@ -7,7 +7,7 @@
  * over all), input.c (lines), receive.c (messages), batches.c (what is to come), held.c (results
  * that came before their receipt) and report.c (what people are told).
  *
- * With --tap it does none of this, but shows all that goes by: tap.c and tap_text.c. */
+ * With --tap it does none of this, but shows all that goes by: tap.c. */
 #include <stddef.h>
 #include <stdlib.h>
 

@@ -3,9 +3,9 @@
  * It reads batch lines, and step lines which it groups, hands each batch to one worker (or, where
  * only plain subscribers are, to all of them as the seed did), and prints a receipt for each. Its
  * parts are in cmd/publish: source.c (lines in), group.c and parcel.c (batches made of them),
- * record.c and recorded.c (what the store is told, and what follows), post.c (the loop), answers.c
- * (what workers say), receipt.c (lines out), giveup.c (what was not done). With --pending batches
- * come from the store: pending.c. With --raw it plays back recorded messages instead: raw.c. */
+ * record.c (what is written to the store, and what follows; with --pending batches come from
+ * there), post.c (the loop), answers.c (what workers say), receipt.c (lines out), giveup.c (what
+ * was not done). With --raw it plays back recorded messages instead: raw.c. */
 #include <stddef.h>
 
 #include "common/diag.h"

@@ -16,8 +16,4 @@ const char *tap_clash(const struct options *opts);
 enum tsk_exit tap_run(const struct options *opts, struct tsk_conf *conf, char *const *operands,
                       size_t count);
 
-/* tap_text.c: adds one line for people; message may be NULL. */
-void tap_text(struct tsk_buf *line, const struct tsk_frame *frame, const char *endpoint,
-              int64_t wall_ms, struct json_object *message);
-
 #endif

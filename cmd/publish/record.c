@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "common/diag.h"
+#include "common/out.h"
 #include "publish/post.h"
 
 enum {
@@ -231,6 +232,11 @@ static int look_up(struct tsk_store *store, const struct record *record, struct 
     return rc < 0 ? -1 : 0;
 }
 
+static void record_done(struct post *post, int64_t now);
+static bool pending_is_due(const struct post *post, int64_t now);
+static int pending_read(struct post *post, struct tsk_err *err);
+static void pending_done(struct post *post, int64_t now);
+
 static int write_all(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct post *post = ctx;
@@ -271,7 +277,8 @@ static void note_claims(struct post *post, int64_t before)
     }
 }
 
-bool record_is_due(const struct post *post, int64_t now)
+/* Whether there is something to record now. */
+static bool record_is_due(const struct post *post, int64_t now)
 {
     const struct record *record = &post->record;
     if (!record->store || (record->away_since >= 0 && now < record->next_try))
@@ -348,4 +355,331 @@ bool record_all(struct post *post)
     pending_done(post, now);
     note_claims(post, now);
     return true;
+}
+
+/* ---- What follows when the store has been told: batches that are down may be sent, those that
+ * were accepted have their receipt, and those that are nothing to send are done with. */
+
+enum { LOOK_EVERY_MS = 200 }; /* at batches that another publisher has */
+
+static int64_t record_prefer_until(const struct post *post, int64_t now)
+{
+    return (post->bus ? post->opened : now) + post->wait;
+}
+
+static void take_back(struct post *post, struct parcel *parcel)
+{
+    if (parcel->held)
+        tsk_dispatch_drop(post->dispatch, parcel->batch_id);
+    handed_forget(post, parcel);
+    parcel->held = false;
+}
+
+/* It is down, and ours to send. The worker that it was offered to before, by a publisher that did
+ * not come to say what became of it, may know it. */
+static void may_go(struct post *post, struct parcel *parcel, int64_t now)
+{
+    parcel->taken_since = 0;
+    parcel_mark(parcel, post->parser);
+    if (!parcel->held)
+        parcel->held =
+            tsk_dispatch_add(post->dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+    if (parcel->told && (!parcel->target || strcmp(parcel->told, parcel->target) != 0))
+        tsk_dispatch_prefer(post->dispatch, parcel->batch_id, parcel->told,
+                            record_prefer_until(post, now));
+    tsk_dispatch_allow(post->dispatch, parcel->batch_id, NULL);
+    if (parcel->told)
+        tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->told);
+    /* the store names another, or none */
+    if (tsk_dispatch_offered(post->dispatch, parcel->batch_id))
+        record_note(&post->record, parcel, RECORD_OFFER);
+}
+
+/* Counts a batch that this publisher sent, and of which the ledger has news, as accepted: its
+ * worker runs it, though the answer was lost. Returns whether it is such a batch. */
+static bool accept_known(struct post *post, struct parcel *parcel, int64_t now)
+{
+    const char *worker = tsk_json_str(parcel->past, "worker_id");
+    bool refused = false;
+    int64_t attempts;
+    tsk_json_bool(parcel->past, "refused", &refused);
+    if (!parcel->held || !worker || refused || tsk_json_str(parcel->past, "delivery") ||
+        strcmp(tsk_json_str(parcel->past, "state"), "cancelled") == 0 ||
+        !tsk_dispatch_accept(post->dispatch, parcel->batch_id, worker, NULL, now, &attempts))
+        return false;
+    diag_info("batch %s: worker %s has it: the ledger has news of it", parcel->batch_id, worker);
+    post_accepted(post, parcel, parcel->past, attempts);
+    return true;
+}
+
+static void is_taken(struct post *post, struct parcel *parcel, int64_t now)
+{
+    struct record *record = &post->record;
+    take_back(post, parcel);
+    if (!parcel->taken_since) {
+        parcel->taken_since = now;
+        diag_info("batch %s: another publisher has it", parcel->batch_id);
+    }
+    if (now >= parcel->taken_since + post->wait) {
+        diag_error("batch %s (%s): another publisher has it, and nobody accepted it in time",
+                   parcel->batch_id, parcel->place);
+        post->status = tsk_exit_worse(post->status, TSK_TEMPFAIL);
+        parcel_free(parcel);
+        return;
+    }
+    record->others.items = tsk_grow(record->others.items, &record->others.cap,
+                                    record->others.count + 1, sizeof *record->others.items);
+    record->others.items[record->others.count++] = parcel;
+    record->look_at = now + LOOK_EVERY_MS;
+}
+
+/* It was published before. Where somebody took it, its receipt is given once more. */
+static void is_past(struct post *post, struct parcel *parcel)
+{
+    const char *state = tsk_json_str(parcel->past, "state");
+    bool refused = false;
+    tsk_json_bool(parcel->past, "refused", &refused);
+    take_back(post, parcel);
+    if (refused || strcmp(state, "cancelled") == 0) {
+        diag_error("batch %s (%s): %s before: not sent again", parcel->batch_id, parcel->place,
+                   refused ? "rejected" : "cancelled");
+        post->status = tsk_exit_worse(post->status, TSK_NO);
+        parcel_free(parcel);
+        return;
+    }
+    diag_warn("batch %s (%s): already published (it is %s): not sent again", parcel->batch_id,
+              parcel->place, strcmp(state, "created") == 0 ? "known to the ledger" : state);
+    receipt_again(post, parcel);
+}
+
+static void is_other(struct post *post, struct parcel *parcel)
+{
+    take_back(post, parcel);
+    diag_error("batch %s (%s): the store has another batch of this batch_id: not sent",
+               parcel->batch_id, parcel->place);
+    post->status = tsk_exit_worse(post->status, TSK_DATA);
+    parcel_free(parcel);
+}
+
+static void added(struct post *post, struct parcel *parcel, int64_t now)
+{
+    switch (parcel->verdict) {
+    case TSK_OUTBOUND_SEND:
+    case TSK_OUTBOUND_FREE:
+        may_go(post, parcel, now);
+        break;
+    case TSK_OUTBOUND_TAKEN:
+        is_taken(post, parcel, now);
+        break;
+    case TSK_OUTBOUND_PAST:
+        if (!accept_known(post, parcel, now))
+            is_past(post, parcel);
+        break;
+    case TSK_OUTBOUND_OTHER:
+        is_other(post, parcel);
+        break;
+    }
+}
+
+static void done(struct post *post, struct parcel *parcel, int64_t now)
+{
+    unsigned todo = parcel->todo;
+    parcel->todo = 0;
+    if (todo & RECORD_ACCEPT) {
+        receipt_print(post, parcel);
+    } else if (todo & RECORD_REFUSE) {
+        receipt_rejected(parcel);
+    } else if (todo & (RECORD_ADD | RECORD_LOOK)) {
+        added(post, parcel, now);
+    } else if (todo & RECORD_OFFER) {
+        parcel_set(&parcel->told, parcel->target);
+        tsk_dispatch_allow(post->dispatch, parcel->batch_id, parcel->target);
+    }
+}
+
+/* Does for each parcel what may be done now that it is recorded. */
+static void record_done(struct post *post, int64_t now)
+{
+    struct parcels due = post->record.due;
+    post->record.due = (struct parcels){NULL, 0, 0};
+    for (size_t i = 0; i < due.count; i++)
+        done(post, due.items[i], now);
+    free(due.items);
+}
+
+/* ---- --pending: what is in the store and was accepted by nobody, oldest first. It is claimed page
+ * by page, as there is room for more. A batch that another publisher has is not waited for, if that
+ * one lives: it renews its claims. One that was killed does not, and then they run out. */
+
+#define DRY_RUN_PAGE 100
+
+static bool pending_is_due(const struct post *post, int64_t now)
+{
+    const struct unsent *unsent = &post->record.unsent;
+    if (!unsent->wanted || unsent->ended || !post->bus || !post_room(post))
+        return false;
+    return !unsent->again || now >= unsent->again_at;
+}
+
+static void add_row(void *ctx, const struct tsk_outbound_unsent *row)
+{
+    struct post *post = ctx;
+    struct unsent *unsent = &post->record.unsent;
+    struct tsk_batch batch;
+    struct tsk_err err;
+    unsent->rows++;
+    unsent->last = row->place;
+    struct json_object *json = tsk_json_object(post->parser, row->body, row->len, &err);
+    if (!json || tsk_batch_read(&batch, json, true, &err) < 0) {
+        diag_error("batch %s (%s): %s", row->batch_id, tsk_store_name(post->record.store),
+                   err.text);
+        post->status = tsk_exit_worse(post->status, TSK_DATA);
+        return;
+    }
+    struct parcel *parcel = parcel_new(tsk_store_name(post->record.store), 0);
+    parcel_fill(parcel, &batch, row->body, row->len);
+    tsk_batch_fini(&batch);
+    parcel_set(&parcel->told, row->offered_to);
+    parcel_set(&parcel->dropped, row->dropped);
+    unsent->page.items = tsk_grow(unsent->page.items, &unsent->page.cap, unsent->page.count + 1,
+                                  sizeof *unsent->page.items);
+    unsent->page.items[unsent->page.count++] = parcel;
+}
+
+static void drop_page(struct unsent *unsent)
+{
+    for (size_t i = 0; i < unsent->page.count; i++)
+        parcel_free(unsent->page.items[i]);
+    unsent->page.count = unsent->rows = 0;
+}
+
+/* Within the transaction: claims and reads the next batches, if there is room for some. */
+static int pending_read(struct post *post, struct tsk_err *err)
+{
+    struct record *record = &post->record;
+    struct unsent *unsent = &record->unsent;
+    struct tsk_outbound_place after = unsent->place;
+    drop_page(unsent); /* of a try that failed */
+    if (unsent->again)
+        after = (struct tsk_outbound_place){0, 0};
+    unsent->last = after;
+    unsent->most = post_room(post);
+    if (tsk_outbound_claim_unsent(record->store, &record->claim, after, (int64_t)unsent->most,
+                                  err) < 0 ||
+        tsk_outbound_each_unsent(record->store, &record->claim, after, (int64_t)unsent->most,
+                                 add_row, post, err) < 0)
+        return -1;
+    if (unsent->rows == unsent->most)
+        return 0;
+    return tsk_outbound_next_free(record->store, &record->claim, unsent->since + record->claim_ms,
+                                  &unsent->next_free, err);
+}
+
+static void send_row(struct post *post, struct parcel *parcel, int64_t now)
+{
+    struct tsk_dispatch *dispatch = post->dispatch;
+    parcel->held = tsk_dispatch_add(dispatch, parcel->batch_id, (int64_t)parcel->count, parcel);
+    if (!parcel->held) { /* read once more */
+        parcel_free(parcel);
+        return;
+    }
+    post->added++;
+    parcel_mark(parcel, post->parser);
+    if (parcel->told)
+        tsk_dispatch_prefer(dispatch, parcel->batch_id, parcel->told,
+                            record_prefer_until(post, now));
+    tsk_dispatch_allow(dispatch, parcel->batch_id, NULL);
+}
+
+/* After it: hands them to the dispatch. */
+static void pending_done(struct post *post, int64_t now)
+{
+    struct unsent *unsent = &post->record.unsent;
+    if (!unsent->most) /* none were asked for */
+        return;
+    for (size_t i = 0; i < unsent->page.count; i++)
+        send_row(post, unsent->page.items[i], now);
+    unsent->page.count = 0;
+    unsent->place = unsent->last;
+    unsent->again = unsent->rows < unsent->most && unsent->next_free;
+    unsent->ended = unsent->rows < unsent->most && !unsent->next_free;
+    if (unsent->again)
+        unsent->again_at = now + (unsent->next_free - post->record.claim.now) + 1;
+    unsent->rows = unsent->most = 0;
+}
+
+/* ---- only looking */
+
+static void count_row(void *ctx, const struct tsk_outbound_unsent *row)
+{
+    (void)row;
+    ++*(int *)ctx;
+}
+
+struct any {
+    struct post *post;
+    int found;
+};
+
+static int look_for_any(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct any *any = ctx;
+    struct tsk_outbound_place start = {0, 0};
+    struct tsk_outbound_claim claim = {NULL, tsk_wall_ms(), 0};
+    int64_t at = 0, by = any->post->record.unsent.since + any->post->record.claim_ms;
+    any->found = 0;
+    if (tsk_outbound_each_unsent(store, &claim, start, 1, count_row, &any->found, err) < 0)
+        return -1;
+    claim.publisher = any->post->record.publisher;
+    if (tsk_outbound_next_free(store, &claim, by, &at, err) < 0)
+        return -1;
+    any->found += at != 0;
+    return 0;
+}
+
+int pending_any(struct post *post, struct tsk_err *err)
+{
+    struct any any = {post, 0};
+    if (tsk_store_read(post->record.store, look_for_any, &any, post->wait, err) < 0)
+        return -1;
+    return any.found > 0;
+}
+
+struct dry_run {
+    struct tsk_outbound_place place;
+    size_t rows;
+};
+
+static void print_row(void *ctx, const struct tsk_outbound_unsent *row)
+{
+    struct dry_run *run = ctx;
+    run->place = row->place;
+    run->rows++;
+    out_line(row->body, row->len);
+}
+
+static int print_page(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    struct dry_run *run = ctx;
+    struct tsk_outbound_claim claim = {NULL, tsk_wall_ms(), 0};
+    run->rows = 0;
+    return tsk_outbound_each_unsent(store, &claim, run->place, DRY_RUN_PAGE, print_row, run, err);
+}
+
+enum tsk_exit pending_dry_run(const struct tsk_conf *conf)
+{
+    struct tsk_err err = TSK_ERR_INIT;
+    struct dry_run run = {{0, 0}, 0};
+    struct tsk_store *store = tsk_store_new(conf, -1, &err);
+    int rc = store ? 0 : -1;
+    if (store)
+        tsk_store_set_use(store, TSK_STORE_LOOK);
+    do {
+        if (rc == 0)
+            rc = tsk_store_read(store, print_page, &run, 0, &err);
+    } while (rc == 0 && run.rows == DRY_RUN_PAGE && !out_failed());
+    tsk_store_free(store);
+    if (rc < 0 && err.kind == TSK_OK)
+        err.kind = TSK_CONFIG;
+    return rc < 0 ? diag_err(&err) : TSK_OK;
 }

@@ -69,31 +69,13 @@ bool record_all(struct post *post);
 /* Whether batches may be sent: not while our claims on them may be over. */
 bool record_may_send(const struct record *record, int64_t now);
 
-/* Whether there is something to record now. */
-bool record_is_due(const struct post *post, int64_t now);
-
 /* When there will be something to do; -1: never. */
 int64_t record_deadline(const struct post *post, int64_t now);
 
 /* How many parcels are here and not in the dispatch. */
 size_t record_count(const struct record *record);
 
-/* ---- recorded.c: what follows a transaction */
-
-/* Does for each parcel what may be done now that it is recorded. */
-void record_done(struct post *post, int64_t now);
-
-/* Since when, and until when, a batch waits for the worker that it was offered to. */
-int64_t record_prefer_until(const struct post *post, int64_t now);
-
-/* ---- pending.c: --pending */
-
-/* Within the transaction: claims and reads the next batches, if there is room for some. */
-bool pending_is_due(const struct post *post, int64_t now);
-int pending_read(struct post *post, struct tsk_err *err);
-
-/* After it: hands them to the dispatch. */
-void pending_done(struct post *post, int64_t now);
+/* ---- --pending */
 
 /* Whether there are any, or may be soon. Returns 1, 0 or -1. */
 int pending_any(struct post *post, struct tsk_err *err);

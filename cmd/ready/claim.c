@@ -9,11 +9,351 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ready/claim_private.h"
 #include "tasker/clock.h"
-#include "tasker/store.h"
+#include "tasker/json.h"
 #include "tasker/message.h"
 #include "tasker/state.h"
+#include "tasker/store.h"
+#include "tasker/buf.h"
+#include "tasker/map.h"
+
+/* A step that is being claimed. Texts are owned. */
+struct tsk_ready {
+    int64_t id, task, attempt, retry_limit;
+    int64_t timeout_ms;   /* 0: none named */
+    int64_t index, count; /* which of how many of its kind it is; 0: not one of several */
+    bool retryable;
+    char *kind;    /* its name in the template, if it was made at run time; else NULL */
+    char *backoff; /* its own (retry.h), or NULL */
+    char *name, *handler_class, *handler_config, *context, *namespace_name, *task_name;
+    char *task_config;       /* handler_config of the task */
+    struct tsk_buf previous; /* members of previous_results, with commas between */
+    bool cut;                /* they are more than a message holds, and not all here */
+};
+
+struct tsk_ready_list {
+    struct tsk_ready *items;
+    size_t count, cap;
+};
+
+/* ---- previous_results: what the steps gave that one waited for, by their names in the template;
+ * not those that could only have asked for more of them. Those of N of a kind are a list, in which
+ * each has its place, and null stands for one that gave nothing. */
+
+#define OK "p.state IN ('complete', 'resolved_manually')"
+#define PREVIOUS(ids, JOIN)                                                                        \
+    "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END, "   \
+    "p.created_count FROM " ids JOIN("step_dependencies", "d", "d.to_step = w.id")                 \
+        JOIN("steps", "p", "p.id = d.from_step") " WHERE d.choice = 0 AND (" OK                    \
+                                                 " OR p.created_count IS NOT NULL) ORDER BY "      \
+                                                 "d.to_step, p.place, p.created_index, p.id"
+static const char previous_sqlite[] = PREVIOUS(TSK_IDS_SQLITE, TSK_JOIN_SQLITE);
+static const char previous_postgresql[] = PREVIOUS(TSK_IDS_POSTGRESQL, TSK_JOIN_POSTGRESQL);
+
+static int by_id(const void *a, const void *b)
+{
+    const struct tsk_ready *const *x = a, *const *y = b;
+    return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
+}
+
+struct previous {
+    struct tsk_ready **sorted; /* by id */
+    size_t count;
+    size_t most;
+    struct tsk_buf *out; /* where a list is open, */
+    char *kind;          /* of this name; NULL: none is */
+};
+
+static void close_list(struct previous *previous)
+{
+    if (previous->kind)
+        tsk_buf_char(previous->out, ']');
+    free(previous->kind);
+    previous->kind = NULL;
+}
+
+static void add_name(struct tsk_buf *out, const char *name)
+{
+    struct json_object *text = json_object_new_string(name);
+    size_t len;
+    const char *quoted = tsk_json_text(text, &len);
+    tsk_buf_add(out, quoted, len);
+    json_object_put(text);
+}
+
+/* Where the next result of a step goes; NULL: nowhere. */
+static struct tsk_buf *out_of(const struct previous *previous, int64_t id)
+{
+    struct tsk_ready key = {.id = id}, *wanted = &key, **found;
+    found = bsearch(&wanted, previous->sorted, previous->count, sizeof *previous->sorted, by_id);
+    if (!found)
+        return NULL;
+    (*found)->cut |= (*found)->previous.len > previous->most;
+    return (*found)->cut ? NULL : &(*found)->previous;
+}
+
+static int on_previous(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct previous *previous = ctx;
+    struct tsk_buf *out = out_of(previous, row[0].number);
+    bool counted = row[3].type == TSK_INT;
+    (void)columns;
+    if (!out)
+        return 0;
+    bool goes_on = counted && previous->kind && previous->out == out &&
+                   strcmp(previous->kind, row[1].data) == 0;
+    if (!goes_on)
+        close_list(previous);
+    if (out->len)
+        tsk_buf_char(out, ',');
+    if (!goes_on) {
+        add_name(out, row[1].data);
+        tsk_buf_str(out, counted ? ":[" : ":");
+    }
+    tsk_buf_str(out, row[2].type == TSK_TEXT ? row[2].data : "null");
+    if (counted && !goes_on) {
+        previous->kind = tsk_strdup(row[1].data);
+        previous->out = out;
+    }
+    return 0;
+}
+
+static int find_previous(struct tsk_store *store, struct tsk_ready_list *list, size_t most,
+                         struct tsk_err *err)
+{
+    struct previous previous = {.sorted = tsk_alloc((list->count + 1) * sizeof *previous.sorted),
+                                .count = list->count,
+                                .most = most};
+    struct tsk_buf ids = TSK_BUF_INIT;
+    for (size_t i = 0; i < list->count; i++) {
+        previous.sorted[i] = &list->items[i];
+        tsk_store_ids(&ids, list->items[i].id);
+    }
+    qsort(previous.sorted, previous.count, sizeof *previous.sorted, by_id);
+    struct tsk_value value = tsk_value_text(ids.data);
+    int64_t rc = tsk_store_run(store, TSK_SQL(store, previous_sqlite, previous_postgresql), &value,
+                               1, on_previous, &previous, err);
+    close_list(&previous);
+    tsk_buf_fini(&ids);
+    free(previous.sorted);
+    return rc < 0 ? -1 : 0;
+}
+
+/* ---- Finding steps that can run: one query along an index that has only pending steps which wait
+ * for nothing, so that it takes no longer in a store of a million others. */
+
+#define COLUMNS(JOIN)                                                                              \
+    "SELECT s.id, s.task, s.attempts, s.retry_limit + s.attempts_before, s.timeout_ms, "           \
+    "s.default_retryable, s.name, s.handler_class, s.handler_config, t.context, t.namespace, "     \
+    "t.name, t.handler_config, s.template_name, s.created_index, s.created_count, s.backoff "      \
+    "FROM steps s" JOIN("tasks", "t", "t.task_id = s.task") " "
+#define CONDITION(is)                                                                              \
+    "WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL "                        \
+    "AND coalesce(s.next_retry_at, 0) " is " $1 "                                                  \
+    "AND t.state IN ('pending', 'in_progress') "                                                   \
+    "AND NOT EXISTS (SELECT 1 FROM held_namespaces h WHERE h.namespace = t.namespace) "
+#define ORDER "ORDER BY s.priority DESC, s.created_at, s.id LIMIT $2"
+
+/* The filters are texts of their own, so that the usual query has no condition that hides the
+ * index. A dry run takes no locks. */
+#define FIND(JOIN, is, filter, lock) COLUMNS(JOIN) CONDITION(is) filter ORDER lock
+#define LOCKED " FOR UPDATE OF s SKIP LOCKED"
+#define FINDS(is, filter)                                                                          \
+    {                                                                                              \
+        FIND(TSK_JOIN_SQLITE, is, filter, ""), FIND(TSK_JOIN_POSTGRESQL, is, filter, ""),          \
+            FIND(TSK_JOIN_POSTGRESQL, is, filter, LOCKED)                                          \
+    }
+#define FILTERED(is)                                                                               \
+    {                                                                                              \
+        [0] = FINDS(is, ""), [BY_TASK] = FINDS(is, "AND s.task = $3 "),                            \
+        [BY_NAMESPACE] = FINDS(is, "AND t.namespace = $3 "),                                       \
+        [BY_TASK | BY_NAMESPACE] = FINDS(is, "AND s.task = $3 AND t.namespace = $4 "),             \
+    }
+enum { SQLITE, POSTGRESQL, POSTGRESQL_LOCKED, KINDS };
+enum { BY_TASK = 1, BY_NAMESPACE = 2 };
+enum { SET_BACK_MS = 60000 }; /* less is what the clocks of two machines may differ by */
+/* Those whose back-off is over; and those that are due only after a moment. */
+static const char *const finds[][KINDS] = FILTERED("<="), *const finds_late[][KINDS] =
+                                                              FILTERED(">");
+
+static char *text_of(const struct tsk_value *value)
+{
+    return tsk_strdup(value->type == TSK_TEXT ? value->data : "{}");
+}
+
+static int on_step(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct tsk_ready_list *list = ctx;
+    (void)columns;
+    list->items = tsk_grow(list->items, &list->cap, list->count + 1, sizeof *list->items);
+    list->items[list->count++] =
+        (struct tsk_ready){.id = row[0].number,
+                           .task = row[1].number,
+                           .attempt = row[2].number + 1,
+                           .retry_limit = row[3].number,
+                           .timeout_ms = row[4].number,
+                           .retryable = row[5].number != 0,
+                           .name = text_of(&row[6]),
+                           .handler_class = text_of(&row[7]),
+                           .handler_config = text_of(&row[8]),
+                           .context = text_of(&row[9]),
+                           .namespace_name = text_of(&row[10]),
+                           .task_name = text_of(&row[11]),
+                           .task_config = text_of(&row[12]),
+                           .kind = row[13].type == TSK_TEXT ? tsk_strdup(row[13].data) : NULL,
+                           .backoff = row[16].type == TSK_TEXT ? tsk_strdup(row[16].data) : NULL,
+                           .index = row[14].number,
+                           .count = row[15].number};
+    return 0;
+}
+
+static void ready_fini(struct tsk_ready_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct tsk_ready *step = &list->items[i];
+        free(step->kind);
+        free(step->backoff);
+        free(step->name);
+        free(step->handler_class);
+        free(step->handler_config);
+        free(step->context);
+        free(step->namespace_name);
+        free(step->task_name);
+        free(step->task_config);
+        tsk_buf_fini(&step->previous);
+    }
+    free(list->items);
+    *list = (struct tsk_ready_list){NULL, 0, 0};
+}
+
+/* Adds what can run to list: with a back-off that ends by now, or (late) after it. */
+static int find(struct tsk_store *store, const struct tsk_claim_opts *opts, bool late, int64_t now,
+                struct tsk_ready_list *list, struct tsk_err *err)
+{
+    unsigned filter = (opts->task ? BY_TASK : 0) | (opts->namespace_name ? BY_NAMESPACE : 0);
+    size_t kind = tsk_store_kind(store) == TSK_STORE_SQLITE ? SQLITE
+                  : opts->dry                               ? POSTGRESQL
+                                                            : POSTGRESQL_LOCKED;
+    int64_t left = opts->limit - (int64_t)list->count;
+    struct tsk_value values[4] = {tsk_value_int(now), tsk_value_int(left)};
+    size_t count = 2;
+    if (opts->task)
+        values[count++] = tsk_value_int(opts->task);
+    if (opts->namespace_name)
+        values[count++] = tsk_value_text(opts->namespace_name);
+    const char *sql = late ? finds_late[filter][kind] : finds[filter][kind];
+    return tsk_store_run(store, sql, values, count, on_step, list, err) < 0 ? -1 : 0;
+}
+
+/* Whether the clock was set back: the newest message of the ledger is of the future. */
+static int is_set_back(struct tsk_store *store, int64_t now, struct tsk_err *err)
+{
+    static const char newest[] = "SELECT max(received_at) FROM received_results";
+    int64_t at = 0;
+    if (tsk_store_get_int(store, newest, NULL, 0, &at, err) < 0)
+        return -1;
+    return at > now + SET_BACK_MS;
+}
+
+/* After the clock was set back, a stored back-off would last for as much longer. Those that end
+ * later than any that begins now are over. (Jitter makes none longer than twice the cap.) */
+static int find_ready(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+                      struct tsk_ready_list *list, struct tsk_err *err)
+{
+    if (find(store, opts, false, now, list, err) < 0)
+        return -1;
+    int set_back = (int64_t)list->count < opts->limit ? is_set_back(store, now, err) : 0;
+    if (set_back < 0 ||
+        (set_back && find(store, opts, true, now + 2 * opts->retry_cap, list, err) < 0))
+        return -1;
+    return list->count ? find_previous(store, list, opts->message_bytes, err) : 0;
+}
+
+#define NEXT(JOIN)                                                                                 \
+    "SELECT min(s.next_retry_at) FROM steps s" JOIN(                                               \
+        "tasks", "t", "t.task_id = s.task") " WHERE s.state = 'pending' AND s.waits_for = 0 AND "  \
+                                            "s.task IS NOT NULL AND s.next_retry_at > "            \
+                                            "$1 AND t.state IN ('pending', 'in_progress') AND "    \
+                                            "($2 = 0 OR s.task = $2) AND ($3 = '' OR "             \
+                                            "t.namespace = $3)"
+static const char next_sqlite[] = NEXT(TSK_JOIN_SQLITE);
+static const char next_postgresql[] = NEXT(TSK_JOIN_POSTGRESQL);
+
+int tsk_claim_next(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_t now,
+                   int64_t *at, struct tsk_err *err)
+{
+    struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(opts->task),
+                                 tsk_value_text(opts->namespace_name ? opts->namespace_name : "")};
+    const char *sql = TSK_SQL(store, next_sqlite, next_postgresql);
+    *at = 0;
+    return tsk_store_get_int(store, sql, values, 3, at, err) < 0 ? -1 : 0;
+}
+
+/* ---- A batch as it is sent (tasker(7), PROTOCOL), from what the store has. Objects are kept as
+ * texts in the store and go out as they are. */
+
+static void put_metadata(struct tsk_buf *body, const struct tsk_ready *step, size_t sequence,
+                         size_t total)
+{
+    tsk_write_open(body, "metadata", '{');
+    tsk_write_int(body, "sequence", (int64_t)sequence);
+    tsk_write_int(body, "total_steps", (int64_t)total);
+    tsk_write_int(body, "attempt", step->attempt);
+    tsk_write_int(body, "retry_limit", step->retry_limit);
+    tsk_write_bool(body, "retryable", step->retryable);
+    if (step->backoff)
+        tsk_write_str(body, "backoff", step->backoff);
+    if (step->count) {
+        tsk_write_int(body, "index", step->index);
+        tsk_write_int(body, "count", step->count);
+    }
+    if (step->timeout_ms)
+        tsk_write_int(body, "timeout_ms", step->timeout_ms);
+    tsk_write_close(body, '}');
+}
+
+static void put_object(struct tsk_buf *body, const char *key, const char *json)
+{
+    tsk_write_raw(body, key, json, strlen(json));
+}
+
+static void put_step(struct tsk_buf *body, const struct tsk_ready *step, size_t sequence,
+                     size_t total)
+{
+    tsk_write_open(body, NULL, '{');
+    tsk_write_int(body, "step_id", step->id);
+    tsk_write_int(body, "task_id", step->task);
+    tsk_write_str(body, "step_name", step->name);
+    tsk_write_str(body, "handler_class", step->handler_class);
+    put_object(body, "handler_config", step->handler_config);
+    put_object(body, "task_context", step->context);
+    tsk_write_open(body, "previous_results", '{');
+    tsk_buf_add(body, step->previous.data, step->previous.len);
+    tsk_write_close(body, '}');
+    tsk_write_str(body, "namespace", step->namespace_name);
+    tsk_write_str(body, "task_name", step->task_name);
+    if (strcmp(step->task_config, "{}") != 0)
+        put_object(body, "task_handler_config", step->task_config);
+    if (step->kind)
+        tsk_write_str(body, "template_step", step->kind);
+    put_metadata(body, step, sequence, total);
+    tsk_write_close(body, '}');
+}
+
+static void write_body(const char *batch_id, int64_t now, struct tsk_ready *const *steps,
+                       size_t count, struct tsk_buf *body)
+{
+    tsk_buf_reset(body);
+    tsk_write_open(body, NULL, '{');
+    tsk_write_str(body, "batch_id", batch_id);
+    tsk_write_str(body, "protocol_version", TSK_PROTOCOL_VERSION);
+    tsk_write_time(body, "created_at", now);
+    tsk_write_open(body, "steps", '[');
+    for (size_t i = 0; i < count; i++)
+        put_step(body, steps[i], i + 1, count);
+    tsk_write_close(body, ']');
+    tsk_write_close(body, '}');
+}
 
 #define CREATED TSK_KEY_TEXT(TSK_BATCH_KEY_CREATED)
 #define STARTED TSK_KEY_TEXT(TSK_TASK_KEY_STARTED)
@@ -27,7 +367,7 @@ static const char add_batch_transition[] =
     "INSERT INTO batch_transitions (batch, sort_key, to_state, event, origin, created_at) "
     "VALUES ($1, " CREATED ", 'created', '" TSK_EVENT_BATCH_CREATED "', 'program', $2)";
 /* What is written of each step: rows that go at once. */
-enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
+enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, CLAIM_KINDS };
 
 #define BATCH_STEP "INSERT INTO batch_steps (batch, sequence_order, step, step_id, attempt) "
 #define ENQUEUE(x)                                                                                 \
@@ -43,8 +383,8 @@ enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
     "excluded.created_at"
 #define MOVE(x)                                                                                    \
     x "1, " TSK_STEP_KEY(x "2", TSK_PLACE_ENQUEUED) " + " TSK_ROUND_PLACES(                        \
-        x "1", x "2", x "3") ", 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED "', 'program', " \
-        x "3, " x "4"
+        x "1", x "2", x "3") ", 'pending', 'enqueued', '" TSK_EVENT_STEP_ENQUEUED                  \
+                             "', 'program', " x "3, " x "4"
 #define START(x) "UPDATE tasks SET state = 'in_progress', updated_at = " x "2 "
 #define PENDING " AND " TSK_UNINDEXED("state") " = 'pending'"
 #define TASK_TRANSITION                                                                            \
@@ -53,7 +393,7 @@ enum { BATCH_STEPS, STATES, TRANSITIONS, TASKS, TASK_TRANSITIONS, KINDS };
 #define TASK_MOVE(x)                                                                               \
     x "1, " STARTED ", 'pending', 'in_progress', '" TSK_EVENT_TASK_STARTED "', 'program', " x "2"
 
-static const struct tsk_rows_sql sqls[KINDS] = {
+static const struct tsk_rows_sql sqls[CLAIM_KINDS] = {
     [BATCH_STEPS] = {BATCH_STEP "VALUES ($1, $2, $3, $3, $4)",
                      BATCH_STEP "SELECT v1, v2, v3, v3, v4 FROM unnest($1::bigint[], $2::bigint[],"
                                 " $3::bigint[], $4::bigint[]) AS v (v1, v2, v3, v4)",
@@ -102,7 +442,7 @@ struct claiming {
     int64_t now;
     struct tsk_claims *claims;
     struct tsk_err *err;
-    struct tsk_rows *rows; /* KINDS */
+    struct tsk_rows *rows; /* CLAIM_KINDS */
 };
 
 static void group_free(void *value)
@@ -121,20 +461,19 @@ static int64_t batch_timeout(const struct claiming *claiming, const struct group
     return sum;
 }
 
-static int put_step(const struct claiming *claiming, int64_t batch, size_t place,
-                    const struct tsk_ready *step)
+static int claim_put_step(const struct claiming *claiming, int64_t batch, size_t place,
+                          const struct tsk_ready *step)
 {
     struct tsk_value row[] = {tsk_value_int(batch), tsk_value_int((int64_t)place + 1),
                               tsk_value_int(step->id), tsk_value_int(step->attempt)};
     struct tsk_value state[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
                                 tsk_value_int(claiming->now)};
-    struct tsk_value transition[] = {tsk_value_int(step->id),
-                                     tsk_value_int(step->attempt),
+    struct tsk_value transition[] = {tsk_value_int(step->id), tsk_value_int(step->attempt),
                                      tsk_value_int(batch), tsk_value_int(claiming->now)};
     struct tsk_value task[] = {tsk_value_int(step->task), tsk_value_int(claiming->now)};
-    const struct tsk_value *const values[KINDS] = {row, state, transition, task, task};
+    const struct tsk_value *const values[CLAIM_KINDS] = {row, state, transition, task, task};
     int rc = 0;
-    for (size_t i = 0; i < KINDS && rc == 0; i++)
+    for (size_t i = 0; i < CLAIM_KINDS && rc == 0; i++)
         rc = tsk_rows_add(&claiming->rows[i], values[i], claiming->err);
     return rc;
 }
@@ -153,7 +492,7 @@ static int put_batch(const struct claiming *claiming, const struct group *group,
     struct tsk_value transition[] = {tsk_value_int(id), tsk_value_int(claiming->now)};
     int rc = tsk_store_send(claiming->store, add_batch_transition, transition, 2, claiming->err);
     for (size_t i = 0; rc == 0 && i < group->count; i++)
-        rc = put_step(claiming, id, i, group->steps[i]);
+        rc = claim_put_step(claiming, id, i, group->steps[i]);
     return rc;
 }
 
@@ -192,7 +531,7 @@ static int close_group(const struct claiming *claiming, struct group *group)
     struct tsk_buf body = TSK_BUF_INIT;
     char id[TSK_UUID_SIZE];
     tsk_uuid(id);
-    tsk_ready_body(id, claiming->now, group->steps, group->count, &body);
+    write_body(id, claiming->now, group->steps, group->count, &body);
     claims->items = tsk_grow(claims->items, &claims->cap, claims->count + 1, sizeof *claims->items);
     struct tsk_claimed *claimed = &claims->items[claims->count++];
     *claimed = (struct tsk_claimed){tsk_strdup(id), body.data, body.len, group->count,
@@ -296,21 +635,21 @@ int tsk_claim(struct tsk_store *store, const struct tsk_claim_opts *opts, int64_
               struct tsk_claims *claims, struct tsk_err *err)
 {
     struct tsk_ready_list list = {NULL, 0, 0};
-    struct tsk_rows rows[KINDS];
+    struct tsk_rows rows[CLAIM_KINDS];
     struct claiming claiming = {store, opts, now, claims, err, rows};
     tsk_claims_fini(claims);
-    for (size_t i = 0; i < KINDS; i++)
+    for (size_t i = 0; i < CLAIM_KINDS; i++)
         tsk_rows_init(&rows[i], store, &sqls[i]);
-    int rc = tsk_ready_find(store, opts, now, &list, err);
+    int rc = find_ready(store, opts, now, &list, err);
     if (rc == 0 && list.count)
         rc = lock_tasks(&claiming, &list);
     if (rc == 0 && list.count)
         rc = make_batches(&claiming, &list);
-    for (size_t i = 0; i < KINDS; i++) {
+    for (size_t i = 0; i < CLAIM_KINDS; i++) {
         if (rc == 0)
             rc = tsk_rows_end(&rows[i], err);
         tsk_rows_fini(&rows[i]);
     }
-    tsk_ready_fini(&list);
+    ready_fini(&list);
     return rc;
 }

@@ -43,9 +43,6 @@ const struct tsk_handler *tsk_handlers_find(const struct tsk_handlers *handlers,
 /* The folder of the registry file, absolute; handlers run there. Borrowed. */
 const char *tsk_handlers_dir(const struct tsk_handlers *handlers);
 
-/* The path of the registry file, as it was given. Borrowed. */
-const char *tsk_handlers_path(const struct tsk_handlers *handlers);
-
 size_t tsk_handlers_count(const struct tsk_handlers *handlers);
 const struct tsk_handler *tsk_handlers_at(const struct tsk_handlers *handlers, size_t i);
 

@@ -106,8 +106,4 @@ bool launch_keeper(struct launch *launch, struct keeper *keeper);
 void launch_stop(struct launch *launch);
 void launch_free(struct launch *launch); /* NULL is fine */
 
-/* begin.c, for launch.c: starts the program of child, of work looking only at what does not change.
- * guarded: the keeper ends it if this process dies. Returns its pid, or -1 with child->code. */
-pid_t launch_begin(const struct work *work, struct child *child, bool guarded, bool crowded);
-
 #endif

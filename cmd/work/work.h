@@ -4,7 +4,7 @@
  *   defer.c    or waits for room
  *   run.c      a queued step is given to the launcher; time limits, TERM and KILL
  *   breaker.c  unless its handler has failed too often
- *   launch.c   the launcher: a thread that starts processes (begin.c) and waits for their ends
+ *   launch.c   the launcher: a thread that starts processes and waits for their ends
  *   pipes.c    what the process writes is read
  *   cancel.c   an operator has ended a step: it is dropped, or stopped
  *   finish.c   how it ended becomes a result (result.c: its text); the last step of a batch its
