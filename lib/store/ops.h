@@ -63,9 +63,6 @@ struct tsk_store {
  * with err if there is none. */
 char *tsk_store_sqlite_path(const char *url, struct tsk_err *err);
 
-/* store_schema.c: brings the schema up to date, or only checks it. */
-int tsk_store_migrate(struct tsk_store *store, bool make, struct tsk_err *err);
-
 /* A numbered step of the schema; the texts are those of config/schema, put into the library when it
  * is built. */
 struct tsk_migration {
