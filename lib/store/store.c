@@ -98,8 +98,8 @@ void tsk_store_set_lock_wait(struct tsk_store *store, int64_t ms)
     store->opts.lock_ms = ms;
 }
 
-/* ---- The schema: made at first use and brought up to date by numbered steps, each in a transaction of
- * its own that holds off all others who would do the same. */
+/* ---- The schema: made at first use and brought up to date by numbered steps, each in a
+ * transaction of its own that holds off all others who would do the same. */
 
 #define TABLE "schema_migrations"
 
