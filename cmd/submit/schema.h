@@ -14,6 +14,7 @@
 #ifndef TASKER_SCHEMA_H
 #define TASKER_SCHEMA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "tasker/json.h"
@@ -29,5 +30,8 @@ size_t tsk_schema_check(struct json_object *schema, tsk_schema_fn *tell, void *c
  * and tells each place where it does not fit, at most a hundred. Returns how many; 0: it fits. */
 size_t tsk_schema_validate(struct json_object *schema, struct json_object *value,
                            tsk_schema_fn *tell, void *ctx);
+
+/* Whether both are the same JSON value: 1 and 1.0 are, members may stand in any order. */
+bool tsk_schema_equal(struct json_object *a, struct json_object *b);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "submit/schema_private.h"
+#include "submit/schema.h"
 #include "workflow/task_rows.h"
 #include "tasker/buf.h"
 #include "tasker/flow.h"
