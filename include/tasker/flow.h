@@ -109,6 +109,25 @@ enum tsk_flow_end tsk_flow(struct tsk_flow_step *steps, size_t count,
 int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count,
                         struct tsk_err *err);
 
+/* What a settlement has changed of a task. */
+struct tsk_flow_news {
+    int64_t task;
+    enum {
+        TSK_FLOW_WHOLE, /* anything */
+        TSK_FLOW_DONE,  /* step was running and is complete, and neither asks for others nor did */
+        TSK_FLOW_NONE,  /* nothing that the flow depends on */
+    } kind;
+    int64_t step;
+};
+
+/* The same for tasks of which this is all that has changed, each of which may be named several
+ * times; news are put into order. A task of which only steps are done costs what these and their
+ * direct dependents cost, however large it is: the counters of these are decremented. It is looked
+ * at as a whole where that may not be enough: if nothing of it can run any more, a step of it is in
+ * error or cancelled, or a dependent waits for a choice. */
+int tsk_flow_settle_news(struct tsk_store *store, struct tsk_flow_news *news, size_t count,
+                         struct tsk_err *err);
+
 /* ---- The plan of a task: which step of its template waits for which, and what the optional ones
  * are like. It is kept with the task (tasks.optional_steps, JSON), for the time when a step's
  * output asks for optional ones (flow.h):

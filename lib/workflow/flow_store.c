@@ -1,7 +1,11 @@
 /* Tasks with their steps and edges out of the store, and what has changed back into it: some tasks
  * at once. Their rows are locked first: of two who settle steps of one task, the second sees what
  * the first has written. Steps that others ask for are made then (fan_out.c). Only what differs is
- * written. */
+ * written.
+ *
+ * Most news are that steps are complete, in a task that goes on. Then only the counters of their
+ * direct dependents change, as long as no step is in error or cancelled: what cannot run any more
+ * is then complete, so no dependent rests (flow.h) while it waits for another. */
 #include "tasker/flow.h"
 
 #include <inttypes.h>
@@ -31,6 +35,14 @@ struct loaded {
     struct tsk_flow_edge *edges;
     size_t edge_count, edge_cap;
     bool fans; /* a step asks for others, or was asked for */
+    const struct tsk_flow_news *news;
+    size_t news_count;
+    bool whole; /* all of it is to be looked at */
+    bool runs;  /* a step runs or can */
+    struct dependent {
+        int64_t id, waits_for;
+    } * dependents; /* direct ones of steps that are done */
+    size_t dependent_count, dependent_cap;
 };
 
 /* Tasks in the order of their ids, in which all rows come too. */
@@ -128,13 +140,30 @@ static int on_edge(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* Runs a statement for the tasks of which wanted is true; all without. */
-static int read_rows(struct group *group, const char *sql, bool fans, tsk_row_fn *row,
+/* Of which tasks rows are read. */
+typedef bool wanted_fn(const struct loaded *in);
+
+static bool is_any(const struct loaded *in)
+{
+    return in->task > 0;
+}
+
+static bool is_whole(const struct loaded *in)
+{
+    return in->whole;
+}
+
+static bool has_fans(const struct loaded *in)
+{
+    return in->fans;
+}
+
+static int read_rows(struct group *group, const char *sql, wanted_fn *wanted, tsk_row_fn *row,
                      struct tsk_err *err)
 {
     struct tsk_buf ids = TSK_BUF_INIT;
     for (size_t i = 0; i < group->count; i++) {
-        if (!fans || group->tasks[i].fans)
+        if (wanted(&group->tasks[i]))
             tsk_store_ids(&ids, group->tasks[i].task);
     }
     struct tsk_value value = tsk_value_chars(ids.data, ids.len);
@@ -156,18 +185,125 @@ static int fan_out(struct group *group, const char *get_steps, struct tsk_err *e
         if (changed)
             in->count = 0;
     }
-    return read_rows(group, get_steps, true, on_step, err);
+    return read_rows(group, get_steps, has_fans, on_step, err);
 }
 
 static int load(struct group *group, struct tsk_err *err)
 {
     const char *get_steps = TSK_SQL(group->store, steps_sqlite, steps_postgresql);
     const char *get_edges = TSK_SQL(group->store, edges_sqlite, edges_postgresql);
-    const char *get = TSK_SQL(group->store, get_tasks, lock_tasks);
-    if (read_rows(group, get, false, on_task, err) < 0 ||
-        read_rows(group, get_steps, false, on_step, err) < 0 || fan_out(group, get_steps, err) < 0)
+    if (read_rows(group, get_steps, is_whole, on_step, err) < 0 ||
+        fan_out(group, get_steps, err) < 0)
         return -1;
-    return read_rows(group, get_edges, false, on_edge, err);
+    return read_rows(group, get_edges, is_whole, on_edge, err);
+}
+
+/* ---- tasks of which steps are done, and that go on */
+
+#define DEPENDENTS(ids, JOIN)                                                                      \
+    "SELECT s.task, s.id, s.state, s.join_rule, s.waits_for, d.choice FROM " ids JOIN(             \
+        "step_dependencies", "d", "d.from_step = w.id")                                            \
+        JOIN("steps", "s", "s.id = d.to_step") " ORDER BY s.task, s.id"
+#define ANY_STEP(states)                                                                           \
+    "(SELECT s.id FROM steps s WHERE s.task = w.id AND s.state <> 'complete' AND s.state " states  \
+    " LIMIT 1) IS NOT NULL"
+#define UNDONE ANY_STEP("= 'error'") " OR " ANY_STEP("= 'cancelled'")
+#define RUNNING ANY_STEP("= 'enqueued'") " OR " ANY_STEP("= 'in_progress'")
+#define READY ANY_STEP("= 'pending' AND s.waits_for = 0")
+#define LIVE(ids)                                                                                  \
+    "SELECT w.id, " UNDONE ", " RUNNING " OR " READY " FROM " ids " ORDER BY w.id"
+static const char dependents_sqlite[] = DEPENDENTS(TSK_IDS_SQLITE, TSK_JOIN_SQLITE);
+static const char dependents_postgresql[] = DEPENDENTS(TSK_IDS_POSTGRESQL, TSK_JOIN_POSTGRESQL);
+static const char live_sqlite[] = LIVE(TSK_IDS_SQLITE);
+static const char live_postgresql[] = LIVE(TSK_IDS_POSTGRESQL);
+
+static bool goes_on(const struct loaded *in)
+{
+    return !in->whole;
+}
+
+static int on_live(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct loaded *in = task_of(ctx, row);
+    (void)columns;
+    in->whole |= tsk_value_true(&row[1]);
+    in->runs = tsk_value_true(&row[2]);
+    return 0;
+}
+
+/* A step that waits for one that is done; it comes once for each of these. */
+static int on_dependent(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct loaded *in = task_of(ctx, row);
+    (void)columns;
+    in->whole |= row[5].number != 0;
+    if (tsk_state_find(TSK_SUBJECT_STEP, row[2].data) != TSK_STATE_PENDING)
+        return 0;
+    if (!in->dependent_count || in->dependents[in->dependent_count - 1].id != row[1].number) {
+        in->dependents = tsk_grow(in->dependents, &in->dependent_cap, in->dependent_count + 1,
+                                  sizeof *in->dependents);
+        in->dependents[in->dependent_count++] = (struct dependent){row[1].number, row[4].number};
+    }
+    struct dependent *last = &in->dependents[in->dependent_count - 1];
+    if (tsk_join_find(row[3].data) == TSK_JOIN_ANY_OK)
+        last->waits_for = 0;
+    else
+        last->waits_for--;
+    return 0;
+}
+
+/* Finds what waits for the steps that are done. */
+static int read_dependents(struct group *group, struct tsk_err *err)
+{
+    struct tsk_buf ids = TSK_BUF_INIT;
+    for (size_t i = 0; i < group->count; i++) {
+        const struct loaded *in = &group->tasks[i];
+        for (size_t n = 0; n < in->news_count && !in->whole; n++) {
+            if (in->news[n].kind == TSK_FLOW_DONE)
+                tsk_store_ids(&ids, in->news[n].step);
+        }
+    }
+    const char *sql = TSK_SQL(group->store, dependents_sqlite, dependents_postgresql);
+    struct tsk_value value = tsk_value_chars(ids.data, ids.len);
+    group->at = 0;
+    int64_t rows =
+        ids.len ? tsk_store_run(group->store, sql, &value, 1, on_dependent, group, err) : 0;
+    tsk_buf_fini(&ids);
+    return rows < 0 ? -1 : 0;
+}
+
+/* Decides which tasks are to be looked at as a whole. */
+static int look(struct group *group, struct tsk_err *err)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        struct loaded *in = &group->tasks[i];
+        in->whole = in->state != TSK_STATE_PENDING && in->state != TSK_STATE_IN_PROGRESS;
+        for (size_t n = 0; n < in->news_count; n++)
+            in->whole |= in->news[n].kind == TSK_FLOW_WHOLE;
+    }
+    const char *live = TSK_SQL(group->store, live_sqlite, live_postgresql);
+    if (read_rows(group, live, goes_on, on_live, err) < 0 || read_dependents(group, err) < 0)
+        return -1;
+    for (size_t i = 0; i < group->count; i++) {
+        struct loaded *in = &group->tasks[i];
+        for (size_t d = 0; d < in->dependent_count; d++) {
+            in->runs |= in->dependents[d].waits_for == 0;
+            in->whole |= in->dependents[d].waits_for < 0;
+        }
+        in->whole |= !in->runs;
+    }
+    return 0;
+}
+
+static int write_dependents(struct group *group, const struct loaded *in, struct tsk_err *err)
+{
+    int rc = 0;
+    for (size_t d = 0; d < in->dependent_count && rc == 0; d++) {
+        struct tsk_value values[] = {tsk_value_int(in->dependents[d].id),
+                                     tsk_value_int(in->dependents[d].waits_for)};
+        rc = tsk_rows_add(&group->waits, values, err);
+    }
+    return rc;
 }
 
 /* ---- writing */
@@ -268,6 +404,8 @@ static int settle_task(struct group *group, struct loaded *in, struct tsk_err *e
 {
     int64_t at;
     int rc = 0;
+    if (!in->whole)
+        return write_dependents(group, in, err);
     if (!in->count)
         return 0;
     enum tsk_flow_end end = tsk_flow(in->steps, in->count, in->edges, in->edge_count, &at);
@@ -278,7 +416,12 @@ static int settle_task(struct group *group, struct loaded *in, struct tsk_err *e
 
 static int settle_group(struct group *group, struct tsk_err *err)
 {
-    int rc = load(group, err);
+    const char *get = TSK_SQL(group->store, get_tasks, lock_tasks);
+    int rc = read_rows(group, get, is_any, on_task, err);
+    if (rc == 0)
+        rc = look(group, err);
+    if (rc == 0)
+        rc = load(group, err);
     tsk_rows_init(&group->waits, group->store, &set_waits);
     for (size_t i = 0; rc == 0 && i < group->count; i++)
         rc = settle_task(group, &group->tasks[i], err);
@@ -289,31 +432,45 @@ static int settle_group(struct group *group, struct tsk_err *err)
         free(group->tasks[i].steps);
         free(group->tasks[i].rows);
         free(group->tasks[i].edges);
+        free(group->tasks[i].dependents);
     }
     group->count = 0;
     return rc;
 }
 
-static int by_number(const void *a, const void *b)
+static int by_task(const void *a, const void *b)
 {
-    const int64_t *m = a, *n = b;
-    return *m < *n ? -1 : *m > *n;
+    const struct tsk_flow_news *m = a, *n = b;
+    return m->task < n->task ? -1 : m->task > n->task;
 }
 
-int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count, struct tsk_err *err)
+int tsk_flow_settle_news(struct tsk_store *store, struct tsk_flow_news *news, size_t count,
+                         struct tsk_err *err)
 {
     if (!count)
         return 0;
-    qsort(tasks, count, sizeof *tasks, by_number);
+    qsort(news, count, sizeof *news, by_task);
     struct group *group = tsk_alloc(sizeof *group);
     int rc = 0;
     group->store = store;
-    for (size_t i = 0; i < count && rc == 0; i++) {
-        if (!i || tasks[i] != tasks[i - 1])
-            group->tasks[group->count++] = (struct loaded){.task = tasks[i]};
-        if (group->count == TASKS_AT_ONCE || i + 1 == count)
+    for (size_t i = 0, n; i < count && rc == 0; i += n) {
+        for (n = 1; i + n < count && news[i + n].task == news[i].task;)
+            n++;
+        group->tasks[group->count++] =
+            (struct loaded){.task = news[i].task, .news = &news[i], .news_count = n};
+        if (group->count == TASKS_AT_ONCE || i + n == count)
             rc = settle_group(group, err);
     }
     free(group);
     return rc < 0 ? -1 : tsk_store_notify(store, err);
+}
+
+int tsk_flow_settle_all(struct tsk_store *store, int64_t *tasks, size_t count, struct tsk_err *err)
+{
+    struct tsk_flow_news *news = tsk_alloc((count + 1) * sizeof *news);
+    for (size_t i = 0; i < count; i++)
+        news[i] = (struct tsk_flow_news){.task = tasks[i]};
+    int rc = tsk_flow_settle_news(store, news, count, err);
+    free(news);
+    return rc;
 }

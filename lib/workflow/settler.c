@@ -120,16 +120,6 @@ static const char get_steps_sqlite[] = GET_STEPS(TSK_JOIN_SQLITE, TSK_LEFT_JOIN_
 static const char get_steps_postgresql[] =
     GET_STEPS(TSK_JOIN_POSTGRESQL, TSK_LEFT_JOIN_POSTGRESQL);
 
-/* Notes a task whose flow is to be looked at when the group is settled. Steps of one task often
- * come in a row. */
-static void note_task(struct tsk_settler *s, const struct tsk_value *task)
-{
-    if (task->type != TSK_INT || (s->task_count && s->tasks[s->task_count - 1] == task->number))
-        return;
-    s->tasks = tsk_grow(s->tasks, &s->task_cap, s->task_count + 1, sizeof *s->tasks);
-    s->tasks[s->task_count++] = task->number;
-}
-
 static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct tsk_settler *s = ctx;
@@ -151,7 +141,6 @@ static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
     s->states = tsk_grow(s->states, &s->cap, s->count + 1, sizeof *s->states);
     s->states[s->count++] = (uint8_t)state_at(TSK_SUBJECT_STEP, &row[9]);
     tsk_settle_step(s->settle, &step);
-    note_task(s, &row[11]);
     tsk_fan_step(s->fan, row[0].number, number_at(&row[11], 0), row[13].data, row[15].data,
                  row[14].data, row[16].number && !(step.owns & TSK_OWNS_STATE));
     if (row[18].type == TSK_TEXT)
@@ -257,7 +246,7 @@ void tsk_settler_free(struct tsk_settler *s)
     tsk_settle_free(s->settle);
     tsk_fan_free(s->fan);
     free(s->states);
-    free(s->tasks);
+    free(s->news);
     free(s);
 }
 
@@ -413,7 +402,8 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     struct group *group = ctx;
     struct tsk_settler *s = group->settler;
     group->put_off->count = group->put_off_before;
-    s->task_count = 0;
+    s->news_count = 0;
+    s->anew = group->how & TSK_SETTLE_FORCE;
     if (s->watch.restart)
         s->watch.restart(s->watch.ctx);
     for (size_t i = 0; i < group->count; i++) {
@@ -425,7 +415,7 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     }
     if (group->how & TSK_SETTLE_DRY)
         return 0;
-    return tsk_flow_settle_all(store, s->tasks, s->task_count, err);
+    return tsk_flow_settle_news(store, s->news, s->news_count, err);
 }
 
 /* How many of the first of count items go together. */

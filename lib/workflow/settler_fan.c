@@ -152,11 +152,28 @@ static int on_asked(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
+/* Whether a step of the batch may ask for optional ones of task: one is behind it in the plan. */
+static bool may_ask(const struct tsk_fan *fan, const struct choices *task)
+{
+    bool may = false;
+    for (size_t i = 0; i < fan->count && !may && task->plan; i++) {
+        if (fan->steps[i].task != task->task)
+            continue;
+        size_t place = tsk_plan_find(task->plan, fan->steps[i].name);
+        for (size_t p = 0; p < tsk_plan_count(task->plan) && !may; p++)
+            may = tsk_plan_step(task->plan, p)->optional &&
+                  (place == tsk_plan_count(task->plan) || tsk_plan_behind(task->plan, p, place));
+    }
+    return may;
+}
+
 int tsk_fan_load(struct tsk_fan *fan, struct tsk_err *err)
 {
     for (size_t i = 0; i < fan->task_count; i++) {
         struct choices *task = &fan->tasks[i];
         struct tsk_value key = tsk_value_int(task->task);
+        if (!may_ask(fan, task))
+            continue;
         if (tsk_store_run(fan->s->store, get_made, &key, 1, on_made, task, err) < 0 ||
             tsk_store_run(fan->s->store, get_asked, &key, 1, on_asked, task, err) < 0 ||
             tsk_store_get_int(fan->s->store, count_steps, &key, 1, &task->steps, err) < 0)
@@ -207,6 +224,26 @@ int tsk_fan_judge(void *ctx, size_t i, int64_t attempt, const char *output, size
     return rc;
 }
 
+/* What the step means for the flow of its task. */
+static void note_news(struct tsk_settler *s, const struct asking *asking, size_t i,
+                      const struct tsk_settled_step *step, const char *creates)
+{
+    struct tsk_flow_news news = {.task = asking->task, .step = step->row};
+    enum tsk_state from = (enum tsk_state)s->states[i], to = step->state.state;
+    bool ran = from == TSK_STATE_ENQUEUED || from == TSK_STATE_IN_PROGRESS;
+    bool same = from == to && to != TSK_STATE_ERROR && to != TSK_STATE_CANCELLED;
+    if (!asking->task)
+        return;
+    if (s->anew || (step->owns & TSK_OWNS_STATE && (creates || asking->accepted)))
+        news.kind = TSK_FLOW_WHOLE;
+    else if (!(step->owns & TSK_OWNS_STATE) || same || (ran && to == TSK_STATE_IN_PROGRESS))
+        news.kind = TSK_FLOW_NONE;
+    else
+        news.kind = ran && to == TSK_STATE_COMPLETE ? TSK_FLOW_DONE : TSK_FLOW_WHOLE;
+    s->news = tsk_grow(s->news, &s->news_cap, s->news_count + 1, sizeof *s->news);
+    s->news[s->news_count++] = news;
+}
+
 int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err)
 {
     static const char sql[] = "UPDATE steps SET creates = $2 WHERE id = $1";
@@ -217,6 +254,7 @@ int tsk_fan_write(struct tsk_fan *fan, struct tsk_err *err)
             step.state.state == TSK_STATE_COMPLETE || step.state.state == TSK_STATE_RESOLVED;
         const char *creates = done ? step.creates : NULL;
         struct tsk_value values[] = {tsk_value_int(step.row), tsk_value_text(creates)};
+        note_news(fan->s, &fan->steps[i], i, &step, creates);
         if (!(step.owns & TSK_OWNS_STATE) || (!creates && !fan->steps[i].accepted))
             continue;
         if (tsk_store_send(fan->s->store, sql, values, 2, err) < 0)

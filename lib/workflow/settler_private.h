@@ -29,8 +29,9 @@ struct tsk_settler {
     int64_t limit_at; /* when it is out of time; -1: never */
     uint8_t *states;  /* of its steps, enum tsk_state */
     size_t count, cap;
-    int64_t *tasks; /* of the steps of the group at hand */
-    size_t task_count, task_cap;
+    bool anew;                  /* what is derived is made anew */
+    struct tsk_flow_news *news; /* of the group at hand, for the flow of its tasks */
+    size_t news_count, news_cap;
     struct tsk_fan *fan; /* settler_fan.c */
 };
 

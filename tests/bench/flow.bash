@@ -154,6 +154,55 @@ scenario_tasks() {
     [ -z "$cluster" ] || flow_rows "PostgreSQL, two sets" pg
 }
 
+# The rate of a task of a splitter, so many steps that it asks for, and a join, in a new store of URL.
+wide_rate() { # NAME URL STEPS
+    local part parts=$((($3 + 9999) / 10000)) # one step may ask for 10 000
+    {
+        printf 'name: wide\nstep_templates:\n'
+        for ((part = 1; part <= parts; part++)); do
+            printf '{"create_steps": [{"name": "shard%d", "count": %d}]}\n' \
+                "$part" $(($3 / parts)) >"$WORK/text$part"
+            echo "  - {name: split$part, handler_class: \"Bench::Text$part\"}"
+            echo "  - {name: shard$part, handler_class: \"Bench::True\", optional: true," \
+                "depends_on_step: split$part}"
+        done
+        echo "  - {name: join, handler_class: \"Bench::True\", depends_on_steps:" \
+            "[$(seq -s ', ' -f 'shard%g' "$parts")]}"
+    } >"$TASKER_TASKS_PATH/wide.yaml"
+    echo '{"context": {}}' >"$WORK/requests"
+    TASKER_STORE_URL=$2 flow_tasks 1 wide
+    note "$1.$3" "$(calc "$3 * 1e6 / $us")"
+}
+
+wide_rows() { # WHERE NAME
+    local size
+    row "$1: a splitter, ${WIDE[0]} steps and a join, steps/s" "$(noted "$2.${WIDE[0]}")" - -
+    for size in "${WIDE[@]:1}"; do
+        row "  $size steps; ${WIDE[0]}" "$(noted "$2.$size")" "$(noted "$2.${WIDE[0]}")" ">= 0.8"
+    done
+}
+
+# What a step costs in a task of many, all of which a join waits for.
+scenario_wide() {
+    local round size base cluster workers=()
+    export TASKER_WORKFLOW_MAX_CREATED_STEPS=10000 TASKER_WORKFLOW_MAX_TASK_STEPS=100000
+    store_place
+    flow_templates 10 "$FAN"
+    start_cluster -cfsync=on
+    for ((round = 1; round <= ROUNDS; round++)); do
+        for size in "${WIDE[@]}"; do
+            say "wide, $size steps, round $round"
+            wide_rate wide.sqlite "sqlite:$place/wide.$round.$size" "$size"
+            rm -f "$place/wide.$round.$size"*
+            [ -n "$cluster" ] || continue
+            new_base "wide${round}_$size"
+            wide_rate wide.pg "$base" "$size"
+        done
+    done
+    wide_rows SQLite wide.sqlite
+    [ -z "$cluster" ] || wide_rows PostgreSQL wide.pg
+}
+
 # The rate of chains of ten steps in a new store of URL, in which so many tasks are finished.
 history_rate() { # NAME URL FINISHED
     PATH=$BIN:$PATH "$ROOT/tests/history_fill" "$2" "$3" || die "the store was not filled"

@@ -15,6 +15,7 @@
 #include "tasker/tasker.h"
 
 enum { BATCHES = 6, STEPS_MOST = 4, TASK_STEPS = 3, LAST_ATTEMPT = 2, MESSAGES = 160 };
+enum { DEPENDENTS = 6, FIRST_DEPENDENT = 9101 };
 
 struct test {
     struct tsk_store *store[2];
@@ -107,8 +108,39 @@ static void send_batch(struct test *t, int batch)
         send_step(t, batch, i);
 }
 
+/* Steps of the task that wait for those that are sent, and for each other. */
+static void put_dependents(struct test *t)
+{
+    static const char *const joins[] = {"all_ok", "all_ok", "all_done", "any_ok"};
+    bool choices = draw(t, 4) == 0, blocks = draw(t, 4) == 0;
+    for (int i = 0; i < DEPENDENTS; i++) {
+        exec(t,
+             "INSERT INTO steps (id, task, step_id, task_id, name, handler_class, created_at,"
+             " state, updated_at, join_rule, unsatisfied) VALUES (%d, 7, %d, 7, 'd%d', 'H', 1000,"
+             " 'pending', 1000, '%s', '%s')",
+             FIRST_DEPENDENT + i, FIRST_DEPENDENT + i, i, joins[draw(t, 4)],
+             blocks && draw(t, 2) ? "block" : "cancel");
+        for (int from = 0; from < TASK_STEPS + i; from++) {
+            if (draw(t, 2))
+                exec(t,
+                     "INSERT INTO step_dependencies (task, from_step, to_step, choice)"
+                     " VALUES (7, %d, %d, %d)",
+                     from < TASK_STEPS ? 9001 + from : FIRST_DEPENDENT + from - TASK_STEPS,
+                     FIRST_DEPENDENT + i, choices && draw(t, 4) == 0);
+        }
+    }
+}
+
+static int settle_flow(struct tsk_store *store, void *ctx, struct tsk_err *err)
+{
+    int64_t task = 7;
+    (void)ctx;
+    return tsk_flow_settle_all(store, &task, 1, err);
+}
+
 static void send_all(struct test *t)
 {
+    struct tsk_err err = TSK_ERR_INIT;
     exec(t, "INSERT INTO tasks (task_id, name, created_at, updated_at) VALUES (7, 't', 1, 1)");
     for (int i = 0; i < TASK_STEPS; i++)
         exec(t,
@@ -117,8 +149,10 @@ static void send_all(struct test *t)
              "1000,"
              " 'enqueued', 1000, 1000, %d)", /* as the claim has written them */
              9001 + i, 9001 + i, i, LAST_ATTEMPT);
+    put_dependents(t);
     for (int i = 0; i < BATCHES; i++)
         send_batch(t, i);
+    CHECK(tsk_store_write(t->store[0], settle_flow, NULL, 0, &err) == 0);
 }
 
 /* --- What came back. */
@@ -254,6 +288,7 @@ static char *dump(struct test *t)
         "SELECT 'odd', s.* FROM discrepancies s ORDER BY batch, place",
         "SELECT 'move', s.* FROM step_transitions s ORDER BY step, sort_key",
         "SELECT 'move', s.* FROM batch_transitions s ORDER BY batch, sort_key",
+        "SELECT 'task', task_id, state, updated_at FROM tasks",
     };
     struct tsk_buf out = TSK_BUF_INIT;
     struct tsk_err err = TSK_ERR_INIT;
@@ -278,7 +313,8 @@ static void same(struct test *t, const char *want, const char *got, const char *
 
 static const char wipe_rows[] = "DELETE FROM settled_batches";
 static const char wipe_steps[] = "UPDATE steps SET state = 'error', results = 'x', error = 'y', "
-                                 "attempts = 9, next_retry_at = 4, worker_id = 'z', updated_at = 3";
+                                 "attempts = 9, next_retry_at = 4, worker_id = 'z', updated_at = 3 "
+                                 "WHERE id < 9100";
 
 static void one_round(struct test *t)
 {
@@ -310,9 +346,9 @@ static void one_round(struct test *t)
 
 static void take_down(struct test *t)
 {
-    static const char *const all[] = {"DELETE FROM batches", "DELETE FROM steps",
-                                      "DELETE FROM tasks", "DELETE FROM received_results",
-                                      "DELETE FROM unsettled"};
+    static const char *const all[] = {
+        "DELETE FROM batches", "DELETE FROM step_dependencies", "DELETE FROM steps",
+        "DELETE FROM tasks",   "DELETE FROM received_results",  "DELETE FROM unsettled"};
     struct tsk_err err;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         CHECK(tsk_store_run(t->store[0], all[i], NULL, 0, NULL, NULL, &err) >= 0);
@@ -355,7 +391,7 @@ int main(int argc, char **argv)
     }
     CHECK(mkdtemp(folder) != NULL);
     snprintf(url, sizeof url, "sqlite:%s/store.db", folder);
-    run(url, seed, 5);
+    run(url, seed, 20);
     snprintf(command, sizeof command, "rm -rf %s", folder);
     CHECK(system(command) == 0);
     return check_done();
