@@ -526,7 +526,7 @@ away() {
 
 @test "reconcile: a store that is not there ends it" { for_each_store away; }
 
-@test "reconcile: a service waits for PostgreSQL, and goes on" {
+@test "reconcile: a service waits for PostgreSQL, also at its start, and goes on" {
     own_cluster pg
     STORE=postgresql
     make_store
@@ -543,6 +543,16 @@ away() {
     signal rec TERM
     finish_with 75 rec
     rebuilt
+    cluster_stop pg
+    spawn late tasker-reconcile --ledger --follow --set store.timeout=2s
+    wait_line late.err 'waiting for it'
+    cluster_start pg
+    wait_line late.err 'is back' 20
+    batch d 1 "$(date +%s)000"
+    results d 1
+    wait_until 20 settled d "completed complete"
+    signal late TERM
+    finish_with 0 late
 }
 
 clock_is() { now_ms && [ "$REPLY" -ge "$1" ]; }

@@ -120,11 +120,16 @@ static void fail(struct settling *s, const struct tsk_err *err)
     s->status = tsk_exit_worse(s->status, diag_err(err));
 }
 
+/* Whether a service waits for the store that failed with err: it is unavailable, locked or full. */
+static bool waits(const struct options *opts, const struct tsk_err *err)
+{
+    return opts->follow && (err->kind == TSK_TEMPFAIL || err->kind == TSK_IO);
+}
+
 /* Whether to try again what failed with err. */
 static bool again(struct settling *s, const struct tsk_err *err)
 {
-    bool passes = err->kind == TSK_TEMPFAIL || err->kind == TSK_IO;
-    if (s->opts->follow && passes && !signals_stopped()) {
+    if (waits(s->opts, err) && !signals_stopped()) {
         if (!s->away)
             diag_warn("%s; waiting for it", err->text);
         s->away = true;
@@ -772,7 +777,10 @@ struct settling *settling_new(const struct tsk_conf *conf, const struct tsk_reco
         err.kind = TSK_CONFIG;
     if (store && opts->dry_run)
         tsk_store_set_use(store, TSK_STORE_LOOK);
-    if (err.kind != TSK_OK || (store && tsk_store_connect(store, &err) < 0)) {
+    bool failed = err.kind != TSK_OK;
+    if (!failed && store) /* a service connects again at its first look */
+        failed = tsk_store_connect(store, &err) < 0 && !waits(opts, &err);
+    if (failed) {
         *status = diag_err(&err);
         tsk_store_free(store);
         return NULL;
