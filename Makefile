@@ -26,8 +26,7 @@ override CPPFLAGS += -Iinclude -Ilib -Icmd -DTASKER_VERSION='"$(VERSION)"' \
 override LDFLAGS += -Wl,--as-needed $(if $(filter 1,$(SAN)),-fsanitize=address$(,)undefined)
 override LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
-LIB_C := $(filter-out lib/base/os_linux% lib/base/os_posix%,$(wildcard lib/*/*.c)) \
-  $(wildcard lib/base/os_$(OS).c lib/base/os_$(OS)_*.c)
+LIB_C := $(filter-out lib/base/os_linux.c lib/base/os_posix.c,$(wildcard lib/*/*.c)) lib/base/os_$(OS).c
 COMMON_C := $(wildcard cmd/common/*.c)
 PROGRAMS := $(basename $(notdir $(wildcard cmd/tasker-*.c)))
 PARTS := $(patsubst cmd/%/,$(BUILD)/cmd/%.a,$(sort $(dir $(wildcard cmd/*/*.c))))

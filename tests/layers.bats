@@ -25,7 +25,7 @@ copy() { # the checkout's lib, include and cmd into the folder of this test
 lib/base/buf.c tasker/json.h
 lib/conf/conf.c bus/bus_private.h
 lib/workflow/retry.c common/diag.h
-include/tasker/buf.h base/mix.h
+include/tasker/buf.h base/apart.h
 cmd/common/diag.c work/work.h
 cmd/work/launch.c publish/dispatch.h
 END

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mix.h"
-#include "base/parse_private.h"
+#include "tasker/map.h"
+#include "tasker/parse.h"
 #include "tasker/buf.h"
 #include "submit/schema.h"
 #include "submit/task.h"

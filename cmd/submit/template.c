@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 #include "submit/template_private.h"
 
 bool tsk_mistake(struct tsk_reading *reading, size_t line, const char *fmt, ...)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 #include "submit/template_private.h"
 
 enum { NAMES_TOLD = 12 };

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 #include "tasker/buf.h"
 #include "tasker/map.h"
 #include "submit/template.h"
-#include "conf/yaml_private.h"
+#include "conf/yaml.h"
 
 /* What one file says it is, or why it is none. */
 struct face {

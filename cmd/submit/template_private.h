@@ -6,7 +6,7 @@
 #include "tasker/map.h"
 #include "submit/template.h"
 
-#include "conf/yaml_private.h"
+#include "conf/yaml.h"
 
 struct tsk_reading {
     const char *path, *environment;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 #include "tasker/message.h"
 #include "tasker/retry.h"
 #include "submit/template_private.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 #include "submit/template_private.h"
 
 #define DIGITS "0123456789"

@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "base/os_private.h"
-#include "base/parse_private.h"
-#include "conf/yaml_private.h"
+#include "conf/yaml.h"
 #include "tasker/buf.h"
 #include "tasker/map.h"
+#include "tasker/parse.h"
 
 struct tsk_handlers {
     char *path, *dir;

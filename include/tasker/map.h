@@ -3,6 +3,7 @@
 #define TASKER_MAP_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +37,10 @@ struct tsk_map_entry *tsk_map_first(const struct tsk_map *map);
 struct tsk_map_entry *tsk_map_next(const struct tsk_map_entry *entry);
 const char *tsk_map_key(const struct tsk_map_entry *entry);
 void *tsk_map_value(const struct tsk_map_entry *entry);
+
+/* The finishing step of a 64-bit hash: each bit of the input changes half of the output. The same
+ * everywhere and always, unlike the hash of a map, which is seeded. */
+uint64_t tsk_mix(uint64_t x);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,11 @@
 /* Errors as values: a kind, a code and one line of text. */
-#include "tasker/err.h"
-
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "tasker/err.h"
 
 /* Cuts a text that vsnprintf has filled to the brim before a character that is not whole. */
 static void cut_whole(char *text, size_t size)
@@ -64,4 +65,26 @@ int tsk_err_prefix(struct tsk_err *err, const char *fmt, ...)
         snprintf(err->text + n, sizeof err->text - (size_t)n, "%s", old);
     cut_whole(err->text, sizeof err->text);
     return -1;
+}
+
+/* ---- The exit statuses in order of weight. */
+
+/* From the heaviest to the lightest: what tells most about what to do next comes first. */
+static const enum tsk_exit statuses[] = {
+    TSK_BUG, TSK_CONFIG, TSK_USAGE, TSK_IO, TSK_UNAVAILABLE, TSK_TEMPFAIL, TSK_DATA, TSK_NO, TSK_OK,
+};
+
+static size_t place(enum tsk_exit status)
+{
+    size_t count = sizeof statuses / sizeof *statuses;
+    for (size_t i = 0; i < count; i++) {
+        if (statuses[i] == status)
+            return i;
+    }
+    return 0; /* not one of ours: a bug */
+}
+
+enum tsk_exit tsk_exit_worse(enum tsk_exit a, enum tsk_exit b)
+{
+    return place(a) <= place(b) ? a : b;
 }

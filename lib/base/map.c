@@ -10,8 +10,6 @@
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 
-#include "base/mix.h"
-
 struct tsk_map_entry {
     struct tsk_map_entry *chain;       /* same bucket */
     struct tsk_map_entry *prev, *next; /* order of insertion */
@@ -36,6 +34,14 @@ struct tsk_map *tsk_map_new(void (*free_value)(void *value))
     map->free_value = free_value;
     map->seed = (uint64_t)tsk_now_us() * 0x9E3779B97F4A7C15u ^ (uint64_t)(uintptr_t)map;
     return map;
+}
+
+uint64_t tsk_mix(uint64_t x)
+{
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
 }
 
 static void drop_value(struct tsk_map *map, void *value)

@@ -12,7 +12,7 @@
 
 #include "tasker/buf.h"
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 
 #define DIGITS "0123456789"
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -1,4 +1,4 @@
-/* Private to lib/bus_gate.c and lib/probe_address.c: looking up a name apart (apart.h), since
+/* Private to lib/bus_gate.c and lib/probe.c: looking up a name apart (apart.h), since
  * getaddrinfo knows no time limit, and a name server that is silent holds it for 20 s
  * and more. */
 #ifndef LIB_LOOKUP_H

@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 
 #define KEY "create_steps"
 #define BATCHES "create_batches" /* says the same in another form */

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mix.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mix.h"
+#include "tasker/map.h"
 #include "tasker/clock.h"
 
 /* ---- Texts of one batch (step names, workers, categories, reasons) kept once each: a batch of 100

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mix.h"
+#include "tasker/map.h"
 #include "tasker/parse.h"
 
 static const char *const words[] = {[TSK_GROWTH_EXPONENTIAL] = "exponential",

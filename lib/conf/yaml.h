@@ -1,7 +1,7 @@
 /* YAML files as the configuration and the handler registry read them: small, one document, and
  * every error with FILE:LINE. */
-#ifndef LIB_YAML_PRIVATE_H
-#define LIB_YAML_PRIVATE_H
+#ifndef LIB_YAML_H
+#define LIB_YAML_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -6,7 +6,7 @@
  * the document only refers to the node that it names, but who reads the document reads that node
  * again. So the first pass counts each alias as what it stands for, and refuses one to the node
  * that contains it, which has no end. */
-#include "conf/yaml_private.h"
+#include "conf/yaml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include "tasker/buf.h"
 #include "tasker/map.h"
 
-#include "base/parse_private.h"
+#include "tasker/parse.h"
 
 /* A file of the greatest length has half as many nodes if none is an alias. */
 enum { MAX_DEPTH = 32, MAX_ANCHORS = 1000, MAX_NODES = TSK_YAML_MAX_BYTES };
