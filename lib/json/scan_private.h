@@ -1,5 +1,5 @@
-/* Private to lib/scan*.c. Each function takes the place where something begins and returns the one
- * behind it; or NULL if it is not there, with what is wrong noted. */
+/* What scan.c and json_parse.c share. Each function takes the place where something begins and
+ * returns the one behind it; or NULL if it is not there, with what is wrong noted. */
 #ifndef LIB_SCAN_PRIVATE_H
 #define LIB_SCAN_PRIVATE_H
 

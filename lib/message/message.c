@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "tasker/buf.h"
@@ -163,4 +164,36 @@ char *tsk_batch_error_text(const char *batch_id, struct json_object *error, int6
     char *text = tsk_strdup(tsk_json_text(message, &len));
     json_object_put(message);
     return text;
+}
+
+/* ---- Topics that name a peer. */
+
+bool tsk_topic_is(const char *topic, const char *kind)
+{
+    return !strncmp(topic, kind, strlen(kind));
+}
+
+bool tsk_topic_own(const char *subscription, const char *kind, char name[TSK_ID_SIZE])
+{
+    size_t start = strlen(kind), len = strlen(subscription);
+    if (!tsk_topic_is(subscription, kind) || len <= start + 1 || subscription[len - 1] != ' ' ||
+        len - start - 1 >= TSK_ID_SIZE)
+        return false;
+    memcpy(name, subscription + start, len - start - 1);
+    name[len - start - 1] = '\0';
+    return tsk_name_valid(name);
+}
+
+/* ---- Sources that only tasker itself gives. */
+
+static const char *const prefixes[] = {TSK_SOURCE_COLLECTOR, TSK_SOURCE_LINES, TSK_SOURCE_LOST,
+                                       TSK_SOURCE_PUBLISH, TSK_SOURCE_READY, TSK_SOURCE_RECONCILE};
+
+bool tsk_source_reserved(const char *source)
+{
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (strncmp(source, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    }
+    return false;
 }
