@@ -3,18 +3,14 @@
  * It answers the two questions that cost the most time when messages do not arrive: what does this
  * machine believe its configuration is, and does anything that speaks the protocol stand at the
  * other end. It changes nothing: a look at a peer is one ordinary connection. And it shows what is
- * in the store, which it only reads. Its parts are in cmd/status: config.c; endpoints.c (which
- * ones, and the verdict), look.c (one of them), peer.c (what the peer tells), show.c (how it is
- * printed); workers.c (which there are), gather.c (asking them all at once). Of the store: lists.c
- * (tasks, batches, steps), subject.c (show), history.c, errors.c, slow.c, orphans.c, metrics.c; on
- * query.c (statements), counts.c (of states), report.c (rows) and prom.c. And the store as such:
- * store.c, prune.c, which alone change something, and only where --init or --prune is given. */
+ * in the store, which it only reads; only store --init and --prune change it. */
 #include <stddef.h>
 #include <string.h>
 
 #include "common/diag.h"
 #include "common/opt.h"
 #include "common/out.h"
+#include "status/metrics.h"
 #include "status/status.h"
 #include "tasker/buf.h"
 #include "tasker/parse.h"
@@ -139,22 +135,23 @@ static unsigned given(const struct options *opts)
 struct subcommand {
     const char *name;
     status_fn *run;
-    unsigned has; /* of these options */
+    unsigned has;     /* of these options */
+    unsigned metrics; /* enum metrics: what --format prometheus prints of it */
 };
 
 static const struct subcommand subcommands[] = {
-    {"config", status_config, 0},
-    {"endpoints", status_endpoints, TIMEOUT | LISTEN},
-    {"workers", status_workers, TIMEOUT},
-    {"tasks", status_tasks, FILTERS},
-    {"batches", status_batches, FILTERS},
-    {"steps", status_steps, FILTERS},
-    {"show", status_show, BATCH | LIMIT | RAW},
-    {"errors", status_errors, AGE | HANDLER | CATEGORY | LIMIT | PROMETHEUS},
-    {"slow", status_slow, AGE | HANDLER | TASK | BATCH | LIMIT | PROMETHEUS},
-    {"orphans", status_orphans, OLDER | LIMIT | PROMETHEUS},
-    {"metrics", status_metrics, OLDER | PROMETHEUS},
-    {"store", status_store, OLDER | INIT | PRUNE | DRY_RUN},
+    {"config", status_config, 0, 0},
+    {"endpoints", status_endpoints, TIMEOUT | LISTEN, 0},
+    {"workers", status_workers, TIMEOUT, 0},
+    {"tasks", status_tasks, FILTERS, METRICS_TASKS},
+    {"batches", status_batches, FILTERS, METRICS_BATCHES},
+    {"steps", status_steps, FILTERS, METRICS_STEPS},
+    {"show", status_show, BATCH | LIMIT | RAW, 0},
+    {"errors", status_errors, AGE | HANDLER | CATEGORY | LIMIT | PROMETHEUS, METRICS_ERRORS},
+    {"slow", status_slow, AGE | HANDLER | TASK | BATCH | LIMIT | PROMETHEUS, METRICS_SLOW},
+    {"orphans", status_orphans, OLDER | LIMIT | PROMETHEUS, METRICS_ORPHANS},
+    {"metrics", status_metrics, OLDER | PROMETHEUS, 0},
+    {"store", status_store, OLDER | INIT | PRUNE | DRY_RUN, 0},
 };
 
 #define SUBCOMMANDS (sizeof subcommands / sizeof *subcommands)
@@ -221,6 +218,14 @@ static bool misused(const struct options *opts, const struct subcommand *sub)
     return false;
 }
 
+static enum tsk_exit run(const struct subcommand *sub, const struct options *opts,
+                         const struct tsk_conf *conf, char *const *operands, size_t count)
+{
+    if (sub->metrics && opts->format == FORMAT_PROMETHEUS)
+        return metrics_print(sub->metrics, sub->name, opts, conf, operands, count);
+    return sub->run(opts, conf, operands, count);
+}
+
 int main(int argc, char **argv)
 {
     struct options opts = {.timeout = -1, .older_than = -1, .newer_than = -1, .limit = -1};
@@ -231,7 +236,7 @@ int main(int argc, char **argv)
     if (!sub)
         status = usage(first < argc ? argv[first] : NULL);
     else if (!misused(&opts, sub))
-        status = sub->run(&opts, conf, argv + first + 1, (size_t)(argc - first - 1));
+        status = run(sub, &opts, conf, argv + first + 1, (size_t)(argc - first - 1));
     tsk_conf_free(conf);
     return out_close(status);
 }

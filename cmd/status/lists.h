@@ -2,8 +2,7 @@
 #ifndef STATUS_LISTS_H
 #define STATUS_LISTS_H
 
-#include "status/query.h"
-#include "status/report.h"
+#include "status/rows.h"
 
 /* A list: a statement up to its WHERE, and how each filter is said there. @ and ? are those of
  * query_and; the column that --handler or --category is held against is that of s, the steps. */
@@ -13,10 +12,10 @@ struct list {
     size_t count;
     const char *select;
     const char *join_sqlite, *join_postgresql; /* what goes on with select, or NULL */
-    const char *states; /* words by commas */
+    const char *states;                        /* words by commas */
     const char *state, *created, *handler, *task, *batch, *category;
-    const char *key;   /* the row of a known key (column 1) */
-    const char *order; /* newest first */
+    const char *key;       /* the row of a known key (column 1) */
+    const char *order;     /* newest first */
     const char *order_all; /* the same of several statements of it, by the places of the columns */
 };
 

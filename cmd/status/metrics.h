@@ -1,9 +1,30 @@
-/* The state of the store as metrics. */
+/* The state of the store as metrics, in the text format of Prometheus. */
 #ifndef STATUS_METRICS_H
 #define STATUS_METRICS_H
 
 #include "status/status.h"
 #include "tasker/store.h"
+
+enum { STATES_MOST = 8 };
+
+/* A table whose rows are counted by state; done is the state that nearly all have. */
+struct counted {
+    const char *table, *metric, *help;
+    const char *states[STATES_MOST];
+    const char *done;
+    const char *all, *rest;
+};
+extern const struct counted counted_tasks, counted_batches, counted_steps;
+
+struct tally {
+    const struct counted *what;
+    int64_t all, by_state[STATES_MOST];
+    int64_t others; /* private */
+};
+
+/* Counts, within a transaction that reads. */
+int counts_get(struct tsk_store *store, const struct counted *what, struct tally *tally,
+               struct tsk_err *err);
 
 enum metrics {
     METRICS_STORE = 1,
@@ -20,9 +41,5 @@ enum metrics {
  * refused, since a metric is about all that there is; only METRICS_ORPHANS has an age. */
 enum tsk_exit metrics_print(unsigned which, const char *subcommand, const struct options *opts,
                             const struct tsk_conf *conf, char *const *operands, size_t count);
-
-/* errors.c and orphans.c: their families, in the transaction that is open. */
-int errors_metrics(struct tsk_store *store, const struct options *opts, struct tsk_err *err);
-int orphans_metrics(struct tsk_store *store, const struct options *opts, struct tsk_err *err);
 
 #endif

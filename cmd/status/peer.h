@@ -2,9 +2,29 @@
 #ifndef STATUS_PEER_H
 #define STATUS_PEER_H
 
-#include "status/topics.h"
+#include "tasker/bus.h"
 #include "tasker/conf.h"
 #include "tasker/json.h"
+#include "tasker/map.h"
+
+struct topics {
+    struct tsk_map *map; /* topic to struct count */
+};
+
+void topics_init(struct topics *topics);
+void topics_fini(struct topics *topics);
+
+/* Takes in a JOIN or a LEAVE; any other frame is left alone. */
+void topics_note(struct topics *topics, const struct tsk_frame *frame);
+
+/* How many topics have subscribers now. */
+size_t topics_count(const struct topics *topics);
+
+/* One line: who subscribes to what ("workers: a, b; plain subscribers: 1"); to be freed. */
+char *topics_text(const struct topics *topics);
+
+/* [{"topic","count"}]; owned by the caller. */
+struct json_object *topics_json(const struct topics *topics);
 
 enum peer_kind {
     PEER_UNKNOWN,    /* not asked, or it could not be */

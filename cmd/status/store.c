@@ -1,25 +1,95 @@
+/* What stands in the way of a whole namespace, for who looks at the store. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "status/store.h"
+#include "common/diag.h"
+#include "common/out.h"
+#include "status/metrics.h"
+#include "status/rows.h"
+#include "tasker/buf.h"
+#include "tasker/clock.h"
+#include "tasker/json.h"
+#include "tasker/store.h"
+
+struct held {
+    struct held_one {
+        char *name, *reason, *by;
+        int64_t since; /* wall ms */
+    } * items;
+    size_t count, cap;
+};
+
+static void held_fini(struct held *held)
+{
+    for (size_t i = 0; i < held->count; i++) {
+        free(held->items[i].name);
+        free(held->items[i].reason);
+        free(held->items[i].by);
+    }
+    free(held->items);
+    *held = (struct held){NULL, 0, 0};
+}
+
+static int take_one(void *ctx, const struct tsk_value *row, size_t columns)
+{
+    struct held *held = ctx;
+    (void)columns;
+    held->items = tsk_grow(held->items, &held->cap, held->count + 1, sizeof *held->items);
+    held->items[held->count++] = (struct held_one){tsk_strdup(row[0].data), tsk_strdup(row[1].data),
+                                                   tsk_strdup(row[2].data), row[3].number};
+    return 0;
+}
+
+static int held_get(struct tsk_store *store, struct held *held, struct tsk_err *err)
+{
+    static const char sql[] =
+        "SELECT namespace, reason, held_by, created_at FROM held_namespaces ORDER BY namespace";
+    held_fini(held);
+    return tsk_store_run(store, sql, NULL, 0, take_one, held, err) < 0 ? -1 : 0;
+}
+
+static void held_show(const struct held *held)
+{
+    for (size_t i = 0; i < held->count; i++) {
+        const struct held_one *one = &held->items[i];
+        struct tsk_buf line = TSK_BUF_INIT;
+        char since[TSK_TIME_SIZE];
+        tsk_time_format(one->since, since);
+        tsk_buf_str(&line, "held        ");
+        tsk_plain_str(&line, one->name);
+        tsk_buf_printf(&line, " since %s by ", since);
+        tsk_plain_str(&line, *one->by ? one->by : "somebody");
+        tsk_buf_str(&line, ": ");
+        tsk_plain_str(&line, one->reason);
+        out_line(line.data, line.len);
+        tsk_buf_fini(&line);
+    }
+}
+
+static struct json_object *held_json(const struct held *held)
+{
+    struct json_object *all = json_object_new_array();
+    for (size_t i = 0; i < held->count; i++) {
+        struct json_object *one = json_object_new_object();
+        tsk_json_put_str(one, "namespace", held->items[i].name);
+        tsk_json_put_time(one, "since", held->items[i].since);
+        tsk_json_put_str(one, "by", held->items[i].by);
+        tsk_json_put_str(one, "reason", held->items[i].reason);
+        json_object_array_add(all, one);
+    }
+    return all;
+}
+
 /* tasker-status store: the store as such. Whether it is there and can be used, what it holds, and
  * since when; --init makes it; --prune (prune.c) takes away what ended long ago.
  *
  * How many rows a table has is counted up to a limit. Beyond it, where counting would take longer
  * than anybody wants to wait, the database is asked what it believes: SQLite for its first and its
  * last row, PostgreSQL for its statistics. Such a number is told as one that is about right. */
-#include "status/store.h"
-
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "common/diag.h"
-#include "common/out.h"
-#include "status/counts.h"
-#include "status/held.h"
-#include "status/query.h"
-#include "status/report.h"
-#include "tasker/buf.h"
-#include "tasker/clock.h"
-
 #define COUNTED_MOST "20000"
 enum { COUNTED = 20000 };
 
