@@ -25,20 +25,19 @@ static void unknown_step(struct tsk_reading *reading, const struct tsk_template_
     free(names);
 }
 
-static void find_depends(struct tsk_reading *reading, const struct tsk_draft *draft,
+static void find_depends(struct tsk_reading *reading, const struct tsk_links *links,
                          struct tsk_template_step *step)
 {
     const struct tsk_template *template = reading->template;
-    size_t line;
-    step->depends = tsk_alloc((tsk_draft_depends(draft) + 1) * sizeof *step->depends);
-    for (size_t i = 0; i < tsk_draft_depends(draft); i++) {
-        const char *name = tsk_draft_depend(draft, i, &line);
+    step->depends = tsk_alloc((links->count + 1) * sizeof *step->depends);
+    for (size_t i = 0; i < links->count; i++) {
+        const char *name = links->items[i].name;
         size_t place = tsk_template_find(template, name);
         size_t seen = 0;
         while (seen < step->depends_count && step->depends[seen] != place)
             seen++;
         if (place == template->count)
-            unknown_step(reading, step, name, line);
+            unknown_step(reading, step, name, links->items[i].line);
         else if (seen == step->depends_count)
             step->depends[step->depends_count++] = place; /* twice is once */
     }
@@ -143,7 +142,94 @@ static void set_when_skipped(struct tsk_template_step *step)
                                  : TSK_WHEN_SKIPPED_SKIP;
 }
 
-void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *drafts)
+/* ---- types: a decision asks, by the create_steps of its output, for steps that wait for it; a
+ * batchable step for so many of its batch worker. Such steps are optional. What depends on them
+ * waits for those that are made, which is what a deferred convergence is. */
+
+/* The step at place that is of a type, among those that step waits for; or NULL. */
+static const struct tsk_template_step *waits_for(const struct tsk_template *template,
+                                                 const struct tsk_links *const *links,
+                                                 const struct tsk_template_step *step,
+                                                 enum tsk_step_type type)
+{
+    for (size_t i = 0; i < step->depends_count; i++) {
+        if (links[step->depends[i]]->type == type)
+            return &template->steps[step->depends[i]];
+    }
+    return NULL;
+}
+
+static const char *batch_text(const struct tsk_template_step *step, const char *key)
+{
+    return tsk_json_str(tsk_json_get(step->handler_config, "batch_config"), key);
+}
+
+/* A batchable step needs a worker that waits for it. batch_config is on either of the two, and may
+ * name the worker. */
+static void check_batchable(struct tsk_reading *reading, const struct tsk_links *const *links,
+                            const struct tsk_template_step *step)
+{
+    const struct tsk_template *template = reading->template;
+    const char *name = batch_text(step, "worker_template");
+    for (size_t i = 0; i < template->count; i++) {
+        const struct tsk_template_step *worker = &template->steps[i];
+        if (links[i]->type == TSK_STEP_BATCH_WORKER && worker->name &&
+            (!name || strcmp(worker->name, name) == 0) &&
+            waits_for(template, links, worker, TSK_STEP_BATCHABLE) == step)
+            return;
+    }
+    tsk_mistake(reading, step->line,
+                "step \"%.80s\" is batchable, but no batch_worker%s%.80s waits "
+                "for it",
+                step->name, name ? " " : "", name ? name : "");
+}
+
+/* A convergence behind workers runs also when there was nothing to split, and, where their failures
+ * do not count, when all have ended. */
+static void set_convergence(struct tsk_reading *reading, const struct tsk_links *const *links,
+                            struct tsk_template_step *step)
+{
+    const struct tsk_template *template = reading->template;
+    const struct tsk_template_step *worker =
+        waits_for(template, links, step, TSK_STEP_BATCH_WORKER);
+    const struct tsk_template_step *batchable =
+        worker ? waits_for(template, links, worker, TSK_STEP_BATCHABLE) : NULL;
+    if (!batchable)
+        return;
+    if (step->when_skipped < 0)
+        step->when_skipped = TSK_WHEN_SKIPPED_RUN;
+    const char *strategy = batch_text(worker, "failure_strategy");
+    if (!strategy)
+        strategy = batch_text(batchable, "failure_strategy");
+    if (!strategy || strcmp(strategy, "continue_on_failure") != 0)
+        return;
+    step->join = TSK_JOIN_ALL_DONE;
+    tsk_note(reading, step->line,
+             "continue_on_failure: step \"%.80s\" has join all_done, so it also runs if \"%.80s\" "
+             "fails",
+             step->name, batchable->name);
+}
+
+/* Makes the steps what their types ask for, when their dependencies are known. */
+static void set_types(struct tsk_reading *reading, const struct tsk_links *const *links)
+{
+    struct tsk_template *template = reading->template;
+    for (size_t i = 0; i < template->count; i++) {
+        struct tsk_template_step *step = &template->steps[i];
+        enum tsk_step_type type = links[i]->type;
+        if (!step->name)
+            continue;
+        if (type == TSK_STEP_BATCHABLE)
+            check_batchable(reading, links, step);
+        if (type == TSK_STEP_CONVERGENCE)
+            set_convergence(reading, links, step);
+        else if (type == TSK_STEP_BATCH_WORKER ||
+                 waits_for(template, links, step, TSK_STEP_DECISION))
+            step->optional = true;
+    }
+}
+
+void tsk_reading_graph(struct tsk_reading *reading, const struct tsk_links *const *links)
 {
     struct tsk_template *template = reading->template;
     size_t count = template->count;
@@ -151,8 +237,8 @@ void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *dra
                         tsk_alloc((count + 1) * sizeof(size_t)),
                         tsk_alloc((count + 1) * sizeof(size_t)), 0};
     for (size_t i = 0; i < count; i++)
-        find_depends(reading, drafts[i], &template->steps[i]);
-    tsk_reading_types(reading, drafts);
+        find_depends(reading, links[i], &template->steps[i]);
+    set_types(reading, links);
     for (size_t i = 0; i < count; i++)
         set_when_skipped(&template->steps[i]);
     size_t optional = 0;

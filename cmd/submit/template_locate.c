@@ -11,8 +11,7 @@
 #include "tasker/parse.h"
 #include "tasker/buf.h"
 #include "tasker/map.h"
-#include "submit/template.h"
-#include "conf/yaml.h"
+#include "submit/template_private.h"
 
 /* What one file says it is, or why it is none. */
 struct face {
@@ -27,13 +26,8 @@ struct faces {
 
 static const char *scalar(yaml_document_t *document, const yaml_node_t *map, const char *key)
 {
-    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
-         pair++) {
-        const char *name = tsk_yaml_text(yaml_document_get_node(document, pair->key));
-        if (name && strcmp(name, key) == 0)
-            return tsk_yaml_text(yaml_document_get_node(document, pair->value));
-    }
-    return NULL;
+    const yaml_node_t *node = tsk_template_member(document, map, key, strlen(key));
+    return node ? tsk_yaml_text(node) : NULL;
 }
 
 static struct face *add_face(struct faces *faces, const char *path, const char *name,

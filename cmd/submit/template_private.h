@@ -25,10 +25,7 @@ struct tsk_reading {
 bool tsk_mistake(struct tsk_reading *reading, size_t line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Tells what is no mistake: a key that does nothing here, once a file with all others of the kind,
- * unless its value is empty; or anything else. */
-void tsk_without_effect(struct tsk_reading *reading, size_t line, const char *key,
-                        const yaml_node_t *value);
+/* Tells what is no mistake. */
 void tsk_note(struct tsk_reading *reading, size_t line, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -43,7 +40,7 @@ void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *wh
 void tsk_unknown_key(struct tsk_reading *reading, size_t line, const char *key,
                      const char *const *names, size_t count);
 
-/* ---- template_value.c: YAML values as JSON, with variables put in */
+/* ---- template_value.c */
 
 /* Returns node as JSON (the caller's; NULL is null). What cannot be is told. */
 struct json_object *tsk_reading_json(struct tsk_reading *reading, yaml_node_t *node);
@@ -51,36 +48,32 @@ struct json_object *tsk_reading_json(struct tsk_reading *reading, yaml_node_t *n
 /* A scalar as text with its variables put in (the caller's); NULL and told if it is none. */
 char *tsk_reading_text(struct tsk_reading *reading, const char *key, yaml_node_t *node);
 
-/* A mapping that lies over those before it: member by member in all depth, or only at its top. */
-struct tsk_layer {
-    yaml_node_t *map;
-    bool deep;
+/* The value of a key of len bytes in a mapping; NULL if there is none, or if map is no mapping. */
+yaml_node_t *tsk_template_member(yaml_document_t *document, const yaml_node_t *map, const char *key,
+                                 size_t len);
+
+/* Whether node is a list; else that is told. */
+bool tsk_reading_list(struct tsk_reading *reading, const char *key, const yaml_node_t *node);
+
+/* Mappings, each over those before it: member by member in all depth, or only at its top. */
+struct tsk_layers {
+    struct tsk_layer {
+        yaml_node_t *map;
+        bool deep;
+    } * items;
+    size_t count, cap;
 };
 
-/* Returns what layers are together, an object of the caller's. A value that another lies over is
- * read as unused. */
-struct json_object *tsk_reading_layers(struct tsk_reading *reading, const struct tsk_layer *layers,
-                                       size_t count);
+/* Adds the value of a key, which has to be a mapping; null adds nothing. */
+void tsk_layer_add(struct tsk_reading *reading, struct tsk_layers *layers, const char *key,
+                   yaml_node_t *value, bool deep);
 
-/* ---- template_step.c */
+/* Returns what layers are together, an object of the caller's, and empties them. A value that
+ * another lies over is read as unused. */
+struct json_object *tsk_layers_json(struct tsk_reading *reading, struct tsk_layers *layers);
 
-struct tsk_draft; /* a step with the names, still to be found, of those it waits for */
+/* ---- template_graph.c */
 
-struct tsk_draft *tsk_draft_new(void);
-void tsk_draft_free(void *draft);
-const char *tsk_draft_name(const struct tsk_draft *draft);
-
-/* Notes what a mapping says; what it does not name stays as it is. */
-void tsk_draft_read(struct tsk_reading *reading, struct tsk_draft *draft, yaml_node_t *map);
-
-/* Reads what was noted, for its mistakes alone. */
-void tsk_draft_check(struct tsk_reading *reading, struct tsk_draft *draft);
-
-/* Reads what was noted into step, all but depends, and tells what a whole step must have. */
-void tsk_draft_finish(struct tsk_reading *reading, struct tsk_draft *draft,
-                      struct tsk_template_step *step);
-
-/* What a step is to others; the words are in template_step.c. */
 enum tsk_step_type {
     TSK_STEP_STANDARD,
     TSK_STEP_DECISION,
@@ -88,44 +81,19 @@ enum tsk_step_type {
     TSK_STEP_BATCHABLE,
     TSK_STEP_BATCH_WORKER,
 };
-enum tsk_step_type tsk_draft_type(const struct tsk_draft *draft);
 
-void tsk_template_step_fini(struct tsk_template_step *step);
-
-/* ---- template_types.c */
-
-/* Makes the steps what their types ask for, when they know which ones they wait for. */
-void tsk_reading_types(struct tsk_reading *reading, struct tsk_draft *const *drafts);
-
-/* ---- template_sections.c */
-
-/* The parts of a file. */
-struct tsk_template_file {
-    yaml_node_t *schema, *input_schema, *named_steps, *step_templates, *steps,
-        *environments;                        /* or NULL */
-    struct tsk_layer configs[2], contexts[2]; /* handler_config, default_context: of the task */
-    size_t config_count, context_count;
-    struct tsk_draft **drafts;
-    struct tsk_map *by_name; /* draft by name; borrowed */
-    size_t count, cap;       /* of drafts */
+/* What a step is to others: its type, and the names of those that it waits for. */
+struct tsk_links {
+    enum tsk_step_type type;
+    struct tsk_link {
+        char *name;
+        size_t line;
+    } * items;
+    size_t count, cap;
 };
 
-/* Reads all but the steps, which are there as drafts already, and lays the section of the
- * environment over them. */
-void tsk_template_sections(struct tsk_reading *reading, struct tsk_template_file *file);
-
-/* Adds a layer of a member of the task. */
-void tsk_template_layer(struct tsk_reading *reading, const char *key, struct tsk_layer *layers,
-                        size_t *count, yaml_node_t *value, bool deep);
-
-/* ---- template_graph.c */
-
-/* Finds the steps that each one waits for, and their levels; tells unknown ones and circles. drafts
+/* Finds the steps that each one waits for, and their levels; tells unknown ones and cycles. links
  * are in the order of template->steps. */
-void tsk_reading_graph(struct tsk_reading *reading, struct tsk_draft *const *drafts);
-
-/* The names that draft waits for, and where they stand. */
-size_t tsk_draft_depends(const struct tsk_draft *draft);
-const char *tsk_draft_depend(const struct tsk_draft *draft, size_t i, size_t *line);
+void tsk_reading_graph(struct tsk_reading *reading, const struct tsk_links *const *links);
 
 #endif

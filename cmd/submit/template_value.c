@@ -1,7 +1,9 @@
-/* Values of a template: a YAML node as JSON by YAML's core schema (1.2), where yes and no are text,
- * with ${NAME} put in before the type of a plain value is looked at, so that ${PORT} can be a
- * number. */
+/* Reads the YAML of a template: mistakes, mappings, and values as JSON by YAML's core schema (1.2),
+ * where yes and no are text, with ${NAME} put in before the type of a plain value is looked at, so
+ * that ${PORT} can be a number. */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +14,85 @@
 #define HEX_DIGITS DIGITS "abcdefABCDEF"
 
 enum { NODES_MOST = 100000, NAME_MOST = 100 };
+
+bool tsk_mistake(struct tsk_reading *reading, size_t line, const char *fmt, ...)
+{
+    char what[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    reading->mistakes++;
+    reading->tell(reading->ctx, reading->path, line, false, what);
+    return false;
+}
+
+void tsk_note(struct tsk_reading *reading, size_t line, const char *fmt, ...)
+{
+    char what[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    reading->tell(reading->ctx, reading->path, line, true, what);
+}
+
+void tsk_unknown_key(struct tsk_reading *reading, size_t line, const char *key,
+                     const char *const *names, size_t count)
+{
+    struct tsk_err text;
+    tsk_unknown(&text, TSK_CONFIG, "key", key, tsk_nearest(key, names, count));
+    tsk_mistake(reading, line, "%s", text.text);
+}
+
+void tsk_each_pair(struct tsk_reading *reading, yaml_node_t *map, const char *what, tsk_pair_fn *fn,
+                   void *ctx)
+{
+    if (map->type != YAML_MAPPING_NODE) {
+        tsk_mistake(reading, tsk_yaml_line(map), "%s has to be a mapping, not %s", what,
+                    tsk_yaml_kind(map));
+        return;
+    }
+    struct tsk_map *seen = tsk_map_new(NULL);
+    for (yaml_node_pair_t *pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top;
+         pair++) {
+        yaml_node_t *node = yaml_document_get_node(reading->document, pair->key);
+        const char *key = tsk_yaml_text(node);
+        char quoted[TSK_QUOTE_SIZE];
+        if (!key)
+            tsk_mistake(reading, tsk_yaml_line(node), "a key has to be text, not %s",
+                        tsk_yaml_kind(node));
+        else if (tsk_map_get(seen, key))
+            tsk_mistake(reading, tsk_yaml_line(node), "duplicate key %s", tsk_quote(key, quoted));
+        else {
+            tsk_map_put(seen, key, node);
+            fn(reading, ctx, key, tsk_yaml_line(node),
+               yaml_document_get_node(reading->document, pair->value));
+        }
+    }
+    tsk_map_free(seen);
+}
+
+yaml_node_t *tsk_template_member(yaml_document_t *document, const yaml_node_t *map, const char *key,
+                                 size_t len)
+{
+    for (const yaml_node_pair_t *pair = map->data.mapping.pairs.start;
+         map->type == YAML_MAPPING_NODE && pair < map->data.mapping.pairs.top; pair++) {
+        const char *name = tsk_yaml_text(yaml_document_get_node(document, pair->key));
+        if (name && strlen(name) == len && memcmp(name, key, len) == 0)
+            return yaml_document_get_node(document, pair->value);
+    }
+    return NULL;
+}
+
+bool tsk_reading_list(struct tsk_reading *reading, const char *key, const yaml_node_t *node)
+{
+    return node->type == YAML_SEQUENCE_NODE ||
+           tsk_mistake(reading, tsk_yaml_line(node), "%s has to be a list, not %s", key,
+                       tsk_yaml_kind(node));
+}
+
+/* ---- values */
 
 /* Reads one variable at text, behind "${", up to its "}", and adds its value. Returns what follows,
  * or NULL with what is wrong in why; if that is not set, with kind TSK_NO. */
@@ -235,13 +316,28 @@ static void add_below(struct tsk_reading *reading, void *ctx, const char *key, s
     }
 }
 
-struct json_object *tsk_reading_layers(struct tsk_reading *reading, const struct tsk_layer *layers,
-                                       size_t count)
+void tsk_layer_add(struct tsk_reading *reading, struct tsk_layers *layers, const char *key,
+                   yaml_node_t *value, bool deep)
+{
+    if (tsk_yaml_null(value))
+        return;
+    if (value->type != YAML_MAPPING_NODE) {
+        tsk_mistake(reading, tsk_yaml_line(value), "%s has to be a mapping, not %s", key,
+                    tsk_yaml_kind(value));
+        return;
+    }
+    layers->items = tsk_grow(layers->items, &layers->cap, layers->count + 1, sizeof *layers->items);
+    layers->items[layers->count++] = (struct tsk_layer){value, deep};
+}
+
+struct json_object *tsk_layers_json(struct tsk_reading *reading, struct tsk_layers *layers)
 {
     struct below below = {json_object_new_object(), true};
-    while (count--) {
-        tsk_each_pair(reading, layers[count].map, "it", add_below, &below);
-        below.deep = layers[count].deep;
+    while (layers->count--) {
+        tsk_each_pair(reading, layers->items[layers->count].map, "it", add_below, &below);
+        below.deep = layers->items[layers->count].deep;
     }
+    free(layers->items);
+    *layers = (struct tsk_layers){NULL, 0, 0};
     return below.object;
 }
