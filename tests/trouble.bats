@@ -209,6 +209,12 @@ END
         bash -c 'ulimit -u 2; exec setpriv --reuid="$0" --clear-groups "$@"' $uid
 }
 
+@test "trouble: with too little memory for its threads a worker names that limit" {
+    ! ldd "$TASKER_BIN/tasker-work" | grep -q asan || skip "a sanitizer needs more memory"
+    run -69 --separate-stderr bash -c 'ulimit -v 60000 && exec tasker-work -H handlers.yaml'
+    has '(ulimit -v) is 60000' "$stderr"
+}
+
 # Whether the process catches TERM, so that only its own loop can end it.
 catches_term() { (((0x$(awk '/^SigCgt/ {print $2}' "/proc/${PIDS[$1]}/status") & 0x4000) != 0)); }
 

@@ -239,13 +239,13 @@ static size_t try_threads(size_t count)
     return made;
 }
 
-/* Writes "; the limit (ulimit -n) is 24", or nothing if there is no limit. */
-static void describe(int resource, const char *option, char *text, size_t size)
+/* Writes "; the limit (ulimit -n) is 24", counted in unit, or nothing if there is no limit. */
+static void describe(int resource, const char *option, unsigned unit, char *text, size_t size)
 {
     struct rlimit limit;
     if (getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
         snprintf(text, size, "; the limit (ulimit %s) is %llu", option,
-                 (unsigned long long)limit.rlim_cur);
+                 (unsigned long long)limit.rlim_cur / unit);
 }
 
 static int check_descriptors(size_t count, struct tsk_err *err)
@@ -262,7 +262,7 @@ static int check_descriptors(size_t count, struct tsk_err *err)
     if (made >= count)
         return 0;
     const char *why = strerror(errno);
-    describe(RLIMIT_NOFILE, "-n", text, sizeof text);
+    describe(RLIMIT_NOFILE, "-n", 1, text, sizeof text);
     return tsk_err_set(err, TSK_UNAVAILABLE,
                        "%zu more file descriptors are needed, and %zu can be opened: %s%s", count,
                        made, why, text);
@@ -270,7 +270,7 @@ static int check_descriptors(size_t count, struct tsk_err *err)
 
 int tsk_os_room(size_t descriptors, size_t threads, struct tsk_err *err)
 {
-    char text[64] = "";
+    char text[64] = "", memory[64] = "";
     if (check_descriptors(descriptors, err) < 0)
         return -1;
     size_t made = try_threads(threads);
@@ -278,9 +278,10 @@ int tsk_os_room(size_t descriptors, size_t threads, struct tsk_err *err)
         return 0;
     const char *why = strerror(errno);
 #ifdef RLIMIT_NPROC
-    describe(RLIMIT_NPROC, "-u", text, sizeof text);
+    describe(RLIMIT_NPROC, "-u", 1, text, sizeof text);
 #endif
+    describe(RLIMIT_AS, "-v", 1024, memory, sizeof memory); /* a thread needs a stack too */
     return tsk_err_set(err, TSK_UNAVAILABLE,
-                       "%zu more processes or threads are needed, and %zu can be started: %s%s",
-                       threads, made, why, text);
+                       "%zu more processes or threads are needed, and %zu can be started: %s%s%s",
+                       threads, made, why, text, memory);
 }
