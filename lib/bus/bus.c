@@ -1,14 +1,22 @@
 /* Sockets. One libzmq context a bus, so that closing one waits for nobody else. Nothing here blocks
- * but the close, for as long as linger allows. Sending is in bus_send.c, receiving in bus_recv.c.
- */
-#include "tasker/bus.h"
-
+ * but the close, for as long as linger allows. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+#include <zmq.h>
 
+#include "base/os_private.h"
 #include "bus/bus_private.h"
+#include "tasker/buf.h"
+#include "tasker/bus.h"
 #include "tasker/clock.h"
 #include "tasker/os.h"
 
@@ -20,16 +28,6 @@ enum {
     ENDPOINT_SIZE = 1024,
     TERM_GRACE_MS = 2000 /* beyond linger; it takes less than one, unless libzmq is stuck */
 };
-
-int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on)
-{
-    int code = zmq_errno();
-    tsk_err_set(err, kind, "cannot %s%s%s: %s", what, on ? " " : "", on ? on : "",
-                zmq_strerror(code));
-    if (err)
-        err->code = code;
-    return -1;
-}
 
 static int set_taken_err(struct tsk_err *err, const char *endpoint)
 {
@@ -111,13 +109,6 @@ static int bind_to(struct tsk_bus *bus, const char *endpoint, struct tsk_err *er
     tsk_bus_canonical(bound, place, sizeof place);
     add_place(bus, bound, place);
     return 0;
-}
-
-int tsk_bus_reach(struct tsk_bus *bus, const char *place)
-{
-    tsk_bus_options_for(bus, place);
-    bus->touched = true;
-    return zmq_connect(bus->socket, place);
 }
 
 int tsk_bus_connect(struct tsk_bus *bus, const char *endpoint, struct tsk_err *err)
@@ -219,12 +210,125 @@ struct tsk_bus *tsk_bus_open(const struct tsk_conf *conf, enum tsk_channel chann
         tsk_conf_int(conf, steps ? TSK_ZEROMQ_BATCH_BIND : TSK_ZEROMQ_RESULT_BIND) == 0;
     const char *endpoints =
         tsk_conf_str(conf, steps ? TSK_ZEROMQ_BATCH_ENDPOINT : TSK_ZEROMQ_RESULT_ENDPOINT);
-    struct tsk_bus *bus = tsk_bus_open_at(conf, channel, side, sender_binds == (side == TSK_SENDER),
-                                          endpoints, err);
+    struct tsk_bus *bus =
+        tsk_bus_open_at(conf, channel, side, sender_binds == (side == TSK_SENDER), endpoints, err);
     if (bus)
         tsk_bus_alive_say(bus);
     return bus;
 }
+
+/* ---- The end of a libzmq context, within a time. zmq_ctx_term waits until all sockets are gone,
+ * for the linger that they have; no error of libzmq may make it wait longer, since a program that
+ * has done its work and hangs at the end is the worst of all: so a thread waits for it.
+ *
+ * Nor may an error of libzmq take the program's status away. Where a socket is closed with much
+ * unread, and a peer is gone before it has taken all that was for it, the next heartbeat says
+ * "Assertion failed: !_io_error" and calls abort (4.3.4, stream_engine_base.cpp). Nobody waits for
+ * that connection any more: the thread that aborts is held, and the context left behind. One of
+ * ours is not (it is out of memory), since others may wait for it. (Where abort() does not call a
+ * handler in a thread that blocks signals, it ends the program as ever.) */
+
+enum { READ, WRITE, ENDED = 'e', ABORTED = 'a' };
+
+struct ending {
+    void *ctx;
+    int pipe[2]; /* on which comes how it went */
+};
+
+static volatile sig_atomic_t waiting = -1; /* the pipe of the ending that is waited for */
+static pthread_t waiter;                   /* the thread that waits */
+
+static void tell(int fd, char how)
+{
+    while (write(fd, &how, 1) < 0 && errno == EINTR)
+        ;
+}
+
+/* The one that waits is not held either: somebody wants the program to end, by a signal. Where the
+ * names of threads are not known, all others are. */
+static void hold(int sig)
+{
+    if (pthread_equal(pthread_self(), waiter) || !tsk_os_thread_named("ZMQbg/")) {
+        signal(sig, SIG_DFL);
+        raise(sig);
+        return;
+    }
+    tell(waiting, ABORTED);
+    for (;;)
+        pause();
+}
+
+static void *run(void *arg)
+{
+    struct ending *ending = arg;
+    while (zmq_ctx_term(ending->ctx) != 0 && zmq_errno() == EINTR)
+        ;
+    if (ending->pipe[WRITE] >= 0)
+        tell(ending->pipe[WRITE], ENDED);
+    return NULL;
+}
+
+/* Waits for the end until deadline. Returns whether it came; else libzmq lives on, and what it does
+ * with an abort stays as it is. */
+static bool wait_for(const struct ending *ending, int64_t deadline)
+{
+    struct pollfd fd = {.fd = ending->pipe[READ], .events = POLLIN};
+    struct sigaction held = {.sa_handler = hold}, old;
+    char how = 0;
+    int before = waiting; /* one that was left behind is held as it was */
+    sigemptyset(&held.sa_mask);
+    waiter = pthread_self();
+    waiting = ending->pipe[WRITE];
+    sigaction(SIGABRT, &held, &old);
+    while (poll(&fd, 1, tsk_left_ms(deadline)) < 0 && errno == EINTR)
+        ;
+    if (fd.revents && read(fd.fd, &how, 1) < 0)
+        how = 0;
+    if (how != ENDED)
+        return false;
+    sigaction(SIGABRT, &old, NULL);
+    waiting = before;
+    return true;
+}
+
+/* Starts run in a thread. Returns false if it cannot: out of descriptors, or of threads. */
+static bool start(pthread_t *thread, struct ending *ending)
+{
+    sigset_t old;
+    if (tsk_os_pipe(ending->pipe) != 0)
+        return false;
+    tsk_os_signals_block(&old);
+    int rc = pthread_create(thread, NULL, run, ending);
+    tsk_os_signals_restore(&old);
+    return rc == 0;
+}
+
+/* Ends a context whose sockets are closed, waiting for at most that long (ms). Returns false if it
+ * would not end, or libzmq gave up at it: it is then left behind. Meanwhile, and for good if it is
+ * false, an abort of a thread of libzmq holds that thread. For one thread at a time. */
+static bool end_context(void *ctx, int64_t most)
+{
+    struct ending *ending = tsk_alloc(sizeof *ending);
+    int64_t deadline = tsk_now_ms() + most;
+    pthread_t thread;
+    *ending = (struct ending){ctx, {-1, -1}};
+    if (!start(&thread, ending)) {
+        run(ending); /* without a limit */
+    } else if (wait_for(ending, deadline)) {
+        pthread_join(thread, NULL);
+    } else {
+        pthread_detach(thread); /* ending is the thread's for as long as the program lives */
+        return false;
+    }
+    for (int i = READ; i <= WRITE; i++) {
+        if (ending->pipe[i] >= 0)
+            close(ending->pipe[i]);
+    }
+    free(ending);
+    return true;
+}
+
+/* ---- closing */
 
 /* libzmq leaves the path of an ipc socket behind. It goes before the socket does: after that it
  * might be another's. */
@@ -253,7 +357,7 @@ static bool close_socket(struct tsk_bus *bus)
         remove_path(bus);
         zmq_close(bus->socket);
     }
-    bool ended = !bus->ctx || tsk_bus_term(bus->ctx, linger + TERM_GRACE_MS);
+    bool ended = !bus->ctx || end_context(bus->ctx, linger + TERM_GRACE_MS);
     if (ended) /* else libzmq still counts on it */
         free(bus->backlog);
     return ended && (linger <= 0 || tsk_now_ms() - start < linger);
@@ -294,4 +398,82 @@ bool tsk_bus_quiet(const struct tsk_bus *bus)
 int tsk_bus_fd(const struct tsk_bus *bus)
 {
     return bus->fd;
+}
+
+/* ---- Ending the connections of peers that take nothing. libzmq has no call for that, and its mark
+ * cannot do it: a mark lowered while it is in use (ZMQ_SNDHWM, 4.3.4) shuts off for good each peer
+ * that has read, but not yet acknowledged, more messages than the new one. So the connections are
+ * found among this process's descriptors, and libzmq sees them broken as if by the network. */
+
+enum { FDS_MOST = 1 << 18 }; /* looked at */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un local;
+    struct sockaddr_storage room;
+};
+
+/* Whether address is that of an endpoint, as far as it can be told: the host is left out, since it
+ * may have many names. */
+static bool is_at(const union address *address, const char *endpoint)
+{
+    const char *path = tsk_bus_ipc_path(endpoint);
+    int port = tsk_bus_port(endpoint);
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return port && ntohs(address->v4.sin_port) == port;
+    case AF_INET6:
+        return port && ntohs(address->v6.sin6_port) == port;
+    case AF_UNIX:
+        return path && strcmp(address->local.sun_path, path) == 0;
+    default:
+        return false;
+    }
+}
+
+/* Whether fd is a connection of bus. */
+static bool is_ours(const struct tsk_bus *bus, int fd)
+{
+    union address own, peer;
+    socklen_t own_size = sizeof own, peer_size = sizeof peer;
+    memset(&own, 0, sizeof own);
+    memset(&peer, 0, sizeof peer);
+    if (getpeername(fd, &peer.any, &peer_size) != 0 || getsockname(fd, &own.any, &own_size) != 0)
+        return false; /* no socket, or one that listens */
+    for (size_t i = 0; i < bus->count; i++) {
+        if (is_at(bus->binds ? &own : &peer, bus->places[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool takes_nothing(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+    return poll(&pfd, 1, 0) == 0;
+}
+
+/* Counts the connections that take nothing, and breaks them if cut. */
+static size_t count_blocked(const struct tsk_bus *bus, bool cut)
+{
+    long limit = sysconf(_SC_OPEN_MAX);
+    int most = limit < 0 || limit > FDS_MOST ? FDS_MOST : (int)limit;
+    size_t count = 0;
+    for (int fd = 0; fd < most; fd++) {
+        if (is_ours(bus, fd) && takes_nothing(fd) && (!cut || shutdown(fd, SHUT_RDWR) == 0))
+            count++;
+    }
+    return count;
+}
+
+size_t tsk_bus_cut(struct tsk_bus *bus)
+{
+    return count_blocked(bus, true);
+}
+
+size_t tsk_bus_blocked(const struct tsk_bus *bus)
+{
+    return count_blocked(bus, false);
 }

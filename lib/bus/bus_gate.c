@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "bus/bus_private.h"
-#include "bus/lookup.h"
 #include "tasker/clock.h"
 #include "tasker/map.h"
 

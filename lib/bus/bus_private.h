@@ -2,6 +2,7 @@
 #ifndef LIB_BUS_PRIVATE_H
 #define LIB_BUS_PRIVATE_H
 
+#include <netdb.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <zmq.h>
@@ -41,7 +42,7 @@ struct tsk_bus {
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
 };
 
-/* ---- bus.c */
+/* ---- bus_socket.c */
 
 /* Fills err with "cannot WHAT ON: " and what libzmq says (on may be NULL). Returns -1. */
 int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, const char *on);
@@ -49,57 +50,28 @@ int tsk_bus_zmq_err(struct tsk_err *err, enum tsk_exit kind, const char *what, c
 /* Has libzmq connect to a place. Returns 0, or -1 with zmq_errno. */
 int tsk_bus_reach(struct tsk_bus *bus, const char *place);
 
-/* ---- bus_alive.c */
-
-#define TSK_BUS_ALIVE "alive" /* the topic */
-
 struct tsk_bus_alive *tsk_bus_alive_new(int64_t interval); /* ms */
 void tsk_bus_alive_free(struct tsk_bus_alive *alive);      /* NULL is fine */
 
-/* TSK_SENDER: something came from the connection with a descriptor; and it says that it is alive,
- * and will say so again after each interval (ms). */
-void tsk_bus_alive_heard(struct tsk_bus *bus, int fd);
-void tsk_bus_alive_take(struct tsk_bus *bus, int fd, int64_t interval);
-
-/* Has a receiver say so from now on. */
+/* Has a receiver say from now on that it is alive. */
 void tsk_bus_alive_say(struct tsk_bus *bus);
 
 /* Says so, or ends connections that do not; and when it is to be called next, -1: not yet. */
 void tsk_bus_alive_turn(struct tsk_bus *bus);
 int64_t tsk_bus_alive_deadline(const struct tsk_bus *bus);
 
-/* ---- bus_send.c */
-
-/* Sends text upstream. It is lost if nobody takes it, and is no reason to linger. */
-void tsk_bus_say(struct tsk_bus *bus, const char *text);
-
 /* Counts what libzmq holds; to be freed when libzmq is done with the bus. */
 struct tsk_bus_backlog *tsk_bus_backlog_new(void);
 
-/* ---- bus_term.c */
+/* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
+int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
+                    enum tsk_side side, bool binds, struct tsk_err *err);
 
-/* Ends a context whose sockets are closed, waiting for at most that long (ms). Returns false if it
- * would not end, or libzmq gave up at it: it is then left behind. Meanwhile, and for good if it is
- * false, an abort of a thread of libzmq holds that thread. For one thread at a time. */
-bool tsk_bus_term(void *ctx, int64_t most);
+/* Sets what depends on the endpoint that is bound or connected next. */
+void tsk_bus_options_for(struct tsk_bus *bus, const char *endpoint);
 
-/* ---- bus_monitor.c */
-
-struct tsk_bus_monitor;
-
-/* Begins to watch the socket of bus, before it binds or connects; with told false only for what
- * tsk_bus_life needs itself. Returns NULL with err if it cannot. */
-struct tsk_bus_monitor *tsk_bus_monitor_open(const struct tsk_bus *bus, bool told,
-                                             struct tsk_err *err);
-
-/* Ends that, while the socket is still open. NULL is fine. */
-void tsk_bus_monitor_close(struct tsk_bus_monitor *monitor, void *socket);
-
-int tsk_bus_monitor_fd(const struct tsk_bus_monitor *monitor);
-
-/* Reads one event, all but its field hidden. *final: libzmq will not connect there again. Returns
- * false if there is none. */
-bool tsk_bus_monitor_read(struct tsk_bus_monitor *monitor, struct tsk_life *out, bool *final);
+/* How many threads the context of a bus that connects has: see tsk_bus_options_for. */
+#define TSK_BUS_THREADS 2
 
 /* ---- bus_life.c */
 
@@ -144,18 +116,6 @@ void tsk_bus_awaits_note(struct tsk_bus *bus, const struct tsk_life *event);
 /* The next event of its own, all but its field hidden. */
 bool tsk_bus_awaits_next(struct tsk_bus *bus, struct tsk_life *out);
 
-/* ---- bus_options.c */
-
-/* Sets all options of a new socket, before it binds or connects. Returns 0 or -1. */
-int tsk_bus_options(void *socket, const struct tsk_conf *conf, enum tsk_channel channel,
-                    enum tsk_side side, bool binds, struct tsk_err *err);
-
-/* How many threads the context of a bus that connects has: see tsk_bus_options_for. */
-#define TSK_BUS_THREADS 2
-
-/* Sets what depends on the endpoint that is bound or connected next. */
-void tsk_bus_options_for(struct tsk_bus *bus, const char *endpoint);
-
 /* ---- bus_endpoint.c */
 
 /* Writes the form of endpoint that can be connected to, and that is the same for all ways to write
@@ -179,5 +139,32 @@ bool tsk_bus_ipc_taken(const char *endpoint);
 /* Whether a file that is no socket stands at the path of an ipc endpoint. libzmq would remove it.
  */
 bool tsk_bus_ipc_blocked(const char *endpoint);
+
+/* Looking up a name apart (apart.h), since getaddrinfo knows no time limit, and a name server that
+ * is silent holds it for 20 s and more. */
+
+struct tsk_lookup;
+
+/* Begins to look host up (port may be NULL) as hints say. Returns it, to be given to
+ * tsk_lookup_end; never NULL: where no thread is to be had it is over at once. */
+struct tsk_lookup *tsk_lookup_start(const char *host, const char *port,
+                                    const struct addrinfo *hints);
+
+/* Waits until it is over, or until deadline (of tsk_now_ms). Returns whether it is over. */
+bool tsk_lookup_wait(struct tsk_lookup *lookup, int64_t deadline);
+
+/* Of one that is over: NULL if the name is known, else why not, to stand behind "its host ": "is
+ * not known: ...", or "cannot be looked up: ..."; good until the end. */
+const char *tsk_lookup_why_not(struct tsk_lookup *lookup);
+
+/* Of one that is over: whether the name servers say that there is no such name. */
+bool tsk_lookup_unknown(const struct tsk_lookup *lookup);
+
+/* Of one that is over: what was found, in its order; borrowed. NULL for nothing. */
+const struct addrinfo *tsk_lookup_found(const struct tsk_lookup *lookup);
+
+/* Nobody wants to know any more. Never waits: a thread that is still at it frees all when it is
+ * done. NULL is fine. */
+void tsk_lookup_end(struct tsk_lookup *lookup);
 
 #endif

@@ -20,7 +20,7 @@
 #include <zmq.h>
 
 #include "base/apart.h"
-#include "bus/lookup.h"
+#include "bus/bus_private.h"
 #include "tasker/buf.h"
 #include "tasker/bus.h"
 #include "tasker/clock.h"

@@ -27,7 +27,7 @@ static inline struct tsk_conf *test_conf(void)
 {
     struct tsk_conf *conf = tsk_conf_new();
     assign(conf, "zeromq.linger=5s");
-    assign(conf, "zeromq.heartbeat_interval=1m"); /* libzmq may abort at one: bus_term.c */
+    assign(conf, "zeromq.heartbeat_interval=1m"); /* libzmq may abort at one: bus.c */
     assign(conf, "zeromq.reconnect_min=10ms");
     assign(conf, "zeromq.reconnect_max=50ms");
     return conf;
