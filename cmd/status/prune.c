@@ -7,7 +7,7 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "common/signals.h"
-#include "status/store.h"
+#include "status/status.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
@@ -297,11 +297,6 @@ static int tsk_prune_count(struct tsk_store *store, struct tsk_prune *prune, str
 /* tasker-status store --prune: takes away what ended long ago, in small transactions, each of which
  * leaves the store as it should be: so it can be stopped at any time, and done again. */
 enum { PATIENCE_MS = 60000 };
-
-int store_prune_signals(struct tsk_err *err)
-{
-    return signals_open(false, err);
-}
 
 static int count(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {

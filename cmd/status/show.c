@@ -189,6 +189,7 @@ struct history {
     struct report report; /* for its parser */
     struct transition *items;
     size_t count, cap, printed;
+    char subject; /* of the transitions that are read now */
     struct tsk_buf texts;
     int64_t transitions_left_out, messages_left_out;
     bool begun; /* a message was seen */
@@ -252,44 +253,29 @@ static size_t keep(struct history *history, const struct tsk_value *value, size_
     return place;
 }
 
-static void add(struct history *history, const struct tsk_value *row, char subject)
+/* The columns of OWN and STEPS. */
+enum { T_AT, T_SORT_KEY, T_STEP_ID, T_FROM, T_TO, T_EVENT, T_METADATA, T_ORIGIN };
+
+static int take_transition(void *ctx, const struct tsk_value *row, size_t columns)
 {
     static const struct transition none = {.subject = 0};
+    struct history *history = ctx;
     const struct transition *before = history->count ? &history->items[history->count - 1] : &none;
+    (void)columns;
     struct transition item = {
-        .at = row[0].number,
-        .sort_key = row[1].number,
-        .step_id = row[2].type == TSK_INT ? row[2].number : 0,
-        .from = keep(history, &row[3], before->from),
-        .to = keep(history, &row[4], before->to),
-        .event = keep(history, &row[5], before->event),
-        .metadata = keep(history, &row[6], before->metadata),
-        .subject = subject,
-        .origin = row[7].data[0],
+        .at = row[T_AT].number,
+        .sort_key = row[T_SORT_KEY].number,
+        .step_id = row[T_STEP_ID].type == TSK_INT ? row[T_STEP_ID].number : 0,
+        .from = keep(history, &row[T_FROM], before->from),
+        .to = keep(history, &row[T_TO], before->to),
+        .event = keep(history, &row[T_EVENT], before->event),
+        .metadata = keep(history, &row[T_METADATA], before->metadata),
+        .subject = history->subject,
+        .origin = row[T_ORIGIN].data[0],
     };
     history->items =
         tsk_grow(history->items, &history->cap, history->count + 1, sizeof *history->items);
     history->items[history->count++] = item;
-}
-
-static int take_task(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    if (columns)
-        add(ctx, row, 't');
-    return 0;
-}
-
-static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    if (columns)
-        add(ctx, row, 'b');
-    return 0;
-}
-
-static int take_step(void *ctx, const struct tsk_value *row, size_t columns)
-{
-    if (columns)
-        add(ctx, row, 's');
     return 0;
 }
 
@@ -317,13 +303,14 @@ static int read_transitions(struct history *history, struct tsk_store *store, en
 {
     const struct about *about = &abouts[subject];
     int64_t all = 0;
+    history->subject = subject == SUBJECT_TASK ? 't' : 'b';
     if (about->own &&
-        tsk_store_run(store, about->own, values, 1,
-                      subject == SUBJECT_TASK ? take_task : take_batch, history, err) < 0)
+        tsk_store_run(store, about->own, values, 1, take_transition, history, err) < 0)
         return -1;
+    history->subject = 's';
     size_t own = history->count;
     if (tsk_store_get_int(store, about->steps_count, values, 1, &all, err) < 0 ||
-        tsk_store_run(store, about->steps, values, 2, take_step, history, err) < 0)
+        tsk_store_run(store, about->steps, values, 2, take_transition, history, err) < 0)
         return -1;
     history->transitions_left_out = all - (int64_t)(history->count - own);
     if (history->count)

@@ -37,4 +37,8 @@ status_fn status_show; /* show [task | batch | step] ID */
 status_fn status_errors, status_slow, status_orphans, status_metrics;
 status_fn status_store;
 
+/* store --prune, with a store that is not connected yet. Returns the status to end with. */
+struct tsk_store;
+enum tsk_exit store_prune(const struct options *opts, struct tsk_store *store);
+
 #endif

@@ -1,15 +1,16 @@
-/* What stands in the way of a whole namespace, for who looks at the store. */
+/* tasker-status store. First: the namespaces that an operator holds. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "status/store.h"
 #include "common/diag.h"
 #include "common/out.h"
+#include "common/signals.h"
 #include "status/metrics.h"
 #include "status/rows.h"
+#include "status/status.h"
 #include "tasker/buf.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
@@ -376,7 +377,7 @@ static void show_text(const struct look *look)
 
 /* ---- the subcommand */
 
-const char *store_kind_name(const struct tsk_store *store)
+static const char *store_kind_name(const struct tsk_store *store)
 {
     return tsk_store_kind(store) == TSK_STORE_SQLITE ? "sqlite" : "postgresql";
 }
@@ -448,7 +449,7 @@ enum tsk_exit status_store(const struct options *opts, const struct tsk_conf *co
     struct tsk_err err = TSK_ERR_INIT;
     if (!query_no_operands("store", operands, count) || !well_used(opts))
         return TSK_USAGE;
-    int stop_fd = opts->prune ? store_prune_signals(&err) : -1;
+    int stop_fd = opts->prune ? signals_open(false, &err) : -1;
     if (opts->prune && stop_fd < 0)
         return diag_err(&err);
     struct tsk_store *store = tsk_store_new(conf, stop_fd, &err);
