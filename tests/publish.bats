@@ -203,6 +203,35 @@ END
     [ "$(lines_of one.out '^steps')" -eq 20 ]
 }
 
+@test "a peer that subscribes twice is there once, and gone when it leaves" {
+    cat >twice.py <<'END'
+import sys, zmq
+context = zmq.Context()
+socket = context.socket(zmq.XSUB)
+socket.connect(sys.argv[1])
+for topic in sys.argv[2:]:
+    socket.send(b"\x01" + topic.encode() + b" ")
+    socket.send(b"\x01" + topic.encode() + b" ")
+socket.recv()
+socket.close(0)
+context.term()
+END
+    mkfifo in
+    exec {IN}<>in
+    spawn pub tasker-publish -v --wait 6s <in {IN}>&-
+    batches 2 >two
+    head -n 1 two >&"$IN"
+    spawn peer /usr/bin/python3 twice.py "$E" steps
+    finish_with 0 peer
+    wait_line pub.err 'a peer ended its subscription to "steps "'
+    [ "$(grep -c 'a peer subscribed to "steps "' pub.err)" -eq 1 ]
+    tail -n 1 two >&"$IN"
+    exec {IN}>&-
+    finish_with 75 pub
+    [ "$(grep -c '"subscribers":1' pub.out)" -eq 1 ]
+    has 'not sent: batch B2' pub.err
+}
+
 @test "a registered worker gets a batch once, and plain subscribers beside it none" {
     peer plain "$E"
     peer w "$E" --id w

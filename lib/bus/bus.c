@@ -189,6 +189,7 @@ struct tsk_bus *tsk_bus_open_at(const struct tsk_conf *conf, enum tsk_channel ch
     bus->touched = true;
     bus->longest = (size_t)tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES) + TSK_TOPIC_SIZE;
     bus->reconnect_max = tsk_conf_int(conf, TSK_ZEROMQ_RECONNECT_MAX);
+    bus->subscribers = tsk_bus_subscribers_new();
     bus->alive = tsk_bus_alive_new(tsk_conf_int(conf, TSK_ZEROMQ_HEARTBEAT_INTERVAL));
     bus->backlog = tsk_bus_backlog_new();
     bus->gate = tsk_bus_gate();
@@ -376,6 +377,7 @@ bool tsk_bus_close(struct tsk_bus *bus)
     tsk_buf_fini(&bus->text);
     tsk_buf_fini(&bus->head);
     tsk_bus_alive_free(bus->alive);
+    tsk_map_free(bus->subscribers);
     free(bus);
     return all_left;
 }

@@ -37,6 +37,7 @@ struct tsk_bus {
     struct tsk_bus_due awaits; /* endpoints in canonical form, and who is awaited there */
     struct tsk_bus_backlog *backlog;
     struct tsk_bus_alive *alive;
+    struct tsk_map *subscribers; /* TSK_SENDER: the connections that subscribed, by topic */
     zmq_msg_t part;
     struct tsk_buf head; /* the beginning of one that is too long */
     struct tsk_buf text; /* of the message that tsk_bus_recv gave last */
@@ -52,6 +53,7 @@ int tsk_bus_reach(struct tsk_bus *bus, const char *place);
 
 struct tsk_bus_alive *tsk_bus_alive_new(int64_t interval); /* ms */
 void tsk_bus_alive_free(struct tsk_bus_alive *alive);      /* NULL is fine */
+struct tsk_map *tsk_bus_subscribers_new(void);
 
 /* Has a receiver say from now on that it is alive. */
 void tsk_bus_alive_say(struct tsk_bus *bus);

@@ -490,6 +490,70 @@ static bool read_subscription(struct tsk_bus *bus, struct tsk_frame *frame)
     return copy_topic(frame, data + 1, zmq_msg_size(&bus->part) - 1);
 }
 
+/* The connections that have subscribed to one topic. libzmq reports a subscription as often as a
+ * peer sends it, and its end once when the connection ends: a peer that subscribes twice would seem
+ * to be there for ever. */
+struct subscribers {
+    struct subscriber {
+        int fd;
+        ino_t inode; /* a descriptor is used again */
+    } * items;
+    size_t count, cap;
+};
+
+static void free_subscribers(void *value)
+{
+    struct subscribers *all = value;
+    free(all->items);
+    free(all);
+}
+
+struct tsk_map *tsk_bus_subscribers_new(void)
+{
+    return tsk_map_new(free_subscribers);
+}
+
+/* Returns the index of a connection; of one that has ended if fd is -1. all->count if there is
+ * none.
+ */
+static size_t find_subscriber(const struct subscribers *all, int fd)
+{
+    ino_t inode = fd < 0 ? 0 : inode_of(fd);
+    size_t i = 0;
+    for (; i < all->count; i++) {
+        const struct subscriber *one = &all->items[i];
+        if (fd < 0 ? !one->inode || inode_of(one->fd) != one->inode
+                   : one->fd == fd && one->inode == inode)
+            break;
+    }
+    return i;
+}
+
+/* Whether a subscription is the first of its connection, or an end that of one. */
+static bool takes_effect(struct tsk_bus *bus, const struct tsk_frame *frame)
+{
+    int fd = zmq_msg_get(&bus->part, ZMQ_SRCFD); /* -1: the connection has ended */
+    struct subscribers *all = tsk_map_get(bus->subscribers, frame->topic);
+    size_t i = all ? find_subscriber(all, fd) : 0;
+    bool known = all && i < all->count;
+    if (frame->kind == TSK_FRAME_JOIN && fd >= 0) {
+        if (known)
+            return false;
+        if (!all)
+            tsk_map_put(bus->subscribers, frame->topic, all = tsk_alloc(sizeof *all));
+        all->items = tsk_grow(all->items, &all->cap, all->count + 1, sizeof *all->items);
+        all->items[all->count++] = (struct subscriber){fd, inode_of(fd)};
+    } else if (frame->kind == TSK_FRAME_LEAVE) {
+        if (known)
+            all->items[i] = all->items[--all->count];
+        else if (fd >= 0)
+            return false;
+        if (all && (!known || !all->count)) /* not known: its descriptor is another's by now */
+            tsk_map_remove(bus->subscribers, frame->topic);
+    }
+    return true;
+}
+
 /* Whether bus->part is a subscription rather than a message sent upstream. */
 static bool is_subscription(struct tsk_bus *bus)
 {
@@ -533,7 +597,7 @@ int tsk_bus_recv(struct tsk_bus *bus, struct tsk_frame *frame, struct tsk_err *e
             continue;
         if (!is_subscription(bus))
             return read_message(bus, frame, err);
-        if (read_subscription(bus, frame))
+        if (read_subscription(bus, frame) && takes_effect(bus, frame))
             return 1;
     }
     bus->touched = rc != 0;
