@@ -106,3 +106,16 @@ plans_are_good() {
     store_sql 'ANALYZE'
     plans_are_good
 }
+
+# SQLite plans by the figures that the schema brings, so an empty store has the plans of a full one.
+@test "SQLite: no statement goes through a whole table that grows" {
+    ! grep -q fsanitize "${TASKER_BUILD:-$ROOT/build}/flags" || skip "a sanitizer has to be loaded first"
+    store_begin sqlite
+    tasker-status store --init
+    cc -shared -fPIC -o sql_log.so "$ROOT/tests/sql_log.c"
+    export SQL_LOG=$PWD/log LD_PRELOAD=$PWD/sql_log.so
+    run_all
+    look
+    unset LD_PRELOAD
+    python3 "$ROOT/tests/plans_sqlite.py" "${TASKER_STORE_URL#sqlite:}" 70 <log
+}

@@ -55,6 +55,7 @@ int tsk_settle_find_since(struct tsk_store *store, int64_t since, struct tsk_set
     return find(store, TSK_SQL(store, since_sqlite, since_postgresql), &value, list, err);
 }
 
+/* Here and in find_unsent "+b.id", since for "b.id" SQLite reads all batches in that order. */
 int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_settle_list *list,
                             struct tsk_err *err)
 {
@@ -62,7 +63,7 @@ int tsk_settle_find_overdue(struct tsk_store *store, int64_t now, struct tsk_set
         "SELECT b.id, b.total_steps FROM batches b WHERE b.state IN ('published', 'executing')"
         " AND coalesce(b.published_at, (SELECT s.first_at FROM settled_batches s"
         " WHERE s.batch = b.id)) + b.timeout_ms <= $1"
-        " AND (SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id) = 0 ORDER BY b.id";
+        " AND (SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id) = 0 ORDER BY +b.id";
     struct tsk_value value = tsk_value_int(now);
     return find(store, sql, &value, list, err);
 }
@@ -177,7 +178,7 @@ int tsk_settle_find_unsent(struct tsk_store *store, int64_t now, int64_t claim_t
                            struct tsk_settle_list *list, struct tsk_err *err)
 {
     static const char sql[] =
-        "SELECT b.id, b.total_steps FROM batches b WHERE " UNSENT " ORDER BY b.id";
+        "SELECT b.id, b.total_steps FROM batches b WHERE " UNSENT " ORDER BY +b.id";
     struct tsk_value values[] = {tsk_value_int(now), tsk_value_int(claim_timeout)};
     return tsk_store_run(store, sql, values, 2, tsk_settle_list_take, list, err) < 0 ? -1 : 0;
 }
