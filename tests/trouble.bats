@@ -215,8 +215,11 @@ END
     has '(ulimit -v) is 60000' "$stderr"
 }
 
-# Whether the process catches TERM, so that only its own loop can end it.
-catches_term() { (((0x$(awk '/^SigCgt/ {print $2}' "/proc/${PIDS[$1]}/status") & 0x4000) != 0)); }
+# Whether the program runs, no longer the shell that starts it, and catches TERM: only its own loop can
+# end it then.
+catches_term() {
+    grep -q '^tasker-' "/proc/${PIDS[$1]}/comm" && (((0x$(awk '/^SigCgt/ {print $2}' "/proc/${PIDS[$1]}/status") & 0x4000) != 0))
+}
 
 @test "TERM ends a program whose FILE is a FIFO that nobody writes" {
     local n=0 command
