@@ -1,9 +1,9 @@
 /* tasker-reconcile: hold what was published, the partial results and the completions against each
  * other, and print a verdict a batch.
  *
- * The thinking is all in the library (tasker/reconcile.h), a function of the lines alone. Here are
- * the options; cmd/reconcile has the loop that reads (loop.c), what is printed (told.c, text.c) and
- * the store (settling*.c), whose thinking is in tasker/settler.h. */
+ * The rules are in the library (tasker/reconcile.h, tasker/settle.h). Here are the options;
+ * cmd/reconcile has the loop that reads (loop.c), the output (told.c), the store (settling.c) and
+ * the rows of foreign batches (adopt.c). */
 #include <stddef.h>
 #include <stdlib.h>
 

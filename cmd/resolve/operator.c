@@ -334,7 +334,7 @@ static int look(struct seen *seen, int64_t id)
     struct resolving *r = seen->r;
     struct tsk_value key = tsk_value_int(id);
     bool locks = !r->order->dry && tsk_store_kind(r->store) == TSK_STORE_POSTGRESQL;
-    int64_t rows = /* one that was made since resolve_lock.c looked is locked here */
+    int64_t rows = /* one that was made since lock_all looked is locked here */
         tsk_store_run(r->store, locks ? lock_step : get_step, &key, 1, take_step, seen, r->err);
     if (rows <= 0)
         return (int)rows;

@@ -1,4 +1,4 @@
-/* A look at one endpoint, and its likely cause where something is wrong.
+/* tasker-status endpoints: a look at each endpoint, and the likely cause where something is wrong.
  *
  * The five classic ways to hear nothing on PUB/SUB are told apart here: nothing listens, something
  * else listens (or nothing answers), the handshake is refused, both sides connect, both sides bind.

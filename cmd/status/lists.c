@@ -1,4 +1,5 @@
-/* What the lists of tasks, batches and steps are made of. */
+/* tasker-status tasks, batches, steps and slow: a table of columns and a statement for each list.
+ */
 #include <stdlib.h>
 #include <string.h>
 

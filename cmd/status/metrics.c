@@ -1,4 +1,4 @@
-/* Samples, a line each. */
+/* --format prometheus: counts of the store and samples, a line each. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* Statements of static texts: a text of a user only ever comes in as a parameter. */
+/* Statements, and their rows as a table or as JSON. Statements are made of static texts: a text of
+ * a user only ever comes in as a parameter. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

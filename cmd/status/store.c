@@ -1,4 +1,5 @@
-/* tasker-status store. First: the namespaces that an operator holds. */
+/* tasker-status store: what state it is in, what it has, and the namespaces that an operator holds.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

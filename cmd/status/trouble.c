@@ -1,5 +1,6 @@
-/* tasker-status errors: what has failed, by category and handler: steps (as they stand now),
- * batches that failed as a whole, and messages of the ledger that could not be read.
+/* tasker-status errors and orphans. Errors: what has failed, by category and handler: steps (as
+ * they stand now), batches that failed as a whole, and messages of the ledger that could not be
+ * read.
  *
  * Groups are known by what is shown of them, so that two names that differ only in characters that
  * are not shown are one, and no line of the metrics is there twice. */

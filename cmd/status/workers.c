@@ -1,6 +1,6 @@
-/* Many short conversations at the same time, each on a bus of its own, so that a worker that hangs
- * takes no time from the others. It ends as soon as everybody has answered and it was quiet for a
- * moment after that: behind one endpoint there may be several workers. */
+/* tasker-status workers: many short conversations at the same time, each on a bus of its own, so
+ * that a worker that hangs takes no time from the others. It ends as soon as everybody has answered
+ * and it was quiet for a moment after that: behind one endpoint there may be several workers. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Private to lib/bus*.c. */
+/* What the files of this folder share. */
 #ifndef LIB_BUS_PRIVATE_H
 #define LIB_BUS_PRIVATE_H
 

@@ -1,4 +1,4 @@
-/* What scan.c and json_parse.c share. Each function takes the place where something begins and
+/* What scan.c and json.c share. Each function takes the place where something begins and
  * returns the one behind it; or NULL if it is not there, with what is wrong noted. */
 #ifndef LIB_SCAN_PRIVATE_H
 #define LIB_SCAN_PRIVATE_H

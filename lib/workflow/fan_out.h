@@ -1,4 +1,4 @@
-/* Private to lib/flow_store.c and lib/fan_out.c. */
+/* What flow_store.c and fan_out.c share. */
 #ifndef LIB_FAN_OUT_H
 #define LIB_FAN_OUT_H
 
