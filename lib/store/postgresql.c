@@ -246,9 +246,38 @@ static void next_command(struct tsk_store_db *db)
         db->first = db->last = 0;
 }
 
-/* Takes all results of the oldest command. */
-static int take_command(struct tsk_store_db *db, struct tsk_err *err)
+/* The rows of one statement, on their way to whoever wants them. */
+struct rows {
+    tsk_row_fn *row;
+    void *ctx;
+    int64_t count;
+    bool stopped;
+};
+
+/* Gives those of a result: one, or all where libpq did not want to part them. */
+static void give_rows(struct tsk_store_db *db, struct rows *rows, const PGresult *result)
 {
+    struct tsk_value values[VALUES_MOST];
+    struct tsk_err err;
+    for (int i = 0; i < PQntuples(result) && !rows->stopped; i++) {
+        rows->count++;
+        if (!rows->row)
+            continue;
+        if (read_row(result, i, values, &err) < 0) {
+            keep_error(db, &err);
+            rows->stopped = true;
+        } else {
+            rows->stopped = rows->row(rows->ctx, values, (size_t)PQnfields(result)) != 0;
+        }
+    }
+}
+
+/* Takes all results of the oldest command. Where rows are wanted they come one by one, and all are
+ * taken even if nobody wants more. */
+static int take_results(struct tsk_store_db *db, struct rows *rows, struct tsk_err *err)
+{
+    if (rows)
+        PQsetSingleRowMode(db->conn);
     for (;;) {
         if (wait_result(db, err) < 0)
             return -1;
@@ -256,6 +285,10 @@ static int take_command(struct tsk_store_db *db, struct tsk_err *err)
         if (!result)
             break;
         note_result(db, result);
+        if (rows && PQntuples(result) > 0)
+            give_rows(db, rows, result);
+        else if (rows && PQresultStatus(result) == PGRES_COMMAND_OK)
+            rows->count = strtoll(PQcmdTuples(result), NULL, 10);
         PQclear(result);
         if (PQstatus(db->conn) == CONNECTION_BAD)
             return lost(db, err);
@@ -278,7 +311,7 @@ static int keep_moving(struct tsk_store_db *db, struct tsk_err *err)
         if (ready & ~POLLOUT && !PQconsumeInput(db->conn))
             return lost(db, err);
         while (db->first < db->last && !PQisBusy(db->conn)) {
-            if (take_command(db, err) < 0)
+            if (take_results(db, NULL, err) < 0)
                 return -1;
         }
     }
@@ -339,7 +372,7 @@ static int put(struct tsk_store_db *db, const char *sql, const struct tsk_value 
 static int take_sync(struct tsk_store_db *db, struct tsk_err *err)
 {
     while (db->first < db->last) {
-        if (take_command(db, err) < 0)
+        if (take_results(db, NULL, err) < 0)
             return -1;
     }
     if (wait_result(db, err) < 0)
@@ -371,56 +404,6 @@ static int synchronise(struct tsk_store_db *db, struct tsk_err *err)
     return take_sync(db, err);
 }
 
-/* The rows of one statement, on their way to whoever wants them. */
-struct rows {
-    tsk_row_fn *row;
-    void *ctx;
-    int64_t count;
-    bool stopped;
-};
-
-/* Gives those of a result: one, or all where libpq did not want to part them. */
-static void give_rows(struct tsk_store_db *db, struct rows *rows, const PGresult *result)
-{
-    struct tsk_value values[VALUES_MOST];
-    struct tsk_err err;
-    for (int i = 0; i < PQntuples(result) && !rows->stopped; i++) {
-        rows->count++;
-        if (!rows->row)
-            continue;
-        if (read_row(result, i, values, &err) < 0) {
-            keep_error(db, &err);
-            rows->stopped = true;
-        } else {
-            rows->stopped = rows->row(rows->ctx, values, (size_t)PQnfields(result)) != 0;
-        }
-    }
-}
-
-/* As take_command for the one whose rows are wanted. They come one by one, and all have to be taken
- * even if nobody wants more. */
-static int take_rows(struct tsk_store_db *db, struct rows *rows, struct tsk_err *err)
-{
-    PQsetSingleRowMode(db->conn);
-    for (;;) {
-        if (wait_result(db, err) < 0)
-            return -1;
-        PGresult *result = PQgetResult(db->conn);
-        if (!result)
-            break;
-        note_result(db, result);
-        if (PQntuples(result) > 0)
-            give_rows(db, rows, result);
-        else if (PQresultStatus(result) == PGRES_COMMAND_OK)
-            rows->count = strtoll(PQcmdTuples(result), NULL, 10);
-        PQclear(result);
-        if (PQstatus(db->conn) == CONNECTION_BAD)
-            return lost(db, err);
-    }
-    next_command(db);
-    return 0;
-}
-
 static int64_t run(struct tsk_store_db *db, const char *sql, const struct tsk_value *values,
                    size_t count, tsk_row_fn *row, void *ctx, struct tsk_err *err)
 {
@@ -430,10 +413,10 @@ static int64_t run(struct tsk_store_db *db, const char *sql, const struct tsk_va
     if (!PQpipelineSync(db->conn))
         return lost(db, err);
     while (db->first + 1 < db->last) {
-        if (take_command(db, err) < 0)
+        if (take_results(db, NULL, err) < 0)
             return -1;
     }
-    if (take_rows(db, &rows, err) < 0 || take_sync(db, err) < 0 || take_error(db, err) < 0)
+    if (take_results(db, &rows, err) < 0 || take_sync(db, err) < 0 || take_error(db, err) < 0)
         return -1;
     return rows.count;
 }
