@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int check_failed;
@@ -41,6 +42,14 @@ static inline bool check_int(long long got, long long want, const char *file, in
 #define CHECK(cond) check_that((cond) ? true : false, __FILE__, __LINE__, #cond)
 #define CHECK_STR(got, want) check_str((got), (want), __FILE__, __LINE__)
 #define CHECK_INT(got, want) check_int((long long)(got), (long long)(want), __FILE__, __LINE__)
+
+/* Whether the program runs under valgrind, where some things take many times as long or do not
+ * work. */
+static inline bool check_under_valgrind(void)
+{
+    const char *loaded = getenv("LD_PRELOAD");
+    return loaded && strstr(loaded, "vgpreload");
+}
 
 /* Returns what main() is to return. A test that checked nothing has failed. */
 static inline int check_done(void)
