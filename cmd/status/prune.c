@@ -34,24 +34,28 @@ struct tsk_prune {
 #define FINISHED_TASK "('complete', 'cancelled', 'resolved_manually')"
 #define FINISHED_BATCH "('completed', 'failed', 'timeout', 'cancelled')"
 
+/* There are no such rows; as the joins it has one plan (store.h). */
+#define NONE(rows) "(SELECT count(*) FROM " rows ") = 0"
+
+#define ENDED_BATCH "b.state IN " FINISHED_BATCH " AND b.updated_at < $1"
+
+/* clang-format off */
 /* Batches b that may go by themselves; $1 is the time. */
-#define OLD_BATCH                                                                                  \
-    "b.state IN " FINISHED_BATCH " AND b.updated_at < $1"                                          \
-    " AND NOT EXISTS (SELECT 1 FROM unsettled u WHERE u.batch_id = b.batch_id)"                    \
-    " AND NOT EXISTS (SELECT 1 FROM received_results r"                                            \
-    " WHERE r.batch_id = b.batch_id AND r.received_at >= $1)"                                      \
-    " AND NOT EXISTS (SELECT 1 FROM batch_steps bs JOIN steps s ON s.id = bs.step"                 \
-    " JOIN tasks t ON t.task_id = s.task WHERE bs.batch = b.id"                                    \
-    " AND (t.state NOT IN " FINISHED_TASK " OR t.updated_at >= $1))"
+#define OLD_BATCH(JOIN)                                                                            \
+    ENDED_BATCH " AND " NONE("unsettled u WHERE u.batch_id = b.batch_id")                          \
+    " AND " NONE("received_results r WHERE r.batch_id = b.batch_id AND r.received_at >= $1")       \
+    " AND " NONE("batch_steps bs" JOIN("steps", "s", "s.id = bs.step")                             \
+                 JOIN("tasks", "t", "t.task_id = s.task") " WHERE bs.batch = b.id"                 \
+                 " AND (t.state NOT IN " FINISHED_TASK " OR t.updated_at >= $1)")
+/* clang-format on */
 
 #define OLD_TASK "t.state IN " FINISHED_TASK " AND t.updated_at < $1"
 
 /* Messages r of no batch, all of them old. */
 #define OLD_STRAY                                                                                  \
     "r.received_at < $1 AND (r.batch_id IS NULL OR ("                                              \
-    "NOT EXISTS (SELECT 1 FROM batches b WHERE b.batch_id = r.batch_id)"                           \
-    " AND NOT EXISTS (SELECT 1 FROM received_results l"                                            \
-    " WHERE l.batch_id = r.batch_id AND l.received_at >= $1)))"
+    NONE("batches b WHERE b.batch_id = r.batch_id") " AND "                                        \
+    NONE("received_results l WHERE l.batch_id = r.batch_id AND l.received_at >= $1") "))"
 
 enum { BATCHES, TASKS, STRAYS, DONE };
 enum { GROUP_FIRST = 16, GROUP_MOST = 2000, LONG_MS = 100, SHORT_MS = 25 };
@@ -62,59 +66,79 @@ enum { GROUP_FIRST = 16, GROUP_MOST = 2000, LONG_MS = 100, SHORT_MS = 25 };
     " LIMIT $3) AS " name " ORDER BY " name "." key
 #define GOES(condition) "CASE WHEN " condition " THEN 1 ELSE 0 END"
 
-/* Of the steps of b that are in an earlier batch: that one goes first. */
-#define NOT_THE_FIRST                                                                              \
-    "EXISTS (SELECT 1 FROM batch_steps bs JOIN batch_steps o ON o.step = bs.step"                  \
-    " AND o.attempt < bs.attempt WHERE bs.batch = b.id)"
-#define OWN_STEPS                                                                                  \
-    "(SELECT count(*) FROM batch_steps bs JOIN steps s ON s.id = bs.step WHERE bs.batch = b.id"    \
-    " AND s.task IS NULL AND NOT EXISTS"                                                           \
-    " (SELECT 1 FROM batch_steps o WHERE o.step = bs.step AND o.batch <> b.id))"
-#define ITS_MESSAGES "(SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id)"
-#define IN_A_BATCH                                                                                 \
-    "EXISTS (SELECT 1 FROM steps s JOIN batch_steps bs ON bs.step = s.id"                          \
-    " WHERE s.task = t.task_id)"
-#define ITS_STEPS "(SELECT count(*) FROM steps s WHERE s.task = t.task_id)"
-
 /* clang-format off */
-static const char next_batches[] =
-    "SELECT b.id, " GOES(OLD_BATCH " AND NOT " NOT_THE_FIRST) ", " OWN_STEPS ", " ITS_MESSAGES
-    NEXT("id, batch_id, state, updated_at", "batches", "id", "b");
-static const char next_tasks[] =
-    "SELECT t.task_id, " GOES(OLD_TASK " AND NOT " IN_A_BATCH) ", " ITS_STEPS ", 0"
-    NEXT("task_id, state, updated_at", "tasks", "task_id", "t");
+/* No step of b is in an earlier batch: that one goes first. */
+#define IS_THE_FIRST(JOIN)                                                                         \
+    NONE("batch_steps bs" JOIN("batch_steps", "o", "o.step = bs.step AND o.attempt < bs.attempt")  \
+         " WHERE bs.batch = b.id")
+#define OWN_STEPS(JOIN)                                                                            \
+    "(SELECT count(*) FROM batch_steps bs" JOIN("steps", "s", "s.id = bs.step")                    \
+    " WHERE bs.batch = b.id AND s.task IS NULL AND "                                               \
+    NONE("batch_steps o WHERE o.step = bs.step AND o.batch <> b.id") ")"
+#define ITS_MESSAGES "(SELECT count(*) FROM received_results r WHERE r.batch_id = b.batch_id)"
+#define IN_NO_BATCH(JOIN)                                                                          \
+    NONE("steps s" JOIN("batch_steps", "bs", "bs.step = s.id") " WHERE s.task = t.task_id")
+#define ITS_STEPS "(SELECT count(*) FROM steps s WHERE s.task = t.task_id)"
+/* Counts of rows that stay anyway would cost the most of all. */
+#define COUNT_IF(condition, count) "CASE WHEN " condition " THEN " count " ELSE 0 END"
+
+#define NEXT_BATCHES(JOIN)                                                                         \
+    "SELECT b.id, " GOES(OLD_BATCH(JOIN) " AND " IS_THE_FIRST(JOIN))                               \
+    ", " COUNT_IF(ENDED_BATCH, OWN_STEPS(JOIN)) ", " COUNT_IF(ENDED_BATCH, ITS_MESSAGES)           \
+    NEXT("id, batch_id, state, updated_at", "batches", "id", "b")
+#define NEXT_TASKS(JOIN)                                                                           \
+    "SELECT t.task_id, " GOES(OLD_TASK " AND " IN_NO_BATCH(JOIN))                                  \
+    ", " COUNT_IF(OLD_TASK, ITS_STEPS) ", 0"                                                       \
+    NEXT("task_id, state, updated_at", "tasks", "task_id", "t")
 static const char next_strays[] =
     "SELECT r.id, " GOES(OLD_STRAY) ", 0, 1"
     NEXT("id, received_at, batch_id", "received_results", "id", "r");
 /* clang-format on */
+static const char next_batches_sqlite[] = NEXT_BATCHES(TSK_JOIN_SQLITE);
+static const char next_batches_postgresql[] = NEXT_BATCHES(TSK_JOIN_POSTGRESQL);
+static const char next_tasks_sqlite[] = NEXT_TASKS(TSK_JOIN_SQLITE);
+static const char next_tasks_postgresql[] = NEXT_TASKS(TSK_JOIN_POSTGRESQL);
 
 /* What takes one away, $1. Steps that no task has go before the batch that tells which they are;
  * what says that there is news of a batch goes with the last message of it. */
 static const char delete_ledger[] = "DELETE FROM received_results WHERE batch_id ="
                                     " (SELECT batch_id FROM batches WHERE id = $1)";
-static const char delete_steps[] =
-    "DELETE FROM steps WHERE task IS NULL AND id IN (SELECT bs.step FROM batch_steps bs"
-    " WHERE bs.batch = $1 AND NOT EXISTS (SELECT 1 FROM batch_steps o WHERE o.step = bs.step"
-    " AND o.batch <> bs.batch))";
+/* clang-format off */
+#define DELETE_STEPS(ids)                                                                          \
+    "DELETE FROM steps WHERE task IS NULL AND id " ids(                                            \
+        "SELECT bs.step FROM batch_steps bs WHERE bs.batch = $1 AND "                              \
+        NONE("batch_steps o WHERE o.step = bs.step AND o.batch <> bs.batch"))
+/* clang-format on */
+#define IN_SQLITE(rows) "IN (" rows ")"
+#define IN_POSTGRESQL(rows) "= ANY (ARRAY(" rows "))"
+static const char delete_steps_sqlite[] = DELETE_STEPS(IN_SQLITE);
+static const char delete_steps_postgresql[] = DELETE_STEPS(IN_POSTGRESQL);
 static const char delete_batch[] = "DELETE FROM batches WHERE id = $1";
 static const char delete_task[] = "DELETE FROM tasks WHERE task_id = $1";
 static const char delete_news[] =
     "DELETE FROM unsettled WHERE batch_id = (SELECT batch_id FROM received_results WHERE id = $1)"
-    " AND NOT EXISTS (SELECT 1 FROM received_results r WHERE r.batch_id = unsettled.batch_id"
-    " AND r.id <> $1)";
+    " AND " NONE("received_results r WHERE r.batch_id = unsettled.batch_id AND r.id <> $1");
 static const char delete_stray[] = "DELETE FROM received_results WHERE id = $1";
 
+#define BOTH(sql)                                                                                  \
+    {                                                                                              \
+        sql, sql                                                                                   \
+    }
 static const struct {
-    const char *next;
-    const char *take[3];
+    const char *next[2]; /* SQLite's, PostgreSQL's */
+    const char *take[3][2];
     const char *look;
 } stages[] = {
-    [BATCHES] = {next_batches,
-                 {delete_ledger, delete_steps, delete_batch},
+    [BATCHES] = {{next_batches_sqlite, next_batches_postgresql},
+                 {BOTH(delete_ledger),
+                  {delete_steps_sqlite, delete_steps_postgresql},
+                  BOTH(delete_batch)},
                  "SELECT 1 FROM batches WHERE id = $1"},
-    [TASKS] = {next_tasks, {delete_task, NULL, NULL}, "SELECT 1 FROM tasks WHERE task_id = $1"},
-    [STRAYS] = {next_strays,
-                {delete_news, delete_stray, NULL},
+    [TASKS] = {{next_tasks_sqlite, next_tasks_postgresql},
+               {BOTH(delete_task)},
+               "SELECT 1 FROM tasks WHERE task_id = $1"},
+    [STRAYS] = {BOTH(next_strays),
+                {BOTH(delete_news), BOTH(delete_stray)},
                 "SELECT 1 FROM received_results WHERE id = $1"},
 };
 
@@ -140,27 +164,24 @@ static int take_row(void *ctx, const struct tsk_value *row, size_t columns)
     return 0;
 }
 
-/* PostgreSQL would go through whole tables where it knows nothing yet of what is in them. And one
- * prune at a time, or two would count the same rows; SQLite has but one writer anyway. The lock
+/* One prune at a time, or two would count the same rows; SQLite has but one writer anyway. The lock
  * also waits for the server's end of a commit that was cut off, so was_done comes after it. */
 static int set_up(struct tsk_store *store, struct tsk_err *err)
 {
-    static const char plans[] = "SET LOCAL enable_seqscan = off";
     static const char alone[] = "SELECT pg_advisory_xact_lock(7290402)";
     if (tsk_store_kind(store) != TSK_STORE_POSTGRESQL)
         return 0;
-    if (tsk_store_send(store, plans, NULL, 0, err) < 0)
-        return -1;
     return tsk_store_send(store, alone, NULL, 0, err);
 }
 
 static int take_away(struct tsk_store *store, const struct part *part, struct tsk_err *err)
 {
-    const char *const *sql = stages[part->prune->stage].take;
+    const char *const(*sql)[2] = stages[part->prune->stage].take;
+    bool other = tsk_store_kind(store) != TSK_STORE_SQLITE;
     for (size_t i = 0; i < part->found; i++) {
         struct tsk_value id = tsk_value_int(part->ids[i]);
-        for (size_t n = 0; n < 3 && sql[n]; n++) {
-            if (tsk_store_send(store, sql[n], &id, 1, err) < 0)
+        for (size_t n = 0; n < 3 && sql[n][0]; n++) {
+            if (tsk_store_send(store, sql[n][other], &id, 1, err) < 0)
                 return -1;
         }
     }
@@ -193,7 +214,8 @@ static int do_part(struct tsk_store *store, void *ctx, struct tsk_err *err)
         return done < 0 ? -1 : 0;
     part->found = 0;
     part->seen = part->last = part->steps = part->messages = 0;
-    if (tsk_store_run(store, stages[prune->stage].next, values, 3, take_row, part, err) >= 0 &&
+    const char *next = stages[prune->stage].next[tsk_store_kind(store) != TSK_STORE_SQLITE];
+    if (tsk_store_run(store, next, values, 3, take_row, part, err) >= 0 &&
         take_away(store, part, err) == 0)
         return 0;
     part->found = 0; /* never to be asked for as what a commit took */
@@ -249,8 +271,8 @@ static int tsk_prune_next(struct tsk_store *store, struct tsk_prune *prune, int6
 /* A batch stays if it is not old, or if an earlier attempt of one of its steps is in one that
  * stays. Each database has a way of its own to hold rows against a set, and is slow in the other.
  */
-#define KEPT                                                                                       \
-    "WITH RECURSIVE stays (id) AS (SELECT b.id FROM batches b WHERE NOT (" OLD_BATCH ")"           \
+#define KEPT(JOIN)                                                                                 \
+    "WITH RECURSIVE stays (id) AS (SELECT b.id FROM batches b WHERE NOT (" OLD_BATCH(JOIN) ")"     \
     " UNION SELECT bs.batch FROM stays JOIN batch_steps o ON o.batch = stays.id"                   \
     " JOIN batch_steps bs ON bs.step = o.step AND bs.attempt > o.attempt),"                        \
     " kept (id) AS (SELECT DISTINCT id FROM stays),"                                               \
@@ -268,11 +290,13 @@ static int tsk_prune_next(struct tsk_store *store, struct tsk_prune *prune, int6
     " (SELECT count(*) FROM goes JOIN received_results r ON r.batch_id = goes.batch_id)"           \
     " + (SELECT count(*) FROM received_results r WHERE " OLD_STRAY ")"
 static const char count_sqlite[] =
-    KEPT GOING("b.id NOT IN (SELECT id FROM kept)", "t.task_id NOT IN (SELECT id FROM busy)")
+    KEPT(TSK_JOIN_SQLITE)
+        GOING("b.id NOT IN (SELECT id FROM kept)", "t.task_id NOT IN (SELECT id FROM busy)")
         COUNTS("s.id NOT IN (SELECT id FROM held)");
 static const char count_postgresql[] =
-    KEPT GOING("NOT EXISTS (SELECT 1 FROM kept WHERE kept.id = b.id)",
-               "NOT EXISTS (SELECT 1 FROM busy WHERE busy.id = t.task_id)")
+    KEPT(TSK_JOIN_POSTGRESQL)
+        GOING("NOT EXISTS (SELECT 1 FROM kept WHERE kept.id = b.id)",
+              "NOT EXISTS (SELECT 1 FROM busy WHERE busy.id = t.task_id)")
         COUNTS("NOT EXISTS (SELECT 1 FROM held WHERE held.id = s.id)");
 
 static int take_counts(void *ctx, const struct tsk_value *row, size_t columns)

@@ -13,6 +13,14 @@
     "(SELECT b.batch_id FROM batch_steps p JOIN batches b ON b.id = p.batch WHERE p.step = " step  \
     " ORDER BY p.attempt DESC, p.batch DESC LIMIT 1)"
 
+/* SQL: begins a statement with the rows each_one, which has each value of an indexed column, key,
+ * in the rows r of a table for which condition holds. Looks into the index once for each value, so
+ * that both databases have one plan. */
+#define QUERY_EACH(key, table, condition)                                                          \
+    "WITH RECURSIVE each_one (" key ") AS (SELECT min(r." key ") FROM " table " r WHERE "          \
+    condition " UNION ALL SELECT (SELECT min(r." key ") FROM " table " r WHERE " condition         \
+    " AND r." key " > e." key ") FROM each_one e WHERE e." key " IS NOT NULL) "
+
 /* A statement that is being written. It must live, where it is, as long as the store that runs it,
  * which knows its statements by their address. */
 struct query {

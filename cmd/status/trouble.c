@@ -172,21 +172,35 @@ static int ask_steps(struct errors *errors, struct tsk_store *store, struct tsk_
     return 0;
 }
 
+/* clang-format off */
+#define OF_BATCHES(JOIN)                                                                           \
+    QUERY_EACH("batch", "settled_batches", "r.error IS NOT NULL")                                  \
+    "SELECT v.error, b.updated_at FROM each_one e"                                                 \
+    JOIN("settled_batches", "v", "v.batch = e.batch") JOIN("batches", "b", "b.id = e.batch")       \
+    " WHERE 1 = 1"
+#define OF_MESSAGES(JOIN)                                                                          \
+    QUERY_EACH("received_at", "received_results", "r.reason IS NOT NULL")                          \
+    "SELECT m.reason, m.received_at FROM each_one e"                                               \
+    JOIN("received_results", "m", "m.received_at = e.received_at AND m.reason IS NOT NULL")        \
+    " WHERE 1 = 1"
+/* clang-format on */
+static const char batches_sqlite[] = OF_BATCHES(TSK_JOIN_SQLITE);
+static const char batches_postgresql[] = OF_BATCHES(TSK_JOIN_POSTGRESQL);
+static const char messages_sqlite[] = OF_MESSAGES(TSK_JOIN_SQLITE);
+static const char messages_postgresql[] = OF_MESSAGES(TSK_JOIN_POSTGRESQL);
+
 /* What has no handler. */
 static int ask_others(struct errors *errors, struct tsk_store *store, struct tsk_err *err)
 {
     const char *category = errors->opts->category;
-    query_text(&errors->batches,
-               "SELECT v.error, b.updated_at FROM settled_batches v JOIN batches b "
-               "ON b.id = v.batch WHERE v.error IS NOT NULL");
+    query_text(&errors->batches, TSK_SQL(store, batches_sqlite, batches_postgresql));
     list_age(&errors->batches, errors->opts, "b.updated_at");
     if (query_run(&errors->batches, store, take_batch, errors, err) < 0)
         return -1;
     if (category && strcmp(category, "malformed") != 0)
         return 0;
-    query_text(&errors->messages,
-               "SELECT reason, received_at FROM received_results WHERE reason IS NOT NULL");
-    list_age(&errors->messages, errors->opts, "received_at");
+    query_text(&errors->messages, TSK_SQL(store, messages_sqlite, messages_postgresql));
+    list_age(&errors->messages, errors->opts, "m.received_at");
     return query_run(&errors->messages, store, take_message, errors, err) < 0 ? -1 : 0;
 }
 
@@ -380,14 +394,12 @@ static const struct report_column columns[] = {
 
 /* One look into the index for each batch_id that there is, not one for each message. */
 #define UNKNOWN_BATCH                                                                              \
-    "WITH RECURSIVE d(batch_id) AS (SELECT min(r.batch_id) FROM received_results r "               \
-    "WHERE r.batch_id IS NOT NULL UNION ALL SELECT (SELECT min(r.batch_id) FROM "                  \
-    "received_results r WHERE r.batch_id > d.batch_id) FROM d WHERE d.batch_id IS NOT NULL) "      \
+    QUERY_EACH("batch_id", "received_results", "r.batch_id IS NOT NULL")                           \
     "SELECT 'unknown_batch', o.batch_id, NULL, NULL, NULL, $1 - o.last_at, o.last_at, NULL, "      \
     "NULL, "                                                                                       \
     "(SELECT count(*) FROM received_results r WHERE r.batch_id = o.batch_id) FROM "                \
     "(SELECT d.batch_id, (SELECT r.received_at FROM received_results r "                           \
-    "WHERE r.batch_id = d.batch_id ORDER BY r.id DESC LIMIT 1) AS last_at FROM d "                 \
+    "WHERE r.batch_id = d.batch_id ORDER BY r.id DESC LIMIT 1) AS last_at FROM each_one d "        \
     "WHERE d.batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM batches b "                        \
     "WHERE b.batch_id = d.batch_id)) AS o WHERE o.last_at <= $2 ORDER BY o.last_at"
 
