@@ -41,12 +41,15 @@ struct tsk_ready_list {
  * each has its place, and null stands for one that gave nothing. */
 
 #define OK "p.state IN ('complete', 'resolved_manually')"
+/* clang-format off */
 #define PREVIOUS(ids, JOIN)                                                                        \
-    "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END, "   \
-    "p.created_count FROM " ids JOIN("step_dependencies", "d", "d.to_step = w.id")                 \
-        JOIN("steps", "p", "p.id = d.from_step") " WHERE d.choice = 0 AND (" OK                    \
-                                                 " OR p.created_count IS NOT NULL) ORDER BY "      \
-                                                 "d.to_step, p.place, p.created_index, p.id"
+    "SELECT d.to_step, coalesce(p.template_name, p.name), CASE WHEN " OK " THEN p.results END,"    \
+    " p.created_count FROM " ids                                                                   \
+    JOIN("step_dependencies", "d", "d.to_step = w.id")                                             \
+    JOIN("steps", "p", "p.id = d.from_step")                                                       \
+    " WHERE d.choice = 0 AND (" OK " OR p.created_count IS NOT NULL)"                              \
+    " ORDER BY d.to_step, p.place, p.created_index, p.id"
+/* clang-format on */
 static const char previous_sqlite[] = PREVIOUS(TSK_IDS_SQLITE, TSK_JOIN_SQLITE);
 static const char previous_postgresql[] = PREVIOUS(TSK_IDS_POSTGRESQL, TSK_JOIN_POSTGRESQL);
 
@@ -269,13 +272,13 @@ static int find_ready(struct tsk_store *store, const struct tsk_claim_opts *opts
     return list->count ? find_previous(store, list, opts->message_bytes, err) : 0;
 }
 
+/* clang-format off */
 #define NEXT(JOIN)                                                                                 \
-    "SELECT min(s.next_retry_at) FROM steps s" JOIN(                                               \
-        "tasks", "t", "t.task_id = s.task") " WHERE s.state = 'pending' AND s.waits_for = 0 AND "  \
-                                            "s.task IS NOT NULL AND s.next_retry_at > "            \
-                                            "$1 AND t.state IN ('pending', 'in_progress') AND "    \
-                                            "($2 = 0 OR s.task = $2) AND ($3 = '' OR "             \
-                                            "t.namespace = $3)"
+    "SELECT min(s.next_retry_at) FROM steps s" JOIN("tasks", "t", "t.task_id = s.task")            \
+    " WHERE s.state = 'pending' AND s.waits_for = 0 AND s.task IS NOT NULL"                        \
+    " AND s.next_retry_at > $1 AND t.state IN ('pending', 'in_progress')"                          \
+    " AND ($2 = 0 OR s.task = $2) AND ($3 = '' OR t.namespace = $3)"
+/* clang-format on */
 static const char next_sqlite[] = NEXT(TSK_JOIN_SQLITE);
 static const char next_postgresql[] = NEXT(TSK_JOIN_POSTGRESQL);
 

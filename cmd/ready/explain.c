@@ -56,17 +56,16 @@ static const char get_task[] =
     "s.task = t.task_id) FROM tasks t LEFT JOIN held_namespaces h ON h.namespace = t.namespace "
     "WHERE t.task_id = $1";
 static const char get_steps[] = "SELECT id FROM steps WHERE task = $1 ORDER BY place, id";
-static const char get_step[] = "SELECT s.id, s.name, " TSK_STEP_STATE_SHOWN(
-    "s") ", s.attempts, s.retry_limit + s.attempts_before, "
-         "s.next_retry_at, s.waits_for, s.join_rule, s.unsatisfied, s.error_category, "
-         "s.handler_class, "
-         "t.state, t.namespace, h.reason, h.created_at, h.held_by, s.created_by, (SELECT c.name "
-         "FROM "
-         "steps c WHERE c.id = s.created_by), s.created_index, s.created_count FROM steps s LEFT "
-         "JOIN "
-         "tasks t ON t.task_id = s.task LEFT JOIN held_namespaces h ON h.namespace = t.namespace "
-         "WHERE "
-         "s.id = $1 AND s.task IS NOT NULL";
+/* clang-format off */
+static const char get_step[] =
+    "SELECT s.id, s.name, " TSK_STEP_STATE_SHOWN("s") ", s.attempts,"
+    " s.retry_limit + s.attempts_before, s.next_retry_at, s.waits_for, s.join_rule, s.unsatisfied,"
+    " s.error_category, s.handler_class, t.state, t.namespace, h.reason, h.created_at, h.held_by,"
+    " s.created_by, (SELECT c.name FROM steps c WHERE c.id = s.created_by), s.created_index,"
+    " s.created_count FROM steps s LEFT JOIN tasks t ON t.task_id = s.task"
+    " LEFT JOIN held_namespaces h ON h.namespace = t.namespace"
+    " WHERE s.id = $1 AND s.task IS NOT NULL";
+/* clang-format on */
 enum {
     ID,
     NAME,
@@ -94,13 +93,13 @@ static const char get_refusal[] =
     "SELECT z.error FROM batch_steps x JOIN settled_batches z ON z.batch = x.batch WHERE x.step = "
     "$1 AND z.error IS NOT NULL ORDER BY x.attempt DESC LIMIT 1";
 
+/* clang-format off */
 static const char get_undone[] =
-    "SELECT x.event, x.created_at, b.id, b.name, " TSK_STEP_STATE_SHOWN(
-        "b") " FROM "
-             "step_transitions x JOIN step_dependencies d ON d.to_step = x.step JOIN steps b ON "
-             "b.id = "
-             "d.from_step WHERE x.step = $1 AND x.origin = 'ledger' AND x.event IN "
-             "(" TSK_EVENTS_UNDONE ") ORDER BY b.place, b.id";
+    "SELECT x.event, x.created_at, b.id, b.name, " TSK_STEP_STATE_SHOWN("b")
+    " FROM step_transitions x JOIN step_dependencies d ON d.to_step = x.step"
+    " JOIN steps b ON b.id = d.from_step WHERE x.step = $1 AND x.origin = 'ledger'"
+    " AND x.event IN (" TSK_EVENTS_UNDONE ") ORDER BY b.place, b.id";
+/* clang-format on */
 
 static const char get_hand[] =
     "SELECT event, metadata, created_at FROM step_transitions WHERE step = $1 AND origin = "
@@ -421,10 +420,12 @@ enum tsk_exit ready_explain(const struct tsk_conf *conf, char *const *operands, 
 /* ---- What a step waits for. Whether that can come is asked of the rule that settles tasks
  * (flow.h), for this step and those right before it. */
 
-static const char get_waits[] = "SELECT p.id, p.name, " TSK_STEP_STATE_SHOWN(
-    "p") ", p.next_retry_at, d.choice FROM "
-         "step_dependencies d JOIN steps p ON p.id = d.from_step WHERE d.to_step = $1 ORDER BY "
-         "p.place, p.id";
+/* clang-format off */
+static const char get_waits[] =
+    "SELECT p.id, p.name, " TSK_STEP_STATE_SHOWN("p") ", p.next_retry_at, d.choice"
+    " FROM step_dependencies d JOIN steps p ON p.id = d.from_step"
+    " WHERE d.to_step = $1 ORDER BY p.place, p.id";
+/* clang-format on */
 
 enum { WAIT_ID, WAIT_NAME, WAIT_STATE, WAIT_RETRY_AT, CHOICE };
 
@@ -626,19 +627,19 @@ static void explain_worker(struct explain *explain, const struct explain_accepte
 
 /* ---- Where the batch is that has claimed a step. */
 
+/* clang-format off */
 static const char get_batch[] =
-    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to, "
-    "b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r "
-    "WHERE " TSK_OUTBOUND_REFUSES(
-        "r",
-        "b.batch_id") "), b.source, b.result_endpoint, "
-                      "(SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id), "
-                      "(SELECT h.received_at FROM received_results h WHERE h.source = b.source "
-                      "ORDER BY h.stream_offset DESC LIMIT 1), "
-                      "(SELECT h.raw_message FROM received_results h WHERE h.batch_id = b.batch_id "
-                      "AND h.step_id = x.step ORDER BY h.id DESC LIMIT 1) FROM "
-                      "batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1 "
-                      "ORDER BY x.attempt DESC, b.id DESC LIMIT 1";
+    "SELECT b.batch_id, b.state, b.created_at, b.published_at, b.accepted_by, b.offered_to,"
+    " b.publisher, b.claimed_until, (SELECT r.raw_message FROM received_results r"
+    " WHERE " TSK_OUTBOUND_REFUSES("r", "b.batch_id") "), b.source, b.result_endpoint,"
+    " (SELECT count(*) FROM unsettled u WHERE u.batch_id = b.batch_id),"
+    " (SELECT h.received_at FROM received_results h WHERE h.source = b.source"
+    " ORDER BY h.stream_offset DESC LIMIT 1),"
+    " (SELECT h.raw_message FROM received_results h WHERE h.batch_id = b.batch_id"
+    " AND h.step_id = x.step ORDER BY h.id DESC LIMIT 1)"
+    " FROM batch_steps x JOIN batches b ON b.id = x.batch WHERE x.step = $1"
+    " ORDER BY x.attempt DESC, b.id DESC LIMIT 1";
+/* clang-format on */
 
 enum {
     BATCH_ID,

@@ -61,29 +61,21 @@ static const char add_place_sqlite[] =
     PLACE "b.id, $3, last_insert_rowid(), $5, $4" OURS " ON CONFLICT DO NOTHING";
 
 /* The steps of one batch, in which each step_id is once. */
+/* clang-format off */
 static const struct tsk_rows_sql add_steps_postgresql = {
     NULL,
     "WITH v AS MATERIALIZED (SELECT v.*, b.id AS batch, b.created_at FROM unnest($1::text[],"
     " $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[],"
     " $9::text[], $10::bigint[], $11::bigint[]) AS v (batch_id, publisher, place, attempt, step_id,"
-    " task_id, name, handler_class, handler_config, retry_limit, timeout_ms)" TSK_JOIN_POSTGRESQL(
-        "batches", "b",
-        "b.batch_id = v.batch_id AND b.publisher = v.publisher") " WHERE (SELECT count(*) FROM "
-                                                                 "batch_steps o WHERE o.batch = "
-                                                                 "b.id AND"
-                                                                 " o.sequence_order = v.place) = "
-                                                                 "0),"
-                                                                 " s AS (" STEP
-                                                                 "step_id, task_id, name, "
-                                                                 "handler_class, handler_config, "
-                                                                 "retry_limit, timeout_ms,"
-                                                                 " created_at, 'enqueued', "
-                                                                 "created_at FROM v ORDER BY place "
-                                                                 "RETURNING id, step_id) " PLACE
-                                                                 "v.batch, v.place, s.id, "
-                                                                 "v.step_id, v.attempt FROM v JOIN "
-                                                                 "s ON s.step_id = v.step_id",
+    " task_id, name, handler_class, handler_config, retry_limit, timeout_ms)"
+    TSK_JOIN_POSTGRESQL("batches", "b", "b.batch_id = v.batch_id AND b.publisher = v.publisher")
+    " WHERE (SELECT count(*) FROM batch_steps o WHERE o.batch = b.id AND"
+    " o.sequence_order = v.place) = 0),"
+    " s AS (" STEP "step_id, task_id, name, handler_class, handler_config, retry_limit, timeout_ms,"
+    " created_at, 'enqueued', created_at FROM v ORDER BY place RETURNING id, step_id) "
+    PLACE "v.batch, v.place, s.id, v.step_id, v.attempt FROM v JOIN s ON s.step_id = v.step_id",
     "ttiiiitttii"};
+/* clang-format on */
 
 /* Both transitions of each step that came with the batch. A step of a task has its own already,
  * also where its batch is added once more. */
