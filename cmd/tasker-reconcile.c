@@ -1,9 +1,8 @@
 /* tasker-reconcile: hold what was published, the partial results and the completions against each
  * other, and print a verdict a batch.
  *
- * The rules are in the library (tasker/reconcile.h, tasker/settle.h). Here are the options;
- * cmd/reconcile has the loop that reads (loop.c), the output (told.c), the store (settling.c) and
- * the rows of foreign batches (adopt.c). */
+ * The rules are in the library (tasker/reconcile.h, tasker/settle.h). Here are the options; the
+ * parts are in cmd/reconcile, see reconcile/reconcile.h. */
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -11,7 +10,7 @@
 #include "common/opt.h"
 #include "common/out.h"
 #include "common/signals.h"
-#include "reconcile/settling.h"
+#include "reconcile/reconcile.h"
 #include "tasker/clock.h"
 #include "tasker/message.h"
 #include "tasker/parse.h"
@@ -56,18 +55,6 @@ static const struct program program = {
     .least = 0,
     .most = (size_t)-1,
 };
-
-struct state {
-    struct told told;
-    struct settling *settling;
-};
-
-static void tell(void *ctx, const struct tsk_verdict *verdict)
-{
-    struct state *state = ctx;
-    told_verdict(&state->told, verdict);
-    settling_verdict(state->settling, verdict->batch_id);
-}
 
 static struct tsk_reconcile_opts rules(const struct options *opts, const struct tsk_conf *conf)
 {
@@ -115,42 +102,45 @@ static const char *clash(const struct options *opts, int operands)
     return NULL;
 }
 
-/* Lines to verdicts; what the store has to do with them is done before they are seen. */
-static enum tsk_exit run_lines(struct state *state, const struct tsk_reconcile_opts *how,
-                               char *const *operands, size_t count, size_t max)
+/* From lines to verdicts, in memory or through the store. */
+static enum tsk_exit run_lines(struct told *told, struct settling *settling,
+                               const struct tsk_reconcile_opts *how, char *const *operands,
+                               size_t count, size_t max)
 {
-    struct tsk_reconcile *reconcile = tsk_reconcile_new(how, tell, state);
-    enum tsk_exit status =
-        read_all(reconcile, state->settling, state->told.opts, operands, count, max);
+    struct tsk_reconcile *reconcile = tsk_reconcile_new(how, told_verdict, told);
+    enum tsk_exit status = read_all(reconcile, settling, told->opts, operands, count, max);
     tsk_reconcile_finish(reconcile);
     tsk_reconcile_free(reconcile);
-    if (!state->settling)
-        return status;
-    if (settling_status(state->settling) == TSK_OK)
-        settling_turn(state->settling, 0, true);
-    return tsk_exit_worse(status, settling_status(state->settling));
+    if (settling && (settling->failed || !lines_turn(settling->lines, tsk_now_ms(), true)))
+        diag_error(
+            "the store failed, so open batches have no verdict; \"tasker-reconcile --ledger\""
+            " gives it");
+    return status;
 }
 
 static enum tsk_exit run(const struct options *opts, const struct tsk_conf *conf,
                          char *const *operands, size_t count)
 {
     struct tsk_err err = TSK_ERR_INIT;
-    struct state state = {.told = {.opts = opts}};
+    struct told told = {.opts = opts};
     struct tsk_reconcile_opts how = rules(opts, conf);
     size_t max = tsk_receipt_most(tsk_conf_int(conf, TSK_ZEROMQ_MAX_MESSAGE_BYTES));
     enum tsk_exit status;
     bool stops = opts->follow || !by_ledger(opts);
     if (stops && signals_open(false, &err) < 0)
         return diag_err(&err);
-    state.settling = settling_new(conf, &how, opts, &state.told, &status);
-    if (status == TSK_OK)
-        status = by_ledger(opts) ? settling_ledger(state.settling)
-                                 : run_lines(&state, &how, operands, count, max);
+    struct settling *settling = settling_new(conf, &how, opts, &told, &status);
+    if (status == TSK_OK && by_ledger(opts))
+        ledger_settle(settling);
+    else if (status == TSK_OK)
+        status = run_lines(&told, settling, &how, operands, count, max);
     if (opts->text && !opts->dry_run && !opts->rebuild)
-        text_totals(&state.told.totals);
-    status = tsk_exit_worse(status, state.told.status);
-    settling_free(state.settling);
-    told_fini(&state.told);
+        told_totals(&told.totals);
+    status = tsk_exit_worse(status, told.status);
+    if (settling)
+        status = tsk_exit_worse(status, settling->status);
+    settling_free(settling);
+    told_fini(&told);
     if (stops)
         signals_close();
     return status;

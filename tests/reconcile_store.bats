@@ -336,11 +336,14 @@ from_lines() {
     { partial b 1 in_progress ',"source":"w","offset":1' && echo && partial b 1 completed && echo &&
         partial b 2 completed ',"source":"w","offset":2' && echo && ended b 2 && echo &&
         echo '{"message_type":"batch_error","batch_id":"b","error":{"message":"x","error_category":"timeout"}}'; } >lines
-    run -1 tasker-reconcile lines
+    # That a collector waits no longer is neither recorded nor an end of the batch.
+    run -0 tasker-reconcile lines
+    [ "$(jq -r '[.batch_id, .verdict, .revision] | join(" ")' <<<"$output")" = "b consistent 1" ]
     [ "$(states b)" = "completed complete complete" ]
-    # Lines without a place of their own are recorded once, too, and those of a collector are.
+    # Lines without a position of their own are recorded once, too, and those of a collector are.
     [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]
-    run -1 tasker-reconcile lines
+    run -0 tasker-reconcile lines
+    [ "$(jq -r '[.batch_id, .verdict, .revision] | join(" ")' <<<"$output")" = "b consistent 1" ]
     [ "$(store_sql 'SELECT count(*) FROM received_results')" = 4 ]
     [ "$(store_sql "SELECT DISTINCT collector_id FROM received_results")" = reconcile ]
     [ "$(store_sql 'SELECT count(*) FROM unsettled')" = 0 ]
@@ -348,13 +351,85 @@ from_lines() {
     # What a collector keeps is left to it.
     batch c 1
     ledger c 3000 "$(partial c 1 completed)"
-    { partial c 1 completed && echo && ended c 1; } | tasker-reconcile >out
+    { partial c 1 completed && echo && ended c 1; } >lines
+    run -75 tasker-reconcile lines
+    has '"incomplete"' "$output"
     [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'c'")" = 1 ]
     [ "$(states c)" = "executing complete" ]
     # A record of what passed is looked at and not kept.
     printf '{"message_type":"tapped","topic":"partial_result","message":%s}\n' "$(partial d 1 completed)" | tasker-reconcile >out || true
     [ "$(store_sql "SELECT count(*) FROM received_results WHERE batch_id = 'd'")" = 0 ]
 }
+
+# With a store a line is news of its batch, and the ledger gives the verdict.
+verdicts_by_ledger() {
+    make_store
+    batch b 2
+    results b 2
+    ended b 2 >line # the ledger has all of it already
+    run -0 tasker-reconcile line
+    [ "$(jq -r '[.batch_id, .verdict, .counts.completed, .receipt] | join(" ")' <<<"$output")" = "b consistent 2 true" ]
+    # What came late is a second verdict.
+    partial b 2 failed ',"source":"w","offset":9,"error":{"message":"x"}' >late
+    run -1 tasker-reconcile late
+    [ "$(jq -r '[.verdict, .revision] | join(" ")' <<<"$output" | xargs)" = "consistent 1 discrepant 2" ]
+    run -1 tasker-reconcile late
+    [ "$(jq -r '[.verdict, .revision] | join(" ")' <<<"$output" | xargs)" = "consistent 1 discrepant 2" ]
+    [ "$(states b)" = "completed complete complete" ]
+    rebuilt
+    # A batch that another store published is known by its receipt, and each of its steps is named.
+    printf '{"message_type":"batch_published","batch_id":"far","total_steps":2,"step_ids":[1,2],"steps":[{"step_id":1,"task_id":3,"step_name":"one","retry_limit":4},{"step_id":2}],"published_at":"%s"}\n' \
+        "$(date -u +%FT%TZ)" >receipt
+    run -75 tasker-reconcile receipt
+    [ "$(jq -r '[.batch_id, .verdict, .counts.missing, (.steps[] | .step_id)] | join(" ")' <<<"$output")" = "far incomplete 2 1 2" ]
+    [ "$(store_sql "SELECT step_id, task_id, name, retry_limit FROM steps WHERE step_id = 1 AND name = 'one'")" = "1|3|one|4" ]
+    rebuilt
+    { cat receipt && partial far 1 completed && echo && partial far 2 completed && echo && ended far 2; } >lines
+    run -0 tasker-reconcile lines
+    [ "$(jq -r '[.batch_id, .verdict, .revision] | join(" ")' <<<"$output")" = "far consistent 1" ]
+    # The receipt of a batch of this store is not recorded.
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE topic = 'batch_published'")" = 1 ]
+    sed 's/"far"/"b"/' receipt >own
+    run -1 tasker-reconcile own
+    [ "$(store_sql "SELECT count(*) FROM received_results WHERE topic = 'batch_published'")" = 1 ]
+    # A collector that gave up on a batch nobody knows is heard.
+    echo '{"message_type":"batch_error","batch_id":"gone","source":"lost:gone","offset":1,"error":{"message":"x","error_category":"timeout"}}' >lost
+    run -75 tasker-reconcile lost
+    [ "$(jq -r '[.batch_id, .verdict, .error.message] | join(" ")' <<<"$output")" = "gone timed_out x" ]
+    # ... and on one that goes on: it has timed out for this pipeline, and goes on in the store.
+    batch slow 1 "$(date +%s)000"
+    { partial slow 1 in_progress ',"source":"w","offset":20' && echo; } >line
+    sed 's/gone/slow/g' lost >>line
+    run -75 tasker-reconcile line
+    [ "$(jq -r '[.batch_id, .verdict, .error.message, .counts.in_progress] | join(" ")' <<<"$output")" = "slow timed_out x 1" ]
+    [ "$(states slow)" = "executing in_progress" ]
+}
+
+@test "reconcile: with a store the ledger gives the verdicts of lines" { for_each_store verdicts_by_ledger; }
+
+# Each further message after the verdict is printed, with a higher revision, once the settle time is over.
+followed() {
+    make_store
+    batch b 1 "$(date +%s)000"
+    mkfifo in
+    exec 5<>in
+    spawn follow tasker-reconcile --follow --settle 200ms in
+    partial b 1 in_progress ',"source":"w","offset":1' >&5 && echo >&5
+    partial b 1 completed ',"source":"w","offset":2' >&5 && echo >&5
+    ended b 1 >&5 && echo >&5
+    wait_until 20 grep -q consistent follow.out
+    partial b 1 failed ',"source":"w","offset":3,"error":{"message":"x"}' >&5 && echo >&5
+    wait_until 20 grep -q '"revision":2' follow.out
+    partial b 7 completed ',"source":"w","offset":4' >&5 && echo >&5
+    wait_until 20 grep -q '"revision":3' follow.out
+    partial b 7 completed ',"source":"w","offset":4' >&5 && echo >&5
+    signal follow TERM
+    finish_with 1 follow
+    [ "$(jq -r '[.verdict, .revision] | join(" ")' follow.out | xargs)" = "consistent 1 discrepant 2 discrepant 3" ]
+    rebuilt
+}
+
+@test "reconcile --follow: with a store, late lines are further verdicts" { for_each_store followed; }
 
 # What a line says of a place that only the programs write to is not believed.
 forged() {

@@ -1,6 +1,5 @@
-/* Rows for batches that only the ledger knows: its messages are read, and what they tell is added
- * as a publisher adds it. */
-#include "reconcile/adopt.h"
+/* Adds the rows of foreign batches, as a publisher adds them, by the messages in the ledger. */
+#include "reconcile/reconcile.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,7 +15,7 @@
 
 /* What the ledger tells of one batch. */
 struct found {
-    const struct tsk_adopt *opts;
+    const struct settling *settling;
     struct tsk_json *json;
     char batch_id[TSK_ID_SIZE], worker[TSK_ID_SIZE], source[TSK_ID_SIZE];
     int64_t first_at, total;
@@ -57,13 +56,19 @@ static void learn_text(const char **to, const char *text)
         *to = tsk_strdup(text);
 }
 
-/* Copies a number from 1 to most. Any other tells nothing: a foreign peer may send what no column
- * holds. */
+/* Copies a number from 1 to most, if none is known yet. Any other number is ignored: a foreign peer
+ * may send what no column holds. */
+static void learn_number(int64_t *to, int64_t n, int64_t most)
+{
+    if (!*to && n > 0 && n <= most)
+        *to = n;
+}
+
 static void learn_int(int64_t *to, struct json_object *json, const char *key, int64_t most)
 {
     int64_t n;
-    if (!*to && tsk_json_int(json, key, &n) == 1 && n > 0 && n <= most)
-        *to = n;
+    if (tsk_json_int(json, key, &n) == 1)
+        learn_number(to, n, most);
 }
 
 static void learn_step(struct found *found, struct json_object *json)
@@ -103,6 +108,27 @@ static int learn_result(void *ctx, enum tsk_type type, struct json_object *messa
     return 0;
 }
 
+/* A receipt names each step of its batch. */
+static void learn_receipt(struct found *found, struct json_object *message)
+{
+    static const char *const keys[] = {"steps", "step_ids"};
+    if (tsk_receipt_check(message, NULL))
+        return;
+    learn_int(&found->total, message, "total_steps", TSK_COUNT_MOST);
+    for (size_t k = 0; k < COUNT(keys); k++) {
+        struct json_object *all = tsk_json_get(message, keys[k]);
+        for (size_t i = 0; all && i < json_object_array_length(all); i++) {
+            struct tsk_result entry;
+            tsk_result_published(&entry, json_object_array_get_idx(all, i));
+            struct tsk_outbound_step *step = find_step(found, entry.step_id);
+            learn_number(&step->task_id, entry.task_id, INT64_MAX);
+            learn_number(&step->attempt, entry.attempt, TSK_COUNT_MOST);
+            learn_number(&step->retry_limit, entry.retry_limit, TSK_COUNT_MOST);
+            learn_text(&step->name, entry.step_name);
+        }
+    }
+}
+
 static int learn(void *ctx, const struct tsk_value *row, size_t columns)
 {
     struct found *found = ctx;
@@ -110,7 +136,9 @@ static int learn(void *ctx, const struct tsk_value *row, size_t columns)
     if (found->first_at < 0)
         found->first_at = row[0].number;
     struct json_object *message = tsk_json_salvage(found->json, row[2].data, row[2].len, NULL);
-    if (message)
+    if (message && tsk_type_of(message) == TSK_TYPE_PUBLISHED)
+        learn_receipt(found, message);
+    else if (message)
         tsk_result_normalise(row[1].data, message, learn_result, found, NULL);
     if (row[3].data && !tsk_source_reserved(row[3].data))
         learn_name(found->source, row[3].data);
@@ -130,7 +158,7 @@ static void fill_in(struct found *found)
         if (!step->attempt)
             step->attempt = 1;
         if (!step->retry_limit)
-            step->retry_limit = found->opts->retry_limit;
+            step->retry_limit = found->settling->retry_limit;
     }
     if (found->total < (int64_t)found->count)
         found->total = (int64_t)found->count;
@@ -145,7 +173,7 @@ static int add(struct tsk_store *store, const struct found *found, struct tsk_er
     struct tsk_outbound_claim claim = {TSK_OUTBOUND_LEDGER, found->first_at, 0};
     struct tsk_outbound_batch batch = {.batch_id = found->batch_id,
                                        .body = "",
-                                       .step_timeout = found->opts->step_timeout,
+                                       .step_timeout = found->settling->step_timeout,
                                        .steps = found->steps,
                                        .count = found->count,
                                        .total = found->total};
@@ -182,21 +210,20 @@ static int lock_marks(struct tsk_store *store, const char *batch_id, struct tsk_
     return tsk_store_get_int(store, sql, &value, 1, &n, err) < 0 ? -1 : 0;
 }
 
-static int adopt_one(struct tsk_store *store, const struct tsk_adopt *opts, struct tsk_json *json,
-                     const char *batch_id, struct tsk_err *err)
+static int adopt_one(const struct settling *s, struct tsk_json *json, const char *batch_id,
+                     struct tsk_err *err)
 {
     static const char sql[] = "SELECT received_at, topic, raw_message, source FROM received_results"
                               " WHERE batch_id = $1 AND reason IS NULL ORDER BY id";
-    struct found found = {
-        .opts = opts, .json = json, .first_at = -1, .places = tsk_map_new(NULL)};
+    struct found found = {.settling = s, .json = json, .first_at = -1, .places = tsk_map_new(NULL)};
     struct tsk_value value = tsk_value_text(batch_id);
     learn_name(found.batch_id, batch_id);
-    int rc = lock_marks(store, batch_id, err);
-    if (rc == 0 && tsk_store_run(store, sql, &value, 1, learn, &found, err) < 0)
+    int rc = lock_marks(s->store, batch_id, err);
+    if (rc == 0 && tsk_store_run(s->store, sql, &value, 1, learn, &found, err) < 0)
         rc = -1;
     fill_in(&found);
     if (rc == 0)
-        rc = found.first_at < 0 ? drop_marks(store, batch_id, err) : add(store, &found, err);
+        rc = found.first_at < 0 ? drop_marks(s->store, batch_id, err) : add(s->store, &found, err);
     forget_steps(&found);
     return rc;
 }
@@ -204,7 +231,8 @@ static int adopt_one(struct tsk_store *store, const struct tsk_adopt *opts, stru
 enum { GROUP_MOST = 100 }; /* batches in one transaction */
 
 struct adopting {
-    const struct tsk_adopt *opts;
+    struct settling *settling;
+    bool all;
     struct json_object *ids;
     size_t from, to; /* of ids: what the transaction adopts */
 };
@@ -235,8 +263,8 @@ static const char all_postgresql[] = MARKED(TSK_LEFT_JOIN_POSTGRESQL) " UNION " 
 static int find(struct tsk_store *store, void *ctx, struct tsk_err *err)
 {
     struct adopting *adopting = ctx;
-    const char *sql = adopting->opts->all ? TSK_SQL(store, all_sqlite, all_postgresql)
-                                          : TSK_SQL(store, marked_sqlite, marked_postgresql);
+    const char *sql = adopting->all ? TSK_SQL(store, all_sqlite, all_postgresql)
+                                    : TSK_SQL(store, marked_sqlite, marked_postgresql);
     json_object_put(adopting->ids);
     adopting->ids = json_object_new_array();
     return tsk_store_run(store, sql, NULL, 0, take_id, adopting, err) < 0 ? -1 : 0;
@@ -252,43 +280,39 @@ static int adopt_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     struct adopting *adopting = ctx;
     struct tsk_json *json = tsk_json_new();
     int rc = 0;
+    (void)store;
     for (size_t i = adopting->from; i < adopting->to && rc == 0; i++)
-        rc = adopt_one(store, adopting->opts, json, id_at(adopting, i), err);
+        rc = adopt_one(adopting->settling, json, id_at(adopting, i), err);
     tsk_json_free(json);
     return rc;
 }
 
-/* Adopts so many batches in one transaction. Where the store takes one of them not, each gets a
+/* Adopts so many batches in one transaction. If the store refuses one of them, each gets a
  * transaction of its own, and the bad ones are reported. */
-static int adopt_range(struct tsk_store *store, struct adopting *adopting, size_t from,
-                       size_t count, int64_t patience, struct tsk_err *err)
+static int adopt_range(struct adopting *adopting, size_t from, size_t count, struct tsk_err *err)
 {
+    struct settling *s = adopting->settling;
+    int rc = 0;
     adopting->from = from;
     adopting->to = from + count;
-    if (tsk_store_write(store, adopt_group, adopting, patience, err) == 0)
+    if (tsk_store_write(s->store, adopt_group, adopting, s->patience, err) == 0)
         return 0;
     if (err->kind != TSK_DATA)
         return -1;
-    if (count == 1) {
-        adopting->opts->refused(adopting->opts->ctx, id_at(adopting, from), err);
-        return 0;
-    }
-    int rc = 0;
-    for (size_t i = 0; i < count && rc == 0; i++)
-        rc = adopt_range(store, adopting, from + i, 1, patience, err);
+    if (count == 1)
+        settling_refused(s, id_at(adopting, from), err);
+    for (size_t i = 0; count > 1 && i < count && rc == 0; i++)
+        rc = adopt_range(adopting, from + i, 1, err);
     return rc;
 }
 
-int tsk_adopt(struct tsk_store *store, const struct tsk_adopt *opts, int64_t patience,
-              struct tsk_err *err)
+int adopt_batches(struct settling *s, bool all, struct tsk_err *err)
 {
-    struct adopting adopting = {opts, NULL, 0, 0};
-    int rc = tsk_store_read(store, find, &adopting, patience, err);
+    struct adopting adopting = {.settling = s, .all = all};
+    int rc = tsk_store_read(s->store, find, &adopting, s->patience, err);
     size_t count = rc == 0 ? json_object_array_length(adopting.ids) : 0;
-    for (size_t i = 0; i < count && rc == 0; i += GROUP_MOST) {
-        size_t left = count - i;
-        rc = adopt_range(store, &adopting, i, left < GROUP_MOST ? left : GROUP_MOST, patience, err);
-    }
+    for (size_t i = 0; i < count && rc == 0; i += GROUP_MOST)
+        rc = adopt_range(&adopting, i, count - i < GROUP_MOST ? count - i : GROUP_MOST, err);
     json_object_put(adopting.ids);
     return rc;
 }

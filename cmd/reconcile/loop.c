@@ -12,7 +12,6 @@
 #include "common/diag.h"
 #include "common/out.h"
 #include "common/signals.h"
-#include "reconcile/settling.h"
 #include "tasker/clock.h"
 #include "tasker/json.h"
 #include "tasker/line.h"
@@ -22,6 +21,7 @@
 struct loop {
     struct tsk_reconcile *reconcile;
     struct settling *settling; /* or NULL */
+    struct look look;
     const struct options *opts;
     struct tsk_lines *lines;
     struct tsk_json *json;
@@ -37,8 +37,8 @@ static void bad_line(struct loop *loop, const struct tsk_line *line, enum tsk_ex
     loop->status = tsk_exit_worse(loop->status, kind);
 }
 
-/* Feeds what was recorded of the results channel: the message that the line holds, which may leave
- * it to its topic to say what it is. Of the steps channel nothing is needed. */
+/* Feeds a recorded message of the results channel to the reconciliation in memory: a record is
+ * looked at, and never stored. Its topic may say what it is. The steps channel is ignored. */
 static int feed_tapped(struct loop *loop, struct json_object *json, const struct tsk_line *line,
                        struct tsk_err *err)
 {
@@ -63,10 +63,8 @@ static int feed(struct loop *loop, struct json_object *json, const struct tsk_li
 {
     if (tsk_tapped_is(json))
         return feed_tapped(loop, json, line, err);
-    int taken = tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
-    if (taken > 0)
-        settling_line(loop->settling, json, line->data, line->len);
-    return taken;
+    int taken = loop->settling ? lines_take(loop->settling->lines, json, line, err) : 0;
+    return taken ? taken : tsk_reconcile_feed(loop->reconcile, json, loop->now, err);
 }
 
 /* Returns as tsk_reconcile_feed. */
@@ -91,6 +89,17 @@ static void take_line(struct loop *loop, const struct tsk_line *line)
         out_line(line->data, line->len);
 }
 
+/* When the next verdict, or look at the ledger, is due. */
+static int64_t due_at(const struct loop *loop)
+{
+    int64_t due = tsk_reconcile_due(loop->reconcile);
+    if (loop->settling)
+        due = tsk_earlier(due, lines_due(loop->settling->lines));
+    if (loop->settling && loop->opts->follow)
+        due = tsk_earlier(due, loop->look.at);
+    return due;
+}
+
 /* Waits until there is input or a verdict is due. Returns 1 for input, 0 for neither, or -1 to
  * end. */
 static int wait_input(struct loop *loop)
@@ -100,8 +109,7 @@ static int wait_input(struct loop *loop)
                            {.fd = loop->opts->follow ? STDOUT_FILENO : -1, .events = 0}};
     if (fds[0].fd < 0)
         return 1; /* a file is to be opened */
-    int64_t due = tsk_earlier(tsk_reconcile_due(loop->reconcile), settling_due(loop->settling));
-    int ready = poll(fds, 3, tsk_left_ms(due));
+    int ready = poll(fds, 3, tsk_left_ms(due_at(loop)));
     if (ready <= 0)
         return 0;
     if (fds[1].revents && signals_read(NULL) & SIGNALS_STOP)
@@ -114,10 +122,21 @@ static int wait_input(struct loop *loop)
     return fds[0].revents != 0;
 }
 
-/* Between what was read and the next read. Returns whether to go on. */
+/* Settles what is due. Returns false if the store failed. */
+static bool settle(struct loop *loop)
+{
+    int64_t now = tsk_now_ms();
+    if (!loop->settling)
+        return true;
+    if (!lines_turn(loop->settling->lines, now, false))
+        return false;
+    return !loop->opts->follow || now < loop->look.at || ledger_look(loop->settling, &loop->look);
+}
+
+/* Between two reads. Returns whether to go on. */
 static bool refill(struct loop *loop)
 {
-    if (!settling_turn(loop->settling, tsk_now_ms(), false) || out_flush() < 0)
+    if (!settle(loop) || out_flush() < 0)
         return false;
     int input = wait_input(loop);
     if (input > 0)
@@ -159,5 +178,6 @@ enum tsk_exit read_all(struct tsk_reconcile *reconcile, struct settling *settlin
     run(&loop);
     tsk_json_free(loop.json);
     tsk_lines_free(loop.lines);
+    ledger_look_fini(&loop.look);
     return loop.status;
 }

@@ -1,7 +1,6 @@
 /* Verdicts are printed as they are told, but those that a transaction brings wait until it is
  * durable: it may be done again, or never. */
 #include "reconcile/reconcile.h"
-#include "reconcile/told.h"
 
 #include <inttypes.h>
 
@@ -156,7 +155,7 @@ static void print_error(struct json_object *error)
     tsk_buf_fini(&line);
 }
 
-void text_verdict(const struct tsk_verdict *verdict)
+static void text_verdict(const struct tsk_verdict *verdict)
 {
     print_heading(verdict);
     if (verdict->steps)
@@ -168,7 +167,7 @@ void text_verdict(const struct tsk_verdict *verdict)
     out_line("", 0);
 }
 
-void text_totals(const struct totals *totals)
+void told_totals(const struct totals *totals)
 {
     struct tsk_buf line = TSK_BUF_INIT;
     int64_t verdicts = 0;

@@ -149,6 +149,11 @@ void tsk_reconcile_free(struct tsk_reconcile *reconcile);
 int tsk_reconcile_feed(struct tsk_reconcile *reconcile, struct json_object *message, int64_t now,
                        struct tsk_err *err);
 
+/* Checks a message as tsk_reconcile_feed does, returns the same, and calls emit with what it stands
+ * for (tsk_result_fn in message.h); a receipt goes to emit as it is. */
+int tsk_reconcile_read(struct json_object *message, tsk_result_fn *emit, void *ctx,
+                       struct tsk_err *err);
+
 /* Tells the verdicts that are due at now. */
 void tsk_reconcile_settle(struct tsk_reconcile *reconcile, int64_t now);
 

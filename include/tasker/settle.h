@@ -64,6 +64,7 @@ struct tsk_settle_batch {
     struct tsk_settle_state hand; /* an operator's */
     int64_t published_at;         /* -1: not told */
     int64_t total;                /* steps, where some may not be named (tsk_adopt); else 0 */
+    bool silent_too;              /* it gets a verdict even if its ledger is empty */
 };
 
 /* The same of a step. */
@@ -264,6 +265,7 @@ struct tsk_settle_watch {
 enum {
     TSK_SETTLE_FORCE = 1, /* also those without news: what is derived is made anew */
     TSK_SETTLE_DRY = 2,   /* change nothing, and also those without news */
+    TSK_SETTLE_TELL = 4,  /* give a verdict on every batch, also on those without news */
 };
 
 struct tsk_settler;

@@ -476,7 +476,7 @@ struct feed {
     int64_t now;
 };
 
-static int feed_result(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
+static int feed_message(void *ctx, enum tsk_type type, struct json_object *message, bool changed)
 {
     struct feed *feed = ctx;
     const char *batch_id = tsk_json_str(message, "batch_id");
@@ -491,6 +491,8 @@ static int feed_result(void *ctx, enum tsk_type type, struct json_object *messag
         batch = feed_completion(feed->r, batch_id, message);
     else if (type == TSK_TYPE_ERROR)
         batch = feed_error(feed->r, batch_id, message);
+    else if (type == TSK_TYPE_PUBLISHED)
+        batch = feed_receipt(feed->r, batch_id, message);
     if (batch)
         consider(feed->r, batch, feed->now);
     return 0;
@@ -503,22 +505,27 @@ static bool is_older(struct json_object *message)
            tsk_json_get(message, "batch_id") && !tsk_json_get(message, "message_type");
 }
 
+int tsk_reconcile_read(struct json_object *message, tsk_result_fn *emit, void *ctx,
+                       struct tsk_err *err)
+{
+    enum tsk_type type = tsk_type_of(message);
+    bool older = is_older(message);
+    if (type == TSK_TYPE_PUBLISHED) {
+        if (tsk_receipt_check(message, err))
+            return -1;
+        emit(ctx, type, message, false);
+        return 1;
+    }
+    if (type != TSK_TYPE_PARTIAL && type != TSK_TYPE_COMPLETION && type != TSK_TYPE_ERROR && !older)
+        return 0;
+    return tsk_result_normalise(older ? "results" : "", message, emit, ctx, err) ? -1 : 1;
+}
+
 void tsk_reconcile_partial(struct tsk_reconcile *r, const struct tsk_result *partial, int64_t now)
 {
     struct tsk_rbatch *batch = feed_partial(r, partial);
     if (batch)
         consider(r, batch, now);
-}
-
-static int feed_published(struct tsk_reconcile *r, struct json_object *message, int64_t now,
-                          struct tsk_err *err)
-{
-    if (tsk_receipt_check(message, err))
-        return -1;
-    struct tsk_rbatch *batch = feed_receipt(r, tsk_json_str(message, "batch_id"), message);
-    if (batch)
-        consider(r, batch, now);
-    return 1;
 }
 
 void tsk_reconcile_publish(struct tsk_reconcile *r, const char *batch_id,
@@ -532,17 +539,5 @@ int tsk_reconcile_feed(struct tsk_reconcile *r, struct json_object *message, int
                        struct tsk_err *err)
 {
     struct feed feed = {r, now};
-    enum tsk_type type = tsk_type_of(message);
-    switch (type) {
-    case TSK_TYPE_PARTIAL:
-    case TSK_TYPE_COMPLETION:
-    case TSK_TYPE_ERROR:
-        return tsk_result_normalise("", message, feed_result, &feed, err) ? -1 : 1;
-    case TSK_TYPE_PUBLISHED:
-        return feed_published(r, message, now, err);
-    default:
-        if (!is_older(message))
-            return 0;
-        return tsk_result_normalise("results", message, feed_result, &feed, err) ? -1 : 1;
-    }
+    return tsk_reconcile_read(message, feed_message, &feed, err);
 }

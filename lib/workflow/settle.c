@@ -895,6 +895,8 @@ static void conclude(struct tsk_settle *s)
 
 void tsk_settle_end(struct tsk_settle *s)
 {
+    if (!s->reconcile && s->batch.silent_too)
+        publish(s);
     if (s->reconcile)
         tsk_reconcile_finish(s->reconcile);
     conclude(s);

@@ -52,6 +52,7 @@ static int take_batch(void *ctx, const struct tsk_value *row, size_t columns)
         .hand = {state_at(TSK_SUBJECT_BATCH, &row[4]), number_at(&row[5], -1)},
         .published_at = published_at,
         .total = row[8].number,
+        .silent_too = s->tell,
     };
     s->state = state_at(TSK_SUBJECT_BATCH, &row[3]);
     s->revision = number_at(&row[6], 0);
@@ -374,10 +375,10 @@ static int settle_one(struct tsk_settler *s, int64_t batch, unsigned how, bool w
     int marked = dry ? 1 : take_marks(s, batch, err);
     if (marked < 0)
         return -1;
-    if (!marked && !force)
+    if (!marked && !force && !(how & TSK_SETTLE_TELL))
         return 1;
     int there = tsk_settler_read(s, batch, err);
-    if (there > 0 && !dry &&
+    if (there > 0 && !dry && (marked || force) &&
         (tsk_settler_write(s, !force && !s->revision, err) < 0 || tsk_fan_write(s->fan, err) < 0))
         return -1;
     if (there > 0 && s->watch.settled)
@@ -404,6 +405,7 @@ static int settle_group(struct tsk_store *store, void *ctx, struct tsk_err *err)
     group->put_off->count = group->put_off_before;
     s->news_count = 0;
     s->anew = group->how & TSK_SETTLE_FORCE;
+    s->tell = group->how & TSK_SETTLE_TELL;
     if (s->watch.restart)
         s->watch.restart(s->watch.ctx);
     for (size_t i = 0; i < group->count; i++) {

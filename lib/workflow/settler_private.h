@@ -30,6 +30,7 @@ struct tsk_settler {
     uint8_t *states;  /* of its steps, enum tsk_state */
     size_t count, cap;
     bool anew;                  /* what is derived is made anew */
+    bool tell;                  /* each batch gets a verdict */
     struct tsk_flow_news *news; /* of the group at hand, for the flow of its tasks */
     size_t news_count, news_cap;
     struct tsk_fan *fan; /* settler_fan.c */

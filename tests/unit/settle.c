@@ -36,7 +36,10 @@ static void begin(struct test *t, size_t count)
     *t = (struct test){.count = count};
     t->settle = tsk_settle_new(&rules);
     t->batch =
-        (struct tsk_settle_batch){"b", {TSK_STATE_PUBLISHED, PUBLISHED}, {0, -1}, PUBLISHED, 0};
+        (struct tsk_settle_batch){.batch_id = "b",
+                                  .base = {TSK_STATE_PUBLISHED, PUBLISHED},
+                                  .hand = {0, -1},
+                                  .published_at = PUBLISHED};
     for (size_t i = 0; i < count; i++)
         t->steps[i] = (struct tsk_settle_step){.row = (int64_t)i + 11,
                                                .sent = {.step_id = (int64_t)i + 1,
